@@ -1,0 +1,169 @@
+"""Configurations: frozen dataclasses that refuse unknown fields and impossible values."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from mamp.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known name nearest to ``name``, or ``""``."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def from_dict(cls: type[_T], values: Any, where: str) -> _T:
+    """Build the dataclass ``cls`` from a mapping; an unknown field is a :class:`ConfigError`."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected an object of fields, found {type(values).__name__}.")
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ConfigError(
+                f"{where}: unknown field {name!r}.{suggest(str(name), known)} Known fields: {', '.join(known)}. "
+                "A newer version of mamp may have written it: upgrade, or remove the field."
+            )
+    return cls(**values)
+
+
+def _check_number(where: str, name: str, value: object, low: float, whole: bool) -> None:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value < float("inf"):
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f"{where}.{name}: expected {kind} of at least {low:g}, found {value!r}.")
+
+
+def _check_choice(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{where}.{name}: expected one of {', '.join(map(repr, choices))}; found {value!r}.")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a set of weights expects of its input; stored in the checkpoint and applied by ``encode``.
+
+    Positions enter the model in metres, y up, right-handed, in the joint order of ``layout``.
+
+    Attributes:
+        layout: Name of the joint layout of the model.
+        center: ``"clip"`` subtracts, once for the whole clip, the position of ``center_joint`` in the first frame
+            in which the first person is tracked (the published convention for NTU). ``"none"`` keeps camera
+            coordinates (the published convention for PKU-MMD).
+        center_joint: Joint that ``center`` refers to.
+        facing: Turn the clip about the vertical so that the first person faces the camera (negative z) on average.
+        max_people: People that are kept, those who move most first; ``None`` keeps all.
+        absent_person: How a clip with fewer than ``max_people`` people is filled up: ``"zeros"`` (NTU-60), ``"copy"``
+            of the only person (NTU-120), or ``"none"``: only those present are encoded.
+        crop: Share of the frames kept, in the middle of the clip (published test protocol: 0.95).
+        min_crop: Clips are never cropped below this number of frames (published: 64).
+    """
+
+    layout: str = "ntu25"
+    center: Literal["clip", "none"] = "clip"
+    center_joint: str = "spine_mid"
+    facing: bool = False
+    max_people: int | None = 2
+    absent_person: Literal["zeros", "copy", "none"] = "zeros"
+    crop: float = 0.95
+    min_crop: int = 64
+
+    def __post_init__(self) -> None:
+        where = "preprocessing"
+        _check_choice(where, "center", self.center, ("clip", "none"))
+        _check_choice(where, "absent_person", self.absent_person, ("zeros", "copy", "none"))
+        _check_choice(where, "facing", self.facing, (True, False))
+        if self.max_people is not None:
+            _check_number(where, "max_people", self.max_people, 1, whole=True)
+        elif self.absent_person != "none":
+            raise ConfigError(
+                f"{where}.absent_person: {self.absent_person!r} needs a number in max_people, found None; "
+                "set max_people (published: 2) or absent_person='none'."
+            )
+        _check_number(where, "crop", self.crop, 0.0, whole=False)
+        if not 0 < self.crop <= 1:
+            raise ConfigError(f"{where}.crop: expected a share in (0, 1], found {self.crop!r}.")
+        _check_number(where, "min_crop", self.min_crop, 1, whole=True)
+
+
+@dataclass(frozen=True)
+class MAMPConfig:
+    """Architecture of the encoder (paper section 3.1) and what its weights expect of their input.
+
+    The defaults are the published model: 8 blocks, 256 wide, 120 frames of 25 joints, tokens of 4 frames of one joint.
+    Field names are those of the published configuration files.
+
+    Attributes:
+        dim_in: Coordinates per joint, C.
+        dim_feat: Width of a token, D.
+        depth: Number of transformer blocks.
+        num_heads: Attention heads, H; divides ``dim_feat``.
+        mlp_ratio: Hidden width of the feed-forward part over ``dim_feat``.
+        num_frames: Frames of a clip as the model sees it, T; a multiple of ``t_patch_size``.
+        num_joints: Joints, V; a multiple of ``patch_size``.
+        patch_size: Joints per token (published: 1).
+        t_patch_size: Frames per token (published: 4).
+        qkv_bias: Whether queries, keys and values have a bias.
+        preprocessing: What the weights expect; a :class:`Preprocessing` or a dict of its fields.
+    """
+
+    dim_in: int = 3
+    dim_feat: int = 256
+    depth: int = 8
+    num_heads: int = 8
+    mlp_ratio: float = 4
+    num_frames: int = 120
+    num_joints: int = 25
+    patch_size: int = 1
+    t_patch_size: int = 4
+    qkv_bias: bool = True
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.preprocessing, dict):
+            object.__setattr__(self, "preprocessing", from_dict(Preprocessing, self.preprocessing, "preprocessing"))
+        elif not isinstance(self.preprocessing, Preprocessing):
+            raise ConfigError(f"config.preprocessing: expected Preprocessing or a dict, found {self.preprocessing!r}.")
+        for name in ("dim_in", "dim_feat", "num_heads", "num_frames", "num_joints", "patch_size", "t_patch_size"):
+            _check_number("config", name, getattr(self, name), 1, whole=True)
+        _check_number("config", "depth", self.depth, 0, whole=True)
+        _check_number("config", "mlp_ratio", self.mlp_ratio, 1e-6, whole=False)
+        _check_choice("config", "qkv_bias", self.qkv_bias, (True, False))
+        for name, part in (("dim_feat", "num_heads"), ("num_frames", "t_patch_size"), ("num_joints", "patch_size")):
+            whole, by = getattr(self, name), getattr(self, part)
+            if whole % by:
+                raise ConfigError(f"config.{name}: expected a multiple of {part} ({by}), found {whole}.")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Tokens over time and over joints, ``(T / t_patch_size, V / patch_size)``."""
+        return self.num_frames // self.t_patch_size, self.num_joints // self.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of one person, L (published: 30 x 25 = 750)."""
+        t, v = self.grid
+        return t * v
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one token's patch of the input (published: 4 frames x 1 joint x 3 coordinates = 12)."""
+        return self.t_patch_size * self.patch_size * self.dim_in
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as written to ``config.json``."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str = "config") -> MAMPConfig:
+        """Build from plain values; an unknown field is a :class:`~mamp.errors.ConfigError`."""
+        return from_dict(cls, values, where)
+
+    def replace(self, **changes: Any) -> MAMPConfig:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,125 @@
+"""``Layout``: joint names, the tree they form, and how to derive the model's joints from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import LayoutError
+
+Weights = Mapping[str, float]
+
+
+def between(a: str, b: str, share: float = 0.5) -> dict[str, float]:
+    """A point on the way from joint ``a`` to joint ``b``; ``share`` 0 is ``a``, 1 is ``b``."""
+    return {a: 1.0 - share, b: share}
+
+
+def beyond(a: str, b: str, share: float) -> dict[str, float]:
+    """A point past joint ``b`` on the line from ``a``, by ``share`` of their distance."""
+    return {a: -share, b: 1.0 + share}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A skeleton layout.
+
+    Attributes:
+        name: Registered name.
+        joints: Names of the V joints, in the order of the positions.
+        parents: Index of each joint's parent in the kinematic tree, -1 for the root.
+        pairs: (left, right) joint names that swap under mirroring.
+        mapping: For each joint of the model's layout that can be derived: the joint it is taken from, or weights over
+            joints that add up to one (see :func:`between` and :func:`beyond`). Joints that are left out are absent.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    mapping: Mapping[str, str | Weights] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "joints", tuple(map(str, self.joints)))
+        object.__setattr__(self, "parents", tuple(map(int, self.parents)))
+        object.__setattr__(self, "pairs", tuple((str(a), str(b)) for a, b in self.pairs))
+        where = f"layout {self.name!r}"
+        twice = {joint for joint in self.joints if self.joints.count(joint) > 1}
+        if not self.joints or twice:
+            raise LayoutError(f"{where}: expected joint names, each once; found {sorted(twice) or 'none'}.")
+        if len(self.parents) != len(self.joints):
+            raise LayoutError(f"{where}: {len(self.joints)} joints need as many parents, found {len(self.parents)}.")
+        for joint in range(len(self.joints)):
+            self._check_chain(where, joint)
+        for name in (name for pair in self.pairs for name in pair):
+            self._check_joint(where, "pairs", name)
+        for target, source in self.mapping.items():
+            weights = {source: 1.0} if isinstance(source, str) else source
+            for name in weights:
+                self._check_joint(where, f"mapping[{target!r}]", name)
+            if abs(sum(weights.values()) - 1.0) > 1e-6:
+                raise LayoutError(
+                    f"{where}: the weights of mapping[{target!r}] add up to {sum(weights.values()):g}; expected 1, "
+                    "so that the result moves with the body."
+                )
+
+    def _check_chain(self, where: str, joint: int) -> None:
+        seen = set()
+        while joint != -1:
+            if not 0 <= joint < len(self.joints) or joint in seen:
+                raise LayoutError(
+                    f"{where}: parents must be -1 or an index below {len(self.joints)}, without a cycle; "
+                    f"found {self.parents}."
+                )
+            seen.add(joint)
+            joint = self.parents[joint]
+
+    def _check_joint(self, where: str, part: str, name: str) -> None:
+        if name not in self.joints:
+            raise LayoutError(
+                f"{where}: {part} names the joint {name!r}, which is not one of {', '.join(self.joints)}."
+            )
+
+    def reordered(self, joints: Sequence[str]) -> Layout:
+        """Return the same layout with its joints in another order."""
+        order = [self.joints.index(joint) for joint in joints]
+        new_index = {old: new for new, old in enumerate(order)} | {-1: -1}
+        parents = tuple(new_index[self.parents[old]] for old in order)
+        return Layout(self.name, tuple(joints), parents, self.pairs, self.mapping)
+
+    def conversion(self, target: Layout) -> NDArray[np.float32]:
+        """Weights [V', V] that give the joints of ``target`` from this layout's; a row of zeros is an absent joint.
+
+        Raises:
+            LayoutError: Nothing maps this layout on ``target``.
+        """
+        weights = np.zeros((len(target.joints), len(self.joints)), dtype=np.float32)
+        if set(self.joints) == set(target.joints):
+            weights[range(len(target.joints)), [self.joints.index(joint) for joint in target.joints]] = 1.0
+            return weights
+        if not set(self.mapping) & set(target.joints):
+            raise LayoutError(
+                f"layout {self.name!r} has no mapping to {target.name!r}. Register it with "
+                "mamp.register_layout(..., mapping={joint of the model: joint of yours})."
+            )
+        for row, joint in enumerate(target.joints):
+            source = self.mapping.get(joint, {})
+            for name, weight in ({source: 1.0} if isinstance(source, str) else source).items():
+                weights[row, self.joints.index(name)] = weight
+        return weights
+
+    def describe(self, target: Layout) -> dict[str, str]:
+        """Say of each joint of ``target`` how it is had from this layout: taken, between, extrapolated or absent."""
+        result = {}
+        for joint, row in zip(target.joints, self.conversion(target), strict=True):
+            used = [f"{self.joints[i]}" for i in np.flatnonzero(row)]
+            if not used:
+                result[joint] = "absent"
+            elif len(used) == 1:
+                result[joint] = f"taken from {used[0]}"
+            else:
+                result[joint] = ("extrapolated from " if (row < 0).any() else "between ") + " and ".join(used)
+        return result

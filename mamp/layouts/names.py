@@ -1,0 +1,126 @@
+"""Match joint names that no registered layout has, as BVH and FBX exports use them.
+
+Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``, ``l_upper_leg``).
+A name is split into its side and the rest, and the rest is looked up in a table of roles. A joint stands at the START of
+the limb that it is named after: the forearm joint is the elbow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mamp.errors import LayoutError
+from mamp.layouts.layout import Layout, Weights, between, beyond
+from mamp.layouts.tables import mirror_pairs
+
+# Role -> names without side, separators and case; first come, first served.
+CENTRE_ROLES: dict[str, tuple[str, ...]] = {
+    "pelvis": ("hips", "hip", "pelvis", "waist", "spinebase", "hipcenter", "midhip", "root", "reference"),
+    "spine": ("spine1", "spinemid", "abdomen", "spine", "lowerback", "torso"),
+    "chest": ("chest", "spine3", "spine2", "thorax", "upperback", "upperchest"),
+    "neck": ("neck", "lowerneck", "spineshoulder", "shouldercenter", "neck1"),
+    "head": ("head", "skull"),
+    "head_end": ("headend", "headtip", "headtop", "headtopend", "headnub"),
+}
+SIDE_ROLES: dict[str, tuple[str, ...]] = {
+    "shoulder": ("arm", "upperarm", "uparm", "shldr", "humerus", "shoulder"),
+    "elbow": ("forearm", "lowerarm", "lowarm", "elbow", "radius"),
+    "wrist": ("hand", "wrist"),
+    "finger": ("handmiddle1", "mid1", "middle1", "middleproximal", "handindex1", "index1", "fingerbase", "fingers"),
+    "thumb": ("handthumb2", "thumb2", "thumb", "handthumb1", "thumb1"),
+    "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
+    "knee": ("leg", "lowerleg", "lowleg", "shin", "calf", "tibia", "knee"),
+    "ankle": ("foot", "ankle"),
+    "toe": ("toebase", "toes", "toe", "ball", "footend", "footnub"),
+}
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a joint name into side (``left``, ``right`` or ``""``) and what remains, in lower case."""
+    name = name.rsplit(":", 1)[-1]
+    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", name)
+    words = [word.lower() for word in words]
+    if words and words[0] in ("j", "joint", "bip", "b", "bn", "cc", "base") and len(words) > 1:
+        words = words[1:]
+    for side, marks in (("left", ("left", "l")), ("right", ("right", "r"))):
+        for mark in marks:
+            if mark in words:
+                words.remove(mark)
+                return side, "".join(words)
+    text = "".join(words)
+    for side in ("left", "right"):
+        if text.startswith(side):
+            return side, text[len(side) :]
+        if text.endswith(side):
+            return side, text[: -len(side)]
+    known = {name for names in SIDE_ROLES.values() for name in names}
+    for side in ("left", "right"):
+        if text[:1] == side[0] and text[1:] in known:
+            return side, text[1:]
+    return "", text
+
+
+def find_roles(names: Sequence[str]) -> dict[str, str]:
+    """Return role -> joint name for the names that are understood; side roles are ``left_elbow`` and so on."""
+    by_key: dict[tuple[str, str], str] = {}
+    for name in names:
+        by_key.setdefault(split_name(name), name)
+    found = {}
+    for side, roles in (("", CENTRE_ROLES), ("left", SIDE_ROLES), ("right", SIDE_ROLES)):
+        for role, aliases in roles.items():
+            name = next((by_key[side, alias] for alias in aliases if (side, alias) in by_key), None)
+            if name is not None:
+                found[f"{side}_{role}" if side else role] = name
+    return found
+
+
+def match_names(names: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
+    """Build the layout of joints with these names.
+
+    Raises:
+        LayoutError: Too little of a body is recognised: the pelvis, and shoulders, elbows, hips and knees of both sides.
+    """
+    roles = find_roles(names)
+    needed = ["pelvis"] + [f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right")]
+    missing = [role for role in needed if role not in roles]
+    if missing:
+        raise LayoutError(
+            f"joint names not understood: no joint was recognised as {', '.join(missing)}. Found the names "
+            f"{', '.join(names)}. Name a registered layout, or register yours with mamp.register_layout."
+        )
+    tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(names) - 1)
+    return Layout("bvh", tuple(names), tree, mirror_pairs(tuple(names)), _mapping(roles))
+
+
+def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
+    """Joints of the model from the joints that play each role."""
+    mapping: dict[str, str | Weights] = {"spine_base": role["pelvis"]}
+    top = role.get("neck") or role.get("chest")
+    mapping["spine_shoulder"] = top or between(role["left_shoulder"], role["right_shoulder"])
+    if top:
+        mapping["spine_mid"] = between(role["pelvis"], top)
+    else:
+        mapping["spine_mid"] = {role["pelvis"]: 0.5, role["left_shoulder"]: 0.25, role["right_shoulder"]: 0.25}
+    if "head" in role:
+        mapping["head"] = between(role["head"], role["head_end"]) if "head_end" in role else role["head"]
+        if top:
+            mapping["neck"] = between(top, role["head"])
+        if top and "head_end" not in role:
+            mapping["head"] = beyond(role["pelvis"], role["head"], 0.12)
+    for s in ("left", "right"):
+        mapping[f"shoulder_{s}"] = role[f"{s}_shoulder"]
+        mapping[f"elbow_{s}"] = role[f"{s}_elbow"]
+        mapping[f"hip_{s}"] = role[f"{s}_hip"]
+        mapping[f"knee_{s}"] = role[f"{s}_knee"]
+        if f"{s}_ankle" in role:
+            mapping[f"ankle_{s}"] = role[f"{s}_ankle"]
+        if f"{s}_toe" in role:
+            mapping[f"foot_{s}"] = role[f"{s}_toe"]
+        if f"{s}_wrist" in role:
+            elbow, wrist = role[f"{s}_elbow"], role[f"{s}_wrist"]
+            mapping[f"wrist_{s}"] = wrist
+            mapping[f"hand_{s}"] = role.get(f"{s}_finger") or beyond(elbow, wrist, 0.3)
+            mapping[f"hand_tip_{s}"] = beyond(elbow, wrist, 0.6)
+            mapping[f"thumb_{s}"] = role.get(f"{s}_thumb") or beyond(elbow, wrist, 0.3)
+    return mapping

@@ -1,0 +1,102 @@
+"""The registered layouts, by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from mamp.config import suggest
+from mamp.errors import LayoutError
+from mamp.layouts.layout import Layout, Weights
+from mamp.layouts.names import match_names
+from mamp.layouts.tables import NTU25, TABLES, mirror_pairs
+
+MODEL_LAYOUT = NTU25
+
+_registry: dict[str, Layout] = {layout.name: layout for layout in TABLES}
+_lock = threading.Lock()
+
+
+def list_layouts() -> list[str]:
+    """Names of the registered layouts; ``bvh`` stands for joint names that are matched one by one."""
+    return sorted([*_registry, "bvh"])
+
+
+def get_layout(name: str) -> Layout:
+    """Return the layout of that name.
+
+    Raises:
+        LayoutError: There is none; the message suggests the nearest name.
+    """
+    if name == "bvh":
+        raise LayoutError("layout 'bvh' is matched by joint names: give the list of joint names instead of 'bvh'.")
+    if name not in _registry:
+        raise LayoutError(
+            f"unknown layout {name!r}.{suggest(name, list_layouts())} Known: {', '.join(list_layouts())}. "
+            "Register your own with mamp.register_layout."
+        )
+    return _registry[name]
+
+
+def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
+    """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
+
+    Raises:
+        LayoutError: Too few of the names are understood.
+    """
+    joints = [str(joint) for joint in joints]
+    for layout in _registry.values():
+        if len(joints) == len(layout.joints) and set(joints) == set(layout.joints):
+            return layout.reordered(joints)
+    return match_names(joints, parents)
+
+
+def register_layout(
+    name: str,
+    joints: Sequence[str],
+    mapping: Mapping[str, str | Weights],
+    parents: Sequence[int] | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Layout:
+    """Make a skeleton layout of your own known by name.
+
+    Args:
+        name: The name to register.
+        joints: Names of the joints, in the order of your positions.
+        mapping: For each joint of the model (``mamp.get_layout("ntu25").joints``): the name of your joint, or weights
+            over your joints that add up to one, for example ``{"neck": {"head": 0.3, "chest": 0.7}}``. Joints that
+            are left out are absent from every recording in this layout.
+        parents: Index of the parent of each joint, -1 for the root. Only pictures use it.
+        pairs: (left, right) names that swap under mirroring; found by name when not given.
+        overwrite: Replace a layout of the same name.
+
+    Returns:
+        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` says how each joint of the model is had.
+
+    Raises:
+        LayoutError: The name is taken, a name in the mapping does not exist, weights do not add up to one, or
+            nothing is mapped.
+    """
+    unknown = sorted(set(mapping) - set(MODEL_LAYOUT.joints))
+    if unknown:
+        raise LayoutError(
+            f"layout {name!r}: mapping names {', '.join(unknown)}, not joints of the model."
+            f"{suggest(unknown[0], list(MODEL_LAYOUT.joints))} The model has: {', '.join(MODEL_LAYOUT.joints)}."
+        )
+    if not mapping:
+        raise LayoutError(f"layout {name!r}: the mapping is empty; say which of your joints are which of the model's.")
+    joints = tuple(joints)
+    layout = Layout(
+        name,
+        joints,
+        tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1),
+        tuple(pairs) if pairs is not None else mirror_pairs(joints),
+        dict(mapping),
+    )
+    with _lock:
+        if (name in _registry or name == "bvh") and not overwrite:
+            raise LayoutError(f"layout {name!r} exists; choose another name, or pass overwrite=True.")
+        _registry[name] = layout
+    return layout

@@ -1,0 +1,184 @@
+"""The layouts that the package knows, one table each."""
+
+from __future__ import annotations
+
+from mamp.layouts.layout import Layout, Weights, between, beyond
+
+
+def _tree(name: str, rows: str, mapping: dict[str, str | Weights] | None = None) -> Layout:
+    """Build a layout from rows ``joint parent`` (``-`` for the root); pairs are the names that differ in the side."""
+    joints, parent_names = zip(*(row.split() for row in rows.strip().splitlines()), strict=True)
+    parents = tuple(-1 if parent == "-" else joints.index(parent) for parent in parent_names)
+    return Layout(name, joints, parents, mirror_pairs(joints), mapping or {})
+
+
+def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Find the (left, right) pairs among names such as ``hip_left``, ``LeftHip`` or ``lfemur``."""
+    swaps = (("left", "right"), ("Left", "Right"), ("_L", "_R"), (".L", ".R"))
+    starts = (("l", "r"), ("L", "R"), ("l_", "r_"))
+    pairs = []
+    for left in joints:
+        others = [left.replace(a, b, 1) for a, b in swaps if a in left]
+        others += [b + left[len(a) :] for a, b in starts if left.startswith(a)]
+        right = next((name for name in others if name != left and name in joints), None)
+        if right is not None:
+            pairs.append((left, right))
+    return tuple(pairs)
+
+
+# Kinect v2 (NTU RGB+D, PKU-MMD): the joints of the published models, in their order.
+NTU25 = _tree(
+    "ntu25",
+    """
+    spine_base -
+    spine_mid spine_base
+    neck spine_shoulder
+    head neck
+    shoulder_left spine_shoulder
+    elbow_left shoulder_left
+    wrist_left elbow_left
+    hand_left wrist_left
+    shoulder_right spine_shoulder
+    elbow_right shoulder_right
+    wrist_right elbow_right
+    hand_right wrist_right
+    hip_left spine_base
+    knee_left hip_left
+    ankle_left knee_left
+    foot_left ankle_left
+    hip_right spine_base
+    knee_right hip_right
+    ankle_right knee_right
+    foot_right ankle_right
+    spine_shoulder spine_mid
+    hand_tip_left hand_left
+    thumb_left hand_left
+    hand_tip_right hand_right
+    thumb_right hand_right
+    """,
+)
+
+
+def _both_sides(rows: dict[str, str | Weights]) -> dict[str, str | Weights]:
+    """Repeat rows for both sides: ``{s}`` is replaced by left and right, ``{s1}`` by l and r."""
+    result: dict[str, str | Weights] = {}
+    for side in ("left", "right"):
+
+        def put(text: str, side: str = side) -> str:
+            return text.format(s=side, s1=side[0])
+
+        for joint, source in rows.items():
+            result[put(joint)] = (
+                put(source) if isinstance(source, str) else {put(name): weight for name, weight in source.items()}
+            )
+    return result
+
+
+# Kinect v1, in the order of its SDK (NW-UCLA; MSR-Action3D has the same joints in another order).
+KINECT20 = _tree(
+    "kinect20",
+    """
+    hip_center -
+    spine hip_center
+    shoulder_center spine
+    head shoulder_center
+    shoulder_left shoulder_center
+    elbow_left shoulder_left
+    wrist_left elbow_left
+    hand_left wrist_left
+    shoulder_right shoulder_center
+    elbow_right shoulder_right
+    wrist_right elbow_right
+    hand_right wrist_right
+    hip_left hip_center
+    knee_left hip_left
+    ankle_left knee_left
+    foot_left ankle_left
+    hip_right hip_center
+    knee_right hip_right
+    ankle_right knee_right
+    foot_right ankle_right
+    """,
+    {
+        "spine_base": "hip_center",
+        "spine_mid": "spine",
+        "spine_shoulder": "shoulder_center",
+        "neck": between("shoulder_center", "head", 0.4),
+        "head": "head",
+        **_both_sides(
+            {
+                "shoulder_{s}": "shoulder_{s}",
+                "elbow_{s}": "elbow_{s}",
+                "wrist_{s}": "wrist_{s}",
+                "hand_{s}": "hand_{s}",
+                "hip_{s}": "hip_{s}",
+                "knee_{s}": "knee_{s}",
+                "ankle_{s}": "ankle_{s}",
+                "foot_{s}": "foot_{s}",
+                "hand_tip_{s}": beyond("wrist_{s}", "hand_{s}", 0.8),
+                "thumb_{s}": "hand_{s}",
+            }
+        ),
+    },
+)
+
+# CMU and HDM05 motion capture (ASF/AMC). A joint stands at the END of the bone of its name: lfemur is the left knee.
+CMU31 = _tree(
+    "cmu31",
+    """
+    root -
+    lhipjoint root
+    lfemur lhipjoint
+    ltibia lfemur
+    lfoot ltibia
+    ltoes lfoot
+    rhipjoint root
+    rfemur rhipjoint
+    rtibia rfemur
+    rfoot rtibia
+    rtoes rfoot
+    lowerback root
+    upperback lowerback
+    thorax upperback
+    lowerneck thorax
+    upperneck lowerneck
+    head upperneck
+    lclavicle thorax
+    lhumerus lclavicle
+    lradius lhumerus
+    lwrist lradius
+    lhand lwrist
+    lfingers lhand
+    lthumb lwrist
+    rclavicle thorax
+    rhumerus rclavicle
+    rradius rhumerus
+    rwrist rradius
+    rhand rwrist
+    rfingers rhand
+    rthumb rwrist
+    """,
+    {
+        "spine_base": "root",
+        "spine_mid": "upperback",
+        "spine_shoulder": between("thorax", "lowerneck"),
+        "neck": between("lowerneck", "upperneck"),
+        "head": "head",
+        **_both_sides(
+            {
+                "shoulder_{s}": "{s1}clavicle",
+                "elbow_{s}": "{s1}humerus",
+                "wrist_{s}": between("{s1}radius", "{s1}wrist"),
+                "hand_{s}": "{s1}hand",
+                "hip_{s}": "{s1}hipjoint",
+                "knee_{s}": "{s1}femur",
+                "ankle_{s}": "{s1}tibia",
+                "foot_{s}": "{s1}foot",
+                "hand_tip_{s}": "{s1}fingers",
+                "thumb_{s}": "{s1}thumb",
+            }
+        ),
+    },
+)
+
+TABLES = (NTU25, KINECT20, CMU31)

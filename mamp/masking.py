@@ -1,0 +1,84 @@
+"""Which tokens the encoder sees (paper section 3.3): motion-aware, and random, masking.
+
+A rule turns a clip and uniform noise into one sort key per token; the tokens with the smallest keys are kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from mamp.errors import ConfigError
+
+
+class Mask(NamedTuple):
+    """Outcome of masking for N bodies of L tokens.
+
+    Attributes:
+        mask: [N, L] in the input's dtype, 1 where a token is masked.
+        ids_keep: [N, K] indices of the kept tokens, in the order in which the encoder sees them.
+        ids_shuffle: [N, L] all tokens by ascending key: the kept ones first, then the masked ones.
+        ids_restore: [N, L] position of each token in the shuffled order, the inverse of ``ids_shuffle``.
+    """
+
+    mask: Tensor
+    ids_keep: Tensor
+    ids_shuffle: Tensor
+    ids_restore: Tensor
+
+
+def num_kept(num_tokens: int, mask_ratio: float) -> int:
+    """Tokens that stay visible: ``int(L * (1 - ratio))``.
+
+    The product is truncated in floating point as published, so 750 tokens at ratio 0.9 leave 74, not 75.
+    """
+    if not 0 <= mask_ratio <= 1:
+        raise ConfigError(f"mask_ratio: expected a share in [0, 1], found {mask_ratio!r}.")
+    return int(num_tokens * (1 - mask_ratio))
+
+
+def patchify(x: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
+    """Cut clips into tokens: [N, T, V, C] -> [N, L, t_patch_size * patch_size * C], frame-major inside a token."""
+    return rearrange(x, "n (t u) (v p) c -> n (t v) (u p c)", u=t_patch_size, p=patch_size)
+
+
+def motion_intensity(x: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
+    """Mean absolute change of each token from the token of the same joint one patch earlier.
+
+    [N, T, V, C] -> [N, L]; the first patch has no predecessor and takes the value of the second.
+    """
+    patches = rearrange(x, "n (t u) (v p) c -> n t v (u p c)", u=t_patch_size, p=patch_size)
+    change = torch.zeros_like(patches)
+    if patches.shape[1] > 1:
+        change[:, 1:] = (patches[:, 1:] - patches[:, :-1]).abs()
+        change[:, 0] = change[:, 1]
+    return rearrange(change.mean(dim=-1), "n t v -> n (t v)")
+
+
+def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
+    """Sort key of motion-aware masking: Gumbel top-k over ``softmax(I / (max(I) * tau))``.
+
+    With I divided by its maximum over the body, the masked set is drawn without replacement in proportion to the
+    softmax, so moving tokens are masked more often (paper equations 5 and 6).
+
+    Args:
+        intensity: [N, L] motion intensity.
+        noise: [N, L], uniform in [0, 1).
+        tau: Temperature, above zero; smaller prefers motion more strongly.
+    """
+    peak = intensity.max(dim=-1, keepdim=True).values
+    prob = torch.softmax(intensity / (peak * tau + 1e-10), dim=-1)
+    gumbel = -torch.log(-torch.log(noise + 1e-10) + 1e-10)
+    return torch.log(prob) + gumbel
+
+
+def mask_tokens(key: Tensor, mask_ratio: float) -> Mask:
+    """Keep the tokens with the smallest keys; the rest is masked. ``key`` is [N, L]."""
+    kept = num_kept(key.shape[1], mask_ratio)
+    ids_shuffle = torch.argsort(key, dim=1)
+    ids_restore = torch.argsort(ids_shuffle, dim=1)
+    mask = (ids_restore >= kept).to(key.dtype)
+    return Mask(mask, ids_shuffle[:, :kept], ids_shuffle, ids_restore)

@@ -1,0 +1,160 @@
+"""``Skeleton``: one recording of joint positions, whoever recorded it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mamp.errors import LayoutError, RecordingError
+from mamp.layouts import Layout, find_layout, get_layout
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Skeleton:
+    """A recording: positions of the joints of one or more people over time.
+
+    Args:
+        positions: [M, T, V, 3], or [T, V, 3] for one person; metres, y up, right-handed. NaN marks what was not
+            tracked: a joint in a frame, a person in a frame (all joints NaN).
+        layout: A registered layout name, a :class:`~mamp.layouts.Layout`, or the list of the V joint names (which is
+            matched against the registered layouts).
+        fps: Frames per second, or ``None`` when unknown.
+        confidence: [M, T, V] (or [T, V]) tracking confidence in [0, 1], if there is one.
+        name: What to call the recording in messages, usually its file name.
+        info: Anything else that the file said (label, subject, units found, ...).
+
+    Raises:
+        RecordingError: The arrays do not have these shapes, hold infinity, or hold no tracked joint at all.
+        LayoutError: The layout is unknown, or has another number of joints.
+    """
+
+    positions: FloatArray
+    layout: Layout
+    fps: float | None = None
+    confidence: FloatArray | None = None
+    name: str = "recording"
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        positions: ArrayLike,
+        layout: str | Layout | Sequence[str],
+        fps: float | None = None,
+        confidence: ArrayLike | None = None,
+        name: str = "recording",
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        layout = _resolve_layout(layout)
+        try:
+            array = np.asarray(positions, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise RecordingError(f"{name}: positions are not a regular array of numbers ({error}).") from None
+        if array.ndim == 3:
+            array = array[None]
+        if array.ndim != 4 or array.shape[-1] != 3:
+            hint = ""
+            if array.ndim in (3, 4) and array.shape[-1] == 2:
+                hint = (
+                    " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D."
+                )
+            raise RecordingError(
+                f"{name}: expected positions [people, frames, joints, 3] or [frames, joints, 3], "
+                f"found shape {np.shape(positions)}.{hint}"
+            )
+        people, frames, joints, _ = array.shape
+        if joints != len(layout.joints):
+            raise LayoutError(
+                f"{name}: layout {layout.name!r} has {len(layout.joints)} joints, the positions have {joints}. "
+                "Name the right layout, or register yours with mamp.register_layout."
+            )
+        if people == 0:
+            raise RecordingError(f"{name}: expected at least one person, found none.")
+        if frames == 0:
+            raise RecordingError(f"{name}: expected at least one frame, found none.")
+        if np.isinf(array).any():
+            raise RecordingError(f"{name}: positions hold infinite values; mark what was not tracked with NaN.")
+        if fps is not None and not (np.isfinite(fps) and fps > 0):
+            raise RecordingError(f"{name}: expected a frame rate above zero, or None, found {fps!r}.")
+        if confidence is not None:
+            confidence = np.asarray(confidence, dtype=np.float32)
+            if confidence.ndim == 2:
+                confidence = confidence[None]
+            if confidence.shape != array.shape[:3]:
+                raise RecordingError(
+                    f"{name}: expected confidence of shape {array.shape[:3]}, found {confidence.shape}."
+                )
+        values = {"positions": array, "layout": layout, "confidence": confidence, "name": name, "info": info or {}}
+        for key, value in (*values.items(), ("fps", None if fps is None else float(fps))):
+            object.__setattr__(self, key, value)
+
+    @property
+    def num_people(self) -> int:
+        """People, M."""
+        return self.positions.shape[0]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames, T."""
+        return self.positions.shape[1]
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, or ``None`` when the frame rate is unknown."""
+        return None if self.fps is None else self.num_frames / self.fps
+
+    @property
+    def tracked(self) -> NDArray[np.bool_]:
+        """[M, T, V], true where a joint has a position."""
+        return np.isfinite(self.positions).all(axis=-1)
+
+    def to_layout(self, layout: str | Layout) -> Skeleton:
+        """Express the recording in another layout, by default the model's ``ntu25``.
+
+        Joints are taken, put between two others, or extrapolated, as the layout's table says; what the table cannot
+        give is NaN. ``layout.describe()`` of the source says which is which.
+        """
+        target = _resolve_layout(layout)
+        if target.joints == self.layout.joints:
+            return self
+        weights = self.layout.conversion(target)
+        positions = _combine(self.positions, weights)
+        confidence = None
+        if self.confidence is not None:
+            confidence = _combine(
+                self.confidence[..., None], abs(weights) / abs(weights).sum(1, keepdims=True).clip(1e-9)
+            )
+            confidence = np.nan_to_num(confidence[..., 0])
+        return Skeleton(positions, target, self.fps, confidence, self.name, self.info)
+
+    def replace(self, **changes: Any) -> Skeleton:
+        """Return a copy with some fields changed, checked like a new one."""
+        return replace(self, **changes)
+
+    def __repr__(self) -> str:
+        rate = "unknown rate" if self.fps is None else f"{self.fps:g} fps"
+        return (
+            f"Skeleton({self.name!r}: {self.num_people} people, {self.num_frames} frames, "
+            f"{len(self.layout.joints)} joints ({self.layout.name}), {rate})"
+        )
+
+
+def _resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
+    if isinstance(layout, Layout):
+        return layout
+    return get_layout(layout) if isinstance(layout, str) else find_layout(layout)
+
+
+def _combine(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Joints of the target as weighted sums of the source's, [M, T, V, C] -> [M, T, V', C]; NaN only where it matters."""
+    out = np.full((*values.shape[:2], weights.shape[0], values.shape[-1]), np.nan, dtype=np.float32)
+    for joint, row in enumerate(weights):
+        used = np.flatnonzero(row)
+        if used.size:
+            out[:, :, joint] = np.einsum("mtvc,v->mtc", values[:, :, used], row[used])
+    return out
