@@ -61,7 +61,6 @@ class Preprocessing:
         absent_person: How a clip with fewer than ``max_people`` people is filled up: ``"zeros"`` (NTU-60), ``"copy"``
             of the only person (NTU-120), or ``"none"``: only those present are encoded.
         crop: Share of the frames kept, in the middle of the clip (published test protocol: 0.95).
-        min_crop: Clips are never cropped below this number of frames (published: 64).
     """
 
     layout: str = "ntu25"
@@ -71,7 +70,6 @@ class Preprocessing:
     max_people: int | None = 2
     absent_person: Literal["zeros", "copy", "none"] = "zeros"
     crop: float = 0.95
-    min_crop: int = 64
 
     def __post_init__(self) -> None:
         where = "preprocessing"
@@ -88,7 +86,6 @@ class Preprocessing:
         _check_number(where, "crop", self.crop, 0.0, whole=False)
         if not 0 < self.crop <= 1:
             raise ConfigError(f"{where}.crop: expected a share in (0, 1], found {self.crop!r}.")
-        _check_number(where, "min_crop", self.min_crop, 1, whole=True)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Trunk(nn.Module):
 class MAMPEncoder(Trunk):
     """The pretrained encoder of 3D skeleton recordings.
 
-    ``encoder(x)`` maps a tensor of normalised clips [B, M, T, V, C] to tokens [B, M, T / 4, V, D] and is differentiable.
+    ``encoder(x)`` maps a tensor of normalised clips [B, M, T, V, C] to tokens [B, M, T / 4, V, D], differentiably.
     ``encoder.encode(recordings)`` does everything from a recording to a numpy embedding.
 
     Args:

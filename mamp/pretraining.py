@@ -131,7 +131,13 @@ class MAMPForPretraining(Trunk):
         for parameter in (self.mask_token, self.decoder_temp_embed, self.decoder_pos_embed):
             nn.init.trunc_normal_(parameter, std=0.02)
 
-    def forward(self, x: Tensor, noise: Tensor | None = None, target_x: Tensor | None = None) -> PretrainingOutput:
+    def forward(
+        self,
+        x: Tensor,
+        noise: Tensor | None = None,
+        target_x: Tensor | None = None,
+        decoded_noise: Tensor | None = None,
+    ) -> PretrainingOutput:
         """Mask, encode, decode, and compare.
 
         Args:
@@ -139,6 +145,8 @@ class MAMPForPretraining(Trunk):
             noise: [B * M, L], uniform in [0, 1): the only randomness of the mask. Drawn when not given.
             target_x: Clips of the same shape from which the target is taken, when ``x`` carries added noise that
                 should not be predicted. ``x`` itself by default.
+            decoded_noise: [B * M, masked tokens], uniform: which masked tokens are decoded when ``decoded_tokens`` is
+                set. Drawn when not given.
         """
         self.check_input(x)
         cfg = self.config
@@ -154,12 +162,12 @@ class MAMPForPretraining(Trunk):
             intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size)
             key = motion_aware_key(intensity, noise, self.motion_aware_tau)
         mask = mask_tokens(key, self.mask_ratio)
-        ids_hidden = self._decoded_ids(mask)
+        ids_hidden = self._decoded_ids(mask, decoded_noise)
         ids = torch.cat([mask.ids_keep, ids_hidden], dim=1)
         h = self._decode(self.encode_tokens(x, mask.ids_keep), ids)
 
         prediction = self.decoder_pred(h)
-        losses = {self.target: self._loss(prediction, target_x, self.target, ids_hidden)}
+        losses: dict[str, Tensor] = {self.target: self._loss(prediction, target_x, self.target, ids_hidden)}
         loss = losses[self.target]
         if self.joints_weight:
             losses["joints"] = self._loss(self.decoder_pred_joints(h), target_x, "joints", ids_hidden)
@@ -168,13 +176,19 @@ class MAMPForPretraining(Trunk):
         in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=cfg.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
 
-    def _decoded_ids(self, mask: Mask) -> Tensor:
+    @property
+    def num_kept(self) -> int:
+        """Tokens of a body that the encoder sees, K."""
+        return num_kept(self.config.num_tokens, self.mask_ratio)
+
+    def _decoded_ids(self, mask: Mask, draw: Tensor | None) -> Tensor:
         """Indices [N, K] of the masked tokens that are decoded: all of them, or a random part."""
         kept = mask.ids_keep.shape[1]
         hidden = self.config.num_tokens - kept
         if self.decoded_tokens is None or self.decoded_tokens >= hidden:
             return mask.ids_shuffle[:, kept:]
-        draw = torch.rand(mask.mask.shape[0], hidden, device=mask.mask.device)
+        if draw is None:
+            draw = torch.rand(mask.mask.shape[0], hidden, device=mask.mask.device)
         return mask.ids_shuffle[:, kept:].gather(1, draw.topk(self.decoded_tokens, dim=1).indices)
 
     def _decode(self, latent: Tensor, ids: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class Skeleton:
     @property
     def tracked(self) -> NDArray[np.bool_]:
         """[M, T, V], true where a joint has a position."""
-        return np.isfinite(self.positions).all(axis=-1)
+        return np.asarray(np.isfinite(self.positions).all(axis=-1))
 
     def to_layout(self, layout: str | Layout) -> Skeleton:
         """Express the recording in another layout, by default the model's ``ntu25``.
@@ -151,7 +151,10 @@ def _resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
 
 
 def _combine(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Joints of the target as weighted sums of the source's, [M, T, V, C] -> [M, T, V', C]; NaN only where it matters."""
+    """Joints of the target as weighted sums of the source's, [M, T, V, C] -> [M, T, V', C].
+
+    A joint is NaN only where one that it is made from is.
+    """
     out = np.full((*values.shape[:2], weights.shape[0], values.shape[-1]), np.nan, dtype=np.float32)
     for joint, row in enumerate(weights):
         used = np.flatnonzero(row)

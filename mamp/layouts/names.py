@@ -1,8 +1,8 @@
 """Match joint names that no registered layout has, as BVH and FBX exports use them.
 
-Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``, ``l_upper_leg``).
-A name is split into its side and the rest, and the rest is looked up in a table of roles. A joint stands at the START of
-the limb that it is named after: the forearm joint is the elbow.
+Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``). A name is split
+into its side and the rest, and the rest is looked up in a table of roles. A joint stands at the START of the limb that
+it is named after: the forearm joint is the elbow.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def find_roles(names: Sequence[str]) -> dict[str, str]:
     found = {}
     for side, roles in (("", CENTRE_ROLES), ("left", SIDE_ROLES), ("right", SIDE_ROLES)):
         for role, aliases in roles.items():
-            name = next((by_key[side, alias] for alias in aliases if (side, alias) in by_key), None)
-            if name is not None:
-                found[f"{side}_{role}" if side else role] = name
+            match = next((by_key[side, alias] for alias in aliases if (side, alias) in by_key), None)
+            if match is not None:
+                found[f"{side}_{role}" if side else role] = match
     return found
 
 
@@ -79,7 +79,7 @@ def match_names(names: Sequence[str], parents: Sequence[int] | None = None) -> L
     """Build the layout of joints with these names.
 
     Raises:
-        LayoutError: Too little of a body is recognised: the pelvis, and shoulders, elbows, hips and knees of both sides.
+        LayoutError: Too little of a body is recognised: pelvis, and shoulders, elbows, hips and knees of both sides.
     """
     roles = find_roles(names)
     needed = ["pelvis"] + [f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right")]

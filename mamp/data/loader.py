@@ -1,0 +1,146 @@
+"""Which clips a training step sees, and their crops as packed batches.
+
+All randomness of a step comes from (seed, epoch, step) and is drawn for the whole effective batch, so that a step is
+the same on one process or many, in one micro-batch or several, and after a restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mamp.data.augment import COLUMNS, Augmentation, PackedBatch
+from mamp.data.store import ClipStore
+from mamp.errors import DataError
+
+
+def generator_for(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded by a hash of ``parts``."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of every effective batch that this process works on.
+
+    Attributes:
+        rank: This process.
+        processes: How many there are.
+        micro_batches: Micro-batches per process and step (gradient accumulation).
+    """
+
+    rank: int = 0
+    processes: int = 1
+    micro_batches: int = 1
+
+    def rows(self, batch_size: int, micro: int) -> slice:
+        """Rows of the effective batch that micro-batch ``micro`` of this process takes."""
+        size = batch_size // (self.processes * self.micro_batches)
+        first = (micro * self.processes + self.rank) * size
+        return slice(first, first + size)
+
+
+class TrainingBatches(Dataset[list[PackedBatch]]):
+    """The micro-batches of each step of one epoch; item ``i`` is step ``first_step + i``.
+
+    Args:
+        store: The clips.
+        augmentation: How crops are drawn.
+        batch_size: Effective batch B, over all processes and micro-batches.
+        max_people: Slots for people, M.
+        absent_person: How slots beyond the people of a clip are filled: ``zeros`` or ``copy``; ``none`` is ``zeros``.
+        seed: Seed of the run.
+        epoch: Which epoch.
+        first_step: Steps of the epoch that are done already.
+        shard: Which part of each batch.
+        weights: Sampling weight of each clip [N]; clips are then drawn with replacement. ``None``: every clip once.
+        samples_per_epoch: Clips of one epoch; the number of clips by default.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        augmentation: Augmentation,
+        batch_size: int,
+        max_people: int,
+        absent_person: str,
+        seed: int,
+        epoch: int,
+        first_step: int = 0,
+        shard: Shard | None = None,
+        weights: Tensor | None = None,
+        samples_per_epoch: int | None = None,
+    ) -> None:
+        self.store = store
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.max_people = max_people
+        self.absent_person = absent_person
+        self.seed, self.epoch, self.first_step = seed, epoch, first_step
+        self.shard = shard or Shard()
+        generator = generator_for(seed, "order", epoch)
+        if weights is None:
+            self.order = torch.randperm(len(store), generator=generator)[:samples_per_epoch]
+        else:
+            count = samples_per_epoch or len(store)
+            self.order = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
+        if len(self.order) < batch_size:
+            raise DataError(
+                f"{store.path}: an epoch of {len(self.order)} clips is smaller than one batch of {batch_size}; use a "
+                "smaller batch (--optim.batch_size) or more clips."
+            )
+
+    def __len__(self) -> int:
+        return len(self.order) // self.batch_size - self.first_step
+
+    def __getitem__(self, item: int) -> list[PackedBatch]:
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        step = self.first_step + item
+        clips = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        uniform = torch.rand(
+            self.batch_size, len(COLUMNS), generator=generator_for(self.seed, "clip", self.epoch, step)
+        )
+        parts = [self.shard.rows(self.batch_size, micro) for micro in range(self.shard.micro_batches)]
+        return [self._pack(clips[rows], uniform[rows]) for rows in parts]
+
+    def _pack(self, clips: Tensor, uniform: Tensor) -> PackedBatch:
+        rows, starts, lengths, present = [], [], [], []
+        first = 0
+        for clip, draw in zip(clips.tolist(), uniform.tolist(), strict=True):
+            frames = int(self.store.columns["frames"][clip])
+            start, length = self.augmentation.crop(frames, draw[0], draw[1])
+            bodies = self.store.read(clip, start, length)[: self.max_people]
+            fill = 0 if len(bodies) == 1 and self.absent_person == "copy" else None
+            slots = [m if m < len(bodies) else fill for m in range(self.max_people)]
+            starts.append([first + (m or 0) * length for m in slots])
+            present.append([m is not None for m in slots])
+            lengths.append(length)
+            rows.append(bodies.reshape(-1, *bodies.shape[2:]))
+            first += len(rows[-1])
+        return PackedBatch(
+            torch.from_numpy(np.concatenate(rows)),
+            torch.tensor(starts),
+            torch.tensor(lengths),
+            torch.tensor(present),
+            uniform,
+            clips,
+        )
+
+    def load(self, num_workers: int, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
+        """Iterate over the steps that remain, with background workers if there are any."""
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            num_workers=num_workers,
+            pin_memory=pin_memory and torch.cuda.is_available(),
+            prefetch_factor=4 if num_workers else None,
+        )
+        return iter(loader)

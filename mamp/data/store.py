@@ -1,0 +1,191 @@
+"""A store of clips of any length: one flat memory-mapped file of positions, and a small index.
+
+A store is a folder::
+
+    meta.json       format, layout, what the positions are, counts, sha256 of the positions
+    positions.bin   float32 [rows, V, 3], little-endian; a clip of M people and T frames is M * T rows, person by person
+    clips.npz       one array a column: name, first_row, people, frames, fps, and any of label, subject, camera, ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import DataError
+from mamp.layouts import Layout, get_layout
+from mamp.skeleton import Skeleton
+
+FORMAT = 1
+REQUIRED = ("name", "first_row", "people", "frames", "fps")
+FloatArray = NDArray[np.float32]
+
+
+class ClipStore:
+    """Read access to a store. Opening reads the index only; frames are read from disk when asked for.
+
+    Pickling keeps the path, so that every data-loading worker opens its own memory map.
+
+    Attributes:
+        path: The folder.
+        layout: Joints of the positions.
+        columns: One array a column, each with one entry a clip.
+        info: What ``meta.json`` says.
+
+    Raises:
+        DataError: The folder is not a store, or is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise DataError(f"{self.path}: expected a folder written by python -m mamp.prepare, found none.")
+        try:
+            self.info: dict[str, Any] = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
+            with np.load(self.path / "clips.npz", allow_pickle=False) as columns:
+                self.columns = {name: columns[name] for name in columns.files}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path}: not a store of clips, or damaged ({error}). Make one with python -m mamp.prepare."
+            ) from None
+        if self.info.get("format") != FORMAT:
+            raise DataError(
+                f"{self.path}: expected store format {FORMAT}, found {self.info.get('format')!r}; prepare the data "
+                "again with this version of mamp."
+            )
+        missing = [name for name in REQUIRED if name not in self.columns]
+        if missing:
+            raise DataError(f"{self.path}: clips.npz lacks the columns {', '.join(missing)}; prepare the data again.")
+        self.layout: Layout = get_layout(self.info["layout"])
+        self._rows: NDArray[Any] | None = None
+        expected = self.num_rows * len(self.layout.joints) * 3 * 4
+        found = (self.path / "positions.bin").stat().st_size if (self.path / "positions.bin").exists() else 0
+        if found != expected:
+            raise DataError(f"{self.path}: positions.bin has {found} bytes, the index needs {expected}; prepare again.")
+
+    def __len__(self) -> int:
+        return len(self.columns["name"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": None}
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of positions: people times frames, over all clips."""
+        return int((self.columns["people"].astype(np.int64) * self.columns["frames"]).sum())
+
+    def read(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
+        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip, copied out of the map."""
+        if self._rows is None:
+            shape = (self.num_rows, len(self.layout.joints), 3)
+            self._rows = np.memmap(self.path / "positions.bin", "<f4", "r", shape=shape)
+        rows = self._rows
+        people, frames = int(self.columns["people"][clip]), int(self.columns["frames"][clip])
+        length = frames - start if length is None else length
+        first = int(self.columns["first_row"][clip]) + start
+        return np.stack([rows[first + m * frames : first + m * frames + length] for m in range(people)])
+
+    def recording(self, clip: int) -> Skeleton:
+        """One clip as a :class:`~mamp.skeleton.Skeleton`; people who are absent in a frame are NaN again."""
+        positions = self.read(clip)
+        absent = ~positions.any(axis=(2, 3))
+        positions[absent] = np.nan
+        fps = float(self.columns["fps"][clip])
+        info = {name: values[clip].item() for name, values in self.columns.items() if name not in REQUIRED}
+        name = str(self.columns["name"][clip])
+        return Skeleton(positions, self.layout, fps if fps > 0 else None, name=name, info=info)
+
+    def recordings(self) -> Iterator[Skeleton]:
+        """All clips, one after another."""
+        return (self.recording(clip) for clip in range(len(self)))
+
+
+class StoreWriter:
+    """Write a store clip by clip, and put it in its place only when it is whole.
+
+    Use as a context manager; an exception inside leaves nothing behind, and an existing store as it was.
+
+    Args:
+        path: The folder to write.
+        layout: Joints of the positions.
+        info: Anything to keep in ``meta.json`` (source, licence, coordinates).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], layout: Layout, info: dict[str, Any] | None = None) -> None:
+        self.path = Path(path)
+        self.layout = layout
+        self.info = dict(info or {})
+        self._columns: dict[str, list[Any]] = {name: [] for name in REQUIRED}
+        self._hash = hashlib.sha256()
+        self._rows = 0
+
+    def __enter__(self) -> StoreWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+            self._file: BinaryIO = (self._temporary / "positions.bin").open("wb")
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot write here ({error}).") from None
+        return self
+
+    def add(self, name: str, positions: FloatArray, fps: float | None = None, **columns: Any) -> None:
+        """Append a clip: positions [M, T, V, 3] in metres, zeros where a person is absent.
+
+        Every clip needs the same columns.
+        """
+        joints = len(self.layout.joints)
+        if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
+            raise DataError(f"{name}: expected positions [M, T, {joints}, 3], found {positions.shape}.")
+        if not np.isfinite(positions).all():
+            raise DataError(f"{name}: positions hold NaN or infinity; normalise the recording first.")
+        if self._columns["name"] and set(columns) != set(self._columns) - set(REQUIRED):
+            raise DataError(f"{name}: expected the columns of the clips before it, found {sorted(columns)}.")
+        people, frames = positions.shape[:2]
+        data = np.ascontiguousarray(positions, dtype="<f4").tobytes()
+        self._file.write(data)
+        self._hash.update(data)
+        row = {"name": name, "first_row": self._rows, "people": people, "frames": frames, "fps": fps or 0.0, **columns}
+        for key, value in row.items():
+            self._columns.setdefault(key, []).append(value)
+        self._rows += people * frames
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _finish(self) -> None:
+        if not self._columns["name"]:
+            raise DataError(f"{self.path}: there is no clip to write.")
+        types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
+        columns = {name: np.array(values, dtype=types.get(name)) for name, values in self._columns.items()}
+        np.savez(self._temporary / "clips.npz", **columns)  # type: ignore[arg-type]
+        meta = {
+            "format": FORMAT,
+            "layout": self.layout.name,
+            "num_clips": len(self._columns["name"]),
+            "num_rows": self._rows,
+            "sha256": self._hash.hexdigest(),
+            **self.info,
+        }
+        (self._temporary / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+        old = self.path.with_name(f".{self.path.name}-old-{os.getpid()}")
+        if self.path.exists():
+            self.path.rename(old)
+        self._temporary.rename(self.path)
+        shutil.rmtree(old, ignore_errors=True)

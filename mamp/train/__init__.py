@@ -1,0 +1,1 @@
+"""Pre-training: ``python -m mamp.train RECIPE --data DIR --output DIR``."""

@@ -1,0 +1,154 @@
+"""Configuration of a pre-training run: typed, frozen, each field settable from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mamp.config import MAMPConfig, from_dict
+from mamp.data.augment import Augmentation
+from mamp.errors import ConfigError
+from mamp.pretraining import MAMPForPretraining
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is masked and what is predicted; see :class:`mamp.pretraining.MAMPForPretraining`.
+
+    Attributes:
+        target: ``motion`` (MAMP) or ``joints`` (masked reconstruction, SkeletonMAE style).
+        mask_ratio: Share of the tokens that are masked.
+        motion_aware_tau: Temperature of motion-aware masking; zero masks uniformly at random.
+        motion_stride: Stride of the motion target, in frames.
+        norm_target: Normalise the target of each token.
+        joints_weight: Weight of a second objective beside motion: the coordinates.
+        decoder_dim_feat: Width of the decoder.
+        decoder_depth: Blocks of the decoder.
+        decoded_tokens: Decode only that many masked tokens; none decodes all.
+    """
+
+    target: Literal["motion", "joints"] = "motion"
+    mask_ratio: float = 0.9
+    motion_aware_tau: float = 0.8
+    motion_stride: int = 1
+    norm_target: bool = True
+    joints_weight: float = 0.0
+    decoder_dim_feat: int = 256
+    decoder_depth: int = 3
+    decoded_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """Optimiser and schedule.
+
+    Attributes:
+        batch_size: Effective batch, over all devices and accumulation; the learning rate belongs to it.
+        per_device_batch: Clips that one device takes at a time; the rest is accumulated. None: no accumulation.
+        epochs: Length of the schedule.
+        warmup_epochs: Linear warm-up.
+        lr: Largest learning rate.
+        min_lr: Learning rate at the end.
+        weight_decay: Decoupled weight decay, not on vectors and biases.
+        betas: Adam's averaging factors.
+        clip_grad: Largest norm of the gradient; none does not clip.
+    """
+
+    batch_size: int = 128
+    per_device_batch: int | None = None
+    epochs: float = 400
+    warmup_epochs: float = 20
+    lr: float = 1e-3
+    min_lr: float = 5e-4
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_grad: float | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which clips an epoch sees.
+
+    Attributes:
+        split: Rows of the store to train on, by its ``split`` column; none takes all.
+        samples_per_epoch: Clips of an epoch; none takes each clip once.
+        weight_by: Column of the store whose groups are weighted (``corpus``, say); clips are then drawn with
+            replacement, in proportion to their length within a group.
+        weights: ``group=weight`` pairs for ``weight_by``; groups that are not named weigh 1.
+        workers: Background processes that read clips.
+    """
+
+    split: str | None = "train"
+    samples_per_epoch: int | None = None
+    weight_by: str | None = None
+    weights: tuple[str, ...] = ()
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the run behaves.
+
+    Attributes:
+        seed: Seed of everything random.
+        device: ``auto`` takes a GPU where there is one.
+        precision: ``float32``, or ``bfloat16`` for mixed precision with a float32 residual stream.
+        compile: Compile the model.
+        log_every: Steps between lines of ``metrics.jsonl``.
+        checkpoint_every: Steps between checkpoints.
+        keep: Checkpoints that are kept, beside the last.
+        stop_after: Stop and save after this number of steps; the schedule is not changed.
+        storage: Type of the exported encoder's weights.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    log_every: int = 20
+    checkpoint_every: int = 500
+    keep: int = 2
+    stop_after: int | None = None
+    storage: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A pre-training run.
+
+    Attributes:
+        encoder: The encoder, and what its weights will expect of their input.
+        objective: What is masked and what is predicted.
+        augment: What happens to a training clip.
+        optim: Optimiser and schedule.
+        data: Which clips an epoch sees.
+        run: How the run behaves.
+    """
+
+    encoder: MAMPConfig = field(default_factory=MAMPConfig)
+    objective: Objective = field(default_factory=Objective)
+    augment: Augmentation = field(default_factory=Augmentation)
+    optim: Optimization = field(default_factory=Optimization)
+    data: Sampling = field(default_factory=Sampling)
+    run: Run = field(default_factory=Run)
+
+    def __post_init__(self) -> None:
+        parts = {f.name: f.default_factory for f in dataclasses.fields(self)}
+        for name, kind in parts.items():
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                object.__setattr__(self, name, from_dict(kind, value, name))  # type: ignore[arg-type]
+        if self.optim.epochs <= self.optim.warmup_epochs:
+            raise ConfigError(
+                f"optim.epochs: expected more than warmup_epochs ({self.optim.warmup_epochs:g}), "
+                f"found {self.optim.epochs:g}."
+            )
+
+    def build_model(self) -> MAMPForPretraining:
+        """The model that this configuration trains."""
+        return MAMPForPretraining(self.encoder, **dataclasses.asdict(self.objective))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to ``config.json`` of a run."""
+        return dataclasses.asdict(self)

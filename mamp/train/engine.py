@@ -1,0 +1,257 @@
+"""The training loop: plain PyTorch, one process or DDP, resumable to the step."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from mamp.data.augment import PackedBatch, augment
+from mamp.data.loader import Shard, TrainingBatches, generator_for
+from mamp.data.store import ClipStore
+from mamp.encoder import MAMPEncoder
+from mamp.errors import ConfigError, DataError, TrainingError
+from mamp.pretraining import MAMPForPretraining, PretrainingOutput
+from mamp.train.checkpoint import load_checkpoint, save_checkpoint
+from mamp.train.config import TrainConfig
+from mamp.train.distributed import World, world
+from mamp.train.optim import learning_rate, weight_decay_groups
+from mamp.train.record import Metrics, drop_later_metrics, write_run_file
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """One pre-training run in this process.
+
+    Args:
+        config: The run.
+        data: The store of clips.
+        output: Folder of the run: ``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``encoder/``.
+        world: The processes.
+    """
+
+    def __init__(self, config: TrainConfig, data: Path, output: Path, world: World) -> None:
+        self.config, self.output, self.world = config, output, world
+        self.store = ClipStore(data)
+        optim = config.optim
+        per_device = optim.per_device_batch or optim.batch_size // world.size
+        if per_device < 1 or optim.batch_size % (per_device * world.size):
+            raise ConfigError(
+                f"optim.batch_size: {optim.batch_size} cannot be split over {world.size} processes of "
+                f"{per_device} clips each; choose --optim.per_device_batch so that it can."
+            )
+        self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
+        expected = config.encoder.preprocessing
+        self.max_people = expected.max_people or int(self.store.columns["people"].max())
+        self.weights = clip_weights(self.store, config)
+        self.steps_per_epoch = len(self.batches(0))
+        self.total_steps = round(optim.epochs * self.steps_per_epoch)
+
+        torch.manual_seed(config.run.seed)
+        self.model: MAMPForPretraining = config.build_model().to(world.device)
+        if config.run.compile:
+            self.model.compile()
+        self.optimizer = torch.optim.AdamW(
+            weight_decay_groups(self.model, optim.weight_decay), lr=optim.lr, betas=optim.betas, fused=True
+        )
+        self.step = 0
+        self.stopping = False
+        self.resume()
+        self.parallel: nn.Module = self.model
+        if world.size > 1:
+            ids = [world.device] if world.device.type == "cuda" else None
+            self.parallel = DistributedDataParallel(self.model, device_ids=ids)
+
+    def batches(self, epoch: int, first_step: int = 0) -> TrainingBatches:
+        """The batches of one epoch from one step on."""
+        cfg = self.config
+        return TrainingBatches(
+            self.store,
+            cfg.augment,
+            cfg.optim.batch_size,
+            self.max_people,
+            cfg.encoder.preprocessing.absent_person,
+            cfg.run.seed,
+            epoch,
+            first_step,
+            self.shard,
+            self.weights,
+            cfg.data.samples_per_epoch,
+        )
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        state = load_checkpoint(self.output / "checkpoints")
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        torch.set_rng_state(state["torch_rng"])
+        if self.world.is_main:
+            drop_later_metrics(self.output / "metrics.jsonl", self.step)
+            logger.info("resumed at step %d of %d", self.step, self.total_steps)
+
+    def save(self) -> None:
+        """Write a checkpoint, and the encoder as it is now."""
+        if self.world.is_main:
+            state = {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "torch_rng": torch.get_rng_state(),
+            }
+            save_checkpoint(self.output / "checkpoints", self.step, state, self.config.run.keep)
+            export_encoder(self.model, self.output / "encoder", getattr(torch, self.config.run.storage))
+        self.world.barrier()
+
+    def train(self) -> None:
+        """Run to the end of the schedule, or until stopped."""
+        run = self.config.run
+        last = min(self.total_steps, run.stop_after or self.total_steps)
+        saved = -1
+        bar = tqdm(
+            total=self.total_steps, initial=self.step, unit="step", disable=not self.world.is_main, mininterval=5
+        )
+        with bar, handle_termination(self):
+            metrics = Metrics(self, bar)
+            while self.step < last and not self.stopping:
+                epoch, first = divmod(self.step, self.steps_per_epoch)
+                for batch in self.batches(epoch, first).load(self.config.data.workers, pin_memory=True):
+                    metrics.add(self.train_step(batch))
+                    if self.step % run.checkpoint_every == 0 or self.step >= last:
+                        self.save()
+                        saved = self.step
+                    if self.step >= last or self.stopping:
+                        break
+        if saved != self.step:
+            self.save()
+
+    def train_step(self, batch: list[PackedBatch]) -> dict[str, float]:
+        """One optimiser step over the micro-batches of this process."""
+        cfg, optim = self.config, self.config.optim
+        epoch, step = divmod(self.step, self.steps_per_epoch)
+        lr = learning_rate(self.step / self.steps_per_epoch, optim.lr, optim.min_lr, optim.warmup_epochs, optim.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        totals: dict[str, float] = {}
+        for micro, part in enumerate(batch):
+            part = part.to(self.world.device)
+            x, target_x = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames)
+            rows = self.shard.rows(optim.batch_size, micro)
+            noise, decoded_noise = self.noise(epoch, step, rows)
+            sync = micro + 1 == len(batch) or not isinstance(self.parallel, DistributedDataParallel)
+            with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
+                with self.autocast():
+                    output: PretrainingOutput = self.parallel(x, noise, target_x, decoded_noise)
+                (output.loss / len(batch)).backward()
+            for name, value in {"loss": output.loss, **output.losses}.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batch)
+        names = sorted(totals)
+        *means, stops = self.world.sum([totals[name] / self.world.size for name in names] + [float(self.stopping)])
+        self.stopping = stops > 0
+        result = dict(zip(names, means, strict=True))
+        if not math.isfinite(result["loss"]):
+            self.fail(batch)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad or math.inf)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return {**result, "grad_norm": float(norm), "lr": lr}
+
+    def noise(self, epoch: int, step: int, rows: slice) -> tuple[Tensor, Tensor]:
+        """Random numbers of the mask, and of which masked tokens are decoded, for some clips of the batch."""
+        shape = (self.config.optim.batch_size, self.max_people, self.config.encoder.num_tokens)
+        seeds = (self.config.run.seed, epoch, step)
+        mask, decoded = (torch.rand(shape, generator=generator_for(kind, *seeds)) for kind in ("mask", "decoded"))
+        hidden = self.config.encoder.num_tokens - self.model.num_kept
+        return (
+            rearrange(mask[rows], "b m l -> (b m) l").to(self.world.device),
+            rearrange(decoded[rows], "b m l -> (b m) l")[:, :hidden].to(self.world.device),
+        )
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision, if asked for; the residual stream stays in float32."""
+        enabled = self.config.run.precision == "bfloat16"
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def fail(self, batch: list[PackedBatch]) -> None:
+        """Stop at a loss that is not finite, naming the clips; the last good checkpoint stays."""
+        clips = [str(self.store.columns["name"][int(i)]) for part in batch for i in part.clips]
+        raise TrainingError(
+            f"the loss is not finite at step {self.step}. The last good checkpoint is kept. Lower --optim.lr, set "
+            f"--optim.clip_grad, or look at these clips: {', '.join(clips)}"
+        )
+
+
+def clip_weights(store: ClipStore, config: TrainConfig) -> Tensor | None:
+    """Sampling weight of each clip, or ``None`` when each clip is seen once an epoch."""
+    by = config.data.weight_by
+    if by is None:
+        return None
+    if by not in store.columns:
+        raise DataError(f"{store.path}: data.weight_by names the column {by!r}; it has {', '.join(store.columns)}.")
+    wanted = {}
+    for pair in config.data.weights:
+        name, _, value = pair.partition("=")
+        try:
+            wanted[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"data.weights: expected group=weight, found {pair!r}.") from None
+    groups, frames = store.columns[by], store.columns["frames"].astype(np.float64)
+    weights = frames * np.array([wanted.get(str(group), 1.0) for group in groups])
+    return torch.from_numpy(weights)
+
+
+def export_encoder(model: MAMPForPretraining, folder: Path, dtype: torch.dtype) -> None:
+    """Save the encoder of a pre-training model where ``from_pretrained`` finds it."""
+    encoder = MAMPEncoder(model.config)
+    keys = encoder.state_dict().keys()
+    encoder.load_state_dict({name: value for name, value in model.state_dict().items() if name in keys})
+    encoder.save_pretrained(folder, dtype=dtype)
+
+
+@contextmanager
+def handle_termination(trainer: Trainer) -> Iterator[None]:
+    """On SIGTERM finish the step, save, and end normally."""
+
+    def stop(number: int, frame: object) -> None:
+        trainer.stopping = True
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def train(config: TrainConfig, data: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    """Run, or go on with, a pre-training run.
+
+    Args:
+        config: The run; see :mod:`mamp.train.recipes`.
+        data: Store of clips, written by ``python -m mamp.prepare``.
+        output: Folder of the run. When it holds checkpoints of the same configuration, the run goes on from them.
+
+    Raises:
+        DataError: The store is missing or damaged.
+        TrainingError: The folder cannot be used, or the loss is not finite.
+    """
+    with world(config.run.device) as here:
+        if here.is_main:
+            ClipStore(data)
+            write_run_file(config, Path(data), Path(output))
+        here.barrier()
+        Trainer(config, Path(data), Path(output), here).train()

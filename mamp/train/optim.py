@@ -1,0 +1,29 @@
+"""Learning-rate schedule and parameter groups (paper section 4.2, supplementary)."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+
+def learning_rate(epoch: float, lr: float, min_lr: float, warmup_epochs: float, epochs: float) -> float:
+    """Linear warm-up from zero, then half a cosine down to ``min_lr``; ``epoch`` is fractional."""
+    if epoch < warmup_epochs:
+        return lr * epoch / warmup_epochs
+    share = (epoch - warmup_epochs) / (epochs - warmup_epochs)
+    return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Parameter groups of pre-training: none for vectors and biases, ``weight_decay`` for the rest.
+
+    As published, the rest includes the mask token and the position embeddings.
+    """
+    plain: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        (plain if parameter.ndim == 1 or name.endswith(".bias") else decayed).append(parameter)
+    return [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
