@@ -61,6 +61,8 @@ class Preprocessing:
         absent_person: How a clip with fewer than ``max_people`` people is filled up: ``"zeros"`` (NTU-60), ``"copy"``
             of the only person (NTU-120), or ``"none"``: only those present are encoded.
         crop: Share of the frames kept, in the middle of the clip (published test protocol: 0.95).
+        stream: What the model sees: ``joint`` positions, ``bone`` vectors, ``motion`` from frame to frame (of the
+            resized clip), or ``bone_motion``.
     """
 
     layout: str = "ntu25"
@@ -70,11 +72,15 @@ class Preprocessing:
     max_people: int | None = 2
     absent_person: Literal["zeros", "copy", "none"] = "zeros"
     crop: float = 0.95
+    stream: Literal["joint", "bone", "motion", "bone_motion"] = "joint"
 
     def __post_init__(self) -> None:
         where = "preprocessing"
         _check_choice(where, "center", self.center, ("clip", "none"))
         _check_choice(where, "absent_person", self.absent_person, ("zeros", "copy", "none"))
+        _check_choice(where, "stream", self.stream, ("joint", "bone", "motion", "bone_motion"))
+        if self.stream.startswith("bone") and self.layout != "ntu25":
+            raise ConfigError(f"{where}.stream: bones are known for layout 'ntu25', found {self.layout!r}.")
         _check_choice(where, "facing", self.facing, (True, False))
         if self.max_people is not None:
             _check_number(where, "max_people", self.max_people, 1, whole=True)

@@ -1,17 +1,27 @@
-"""Which tokens the encoder sees (paper section 3.3): motion-aware, and random, masking.
+"""Which tokens the encoder sees (paper section 3.3).
 
-A rule turns a clip and uniform noise into one sort key per token; the tokens with the smallest keys are kept.
+A rule turns a clip and uniform noise u into one sort key per token; the tokens with the smallest keys are kept.
+
+==============  ======================================================================================================
+``motion``      ``log softmax(I / (tau max I)) - log(-log u)`` with the motion intensity I (the paper's)
+``random``      ``u``
+``confidence``  as ``motion``, with ``I * c``: tracking confidence c weighs down what is jitter rather than motion
+``tube``        ``rank of u over joints + u``: what is visible of a few joints is visible at (nearly) all times
+``parts``       ``rank of u over body parts at each time + u``: at each time one body part is visible, at most
+==============  ======================================================================================================
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from mamp.errors import ConfigError
+
+Masking = Literal["motion", "random", "confidence", "tube", "parts"]
 
 
 class Mask(NamedTuple):
@@ -73,6 +83,37 @@ def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
     prob = torch.softmax(intensity / (peak * tau + 1e-10), dim=-1)
     gumbel = -torch.log(-torch.log(noise + 1e-10) + 1e-10)
     return torch.log(prob) + gumbel
+
+
+def tube_key(noise: Tensor, steps: int) -> Tensor:
+    """Sort key of tube masking: joints in random order, the same at all times. ``noise`` is [N, L] with L = t * v."""
+    u = rearrange(noise, "n (t v) -> n t v", t=steps)
+    rank = u[:, :1].argsort(dim=-1).argsort(dim=-1)
+    return rearrange(rank + u, "n t v -> n (t v)")
+
+
+def parts_key(noise: Tensor, steps: int, parts: Tensor) -> Tensor:
+    """Sort key of body-part masking: at each time, parts in random order.
+
+    Args:
+        noise: [N, L] with L = t * v.
+        steps: Time steps, t.
+        parts: [v] number of the body part of each joint, from 0.
+    """
+    u = rearrange(noise, "n (t v) -> n t v", t=steps)
+    first_of_part = torch.stack([(parts == part).int().argmax() for part in range(int(parts.max()) + 1)])
+    rank = u[..., first_of_part].argsort(dim=-1).argsort(dim=-1)
+    return rearrange(rank[..., parts] + u, "n t v -> n (t v)")
+
+
+def token_confidence(confidence: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
+    """Mean tracking confidence of each token and of the one before it, between which motion is measured.
+
+    [N, T, V] -> [N, L].
+    """
+    mean = rearrange(confidence, "n (t u) (v p) -> n t v (u p)", u=t_patch_size, p=patch_size).mean(dim=-1)
+    before = torch.cat([mean[:, 1:2], mean[:, :-1]], dim=1) if mean.shape[1] > 1 else mean
+    return rearrange(torch.minimum(mean, before), "n t v -> n (t v)")
 
 
 def mask_tokens(key: Tensor, mask_ratio: float) -> Mask:

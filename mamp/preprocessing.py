@@ -16,6 +16,7 @@ from torch import Tensor
 from mamp.config import Preprocessing
 from mamp.errors import RecordingError
 from mamp.layouts import Layout, get_layout
+from mamp.layouts.tables import NTU25_BONES
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def prepare_clip(recording: Skeleton, expected: Preprocessing, num_frames: int) 
     start, length = middle_crop(clip.positions.shape[1], expected.crop)
     low, high, share = resample_index(torch.tensor(start), torch.tensor(length), num_frames)
     positions = torch.from_numpy(clip.positions)
-    return lerp(positions[:, low], positions[:, high], share[:, None, None]), clip
+    return to_stream(lerp(positions[:, low], positions[:, high], share[:, None, None]), expected.stream), clip
 
 
 def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
@@ -133,6 +134,17 @@ def resample_index(start: Tensor, length: Tensor, num_frames: int) -> tuple[Tens
 def lerp(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
     """Linear interpolation, in the order of operations of ``interpolate``."""
     return low * (1 - share) + high * share
+
+
+def to_stream(x: Tensor, stream: str) -> Tensor:
+    """Turn joint positions [..., T, V, C] into the stream that the model sees; bones first, then motion."""
+    if stream.startswith("bone"):
+        x = x - x[..., NTU25_BONES, :]
+    if stream.endswith("motion"):
+        motion = torch.zeros_like(x)
+        motion[..., :-1, :, :] = x[..., 1:, :, :] - x[..., :-1, :, :]
+        x = motion
+    return x
 
 
 def face_camera(positions: FloatArray, seen: NDArray[np.bool_], layout: Layout) -> FloatArray:

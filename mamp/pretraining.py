@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange, repeat
@@ -13,7 +13,19 @@ from mamp.config import MAMPConfig
 from mamp.encoder import Trunk
 from mamp.errors import ConfigError
 from mamp.layers import Block, init_weights
-from mamp.masking import Mask, mask_tokens, motion_aware_key, motion_intensity, num_kept, patchify
+from mamp.layouts.tables import NTU25_PARTS
+from mamp.masking import (
+    Mask,
+    Masking,
+    mask_tokens,
+    motion_aware_key,
+    motion_intensity,
+    num_kept,
+    parts_key,
+    patchify,
+    token_confidence,
+    tube_key,
+)
 
 Target = Literal["motion", "joints"]
 
@@ -58,6 +70,7 @@ class MAMPForPretraining(Trunk):
         decoder_depth: Blocks of the decoder (published: 3 for NTU-60, 5 elsewhere).
         mask_ratio: Share of the tokens that are masked (published: 0.9, which keeps 74 of 750).
         motion_aware_tau: Temperature of motion-aware masking; zero or less masks uniformly at random.
+        masking: Rule of the mask; see :mod:`mamp.masking`. The paper's is ``"motion"``.
         motion_stride: Stride s of the motion target ``x[t + s] - x[t]``.
         target: ``"motion"`` (MAMP), or ``"joints"`` (masked reconstruction of coordinates, SkeletonMAE style).
         norm_target: Normalise the target of each token to zero mean and unit variance.
@@ -80,8 +93,13 @@ class MAMPForPretraining(Trunk):
         joints_weight: float = 0.0,
         decoded_tokens: int | None = None,
         drop_path_rate: float = 0.0,
+        masking: Masking = "motion",
     ) -> None:
         super().__init__(config, drop_path_rate)
+        if masking not in get_args(Masking):
+            raise ConfigError(f"masking: expected one of {', '.join(get_args(Masking))}; found {masking!r}.")
+        if masking == "parts" and (config.num_joints, config.patch_size) != (len(NTU25_PARTS), 1):
+            raise ConfigError("masking 'parts' knows the body parts of the 25 joints of ntu25, one joint a token.")
         if target not in ("motion", "joints"):
             raise ConfigError(f"target: expected 'motion' or 'joints', found {target!r}.")
         if not 1 <= motion_stride < config.num_frames:
@@ -98,6 +116,7 @@ class MAMPForPretraining(Trunk):
         if decoded_tokens is not None and decoded_tokens < 1:
             raise ConfigError(f"decoded_tokens: expected at least 1, or None for all, found {decoded_tokens!r}.")
         self.mask_ratio = mask_ratio
+        self.masking: Masking = masking
         self.motion_aware_tau = motion_aware_tau
         self.motion_stride = motion_stride
         self.target: Target = target
@@ -137,6 +156,7 @@ class MAMPForPretraining(Trunk):
         noise: Tensor | None = None,
         target_x: Tensor | None = None,
         decoded_noise: Tensor | None = None,
+        confidence: Tensor | None = None,
     ) -> PretrainingOutput:
         """Mask, encode, decode, and compare.
 
@@ -147,6 +167,7 @@ class MAMPForPretraining(Trunk):
                 should not be predicted. ``x`` itself by default.
             decoded_noise: [B * M, masked tokens], uniform: which masked tokens are decoded when ``decoded_tokens`` is
                 set. Drawn when not given.
+            confidence: [B, M, T, V] tracking confidence in [0, 1], for ``masking="confidence"``.
         """
         self.check_input(x)
         cfg = self.config
@@ -157,11 +178,7 @@ class MAMPForPretraining(Trunk):
         elif noise.shape != (x.shape[0], cfg.num_tokens):
             raise ConfigError(f"noise: expected shape {(x.shape[0], cfg.num_tokens)}, found {tuple(noise.shape)}.")
 
-        key = noise
-        if self.motion_aware_tau > 0:
-            intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size)
-            key = motion_aware_key(intensity, noise, self.motion_aware_tau)
-        mask = mask_tokens(key, self.mask_ratio)
+        mask = mask_tokens(self._mask_key(x, noise, confidence), self.mask_ratio)
         ids_hidden = self._decoded_ids(mask, decoded_noise)
         ids = torch.cat([mask.ids_keep, ids_hidden], dim=1)
         h = self._decode(self.encode_tokens(x, mask.ids_keep), ids)
@@ -175,6 +192,23 @@ class MAMPForPretraining(Trunk):
         in_token_order = prediction.new_zeros(x.shape[0], cfg.num_tokens, cfg.patch_values)
         in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=cfg.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
+
+    def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None) -> Tensor:
+        """Sort key [N, L] of the masking rule, for bodies [N, T, V, C]."""
+        cfg = self.config
+        if self.masking == "tube":
+            return tube_key(noise, cfg.grid[0])
+        if self.masking == "parts":
+            return parts_key(noise, cfg.grid[0], torch.tensor(NTU25_PARTS, device=noise.device))
+        if self.masking == "random" or self.motion_aware_tau <= 0:
+            return noise
+        intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size)
+        if self.masking == "confidence":
+            if confidence is None:
+                raise ConfigError("masking 'confidence' needs the tracking confidence of the clips; found none.")
+            confidence = rearrange(confidence, "b m t v -> (b m) t v")
+            intensity = intensity * token_confidence(confidence, cfg.t_patch_size, cfg.patch_size)
+        return motion_aware_key(intensity, noise, self.motion_aware_tau)
 
     @property
     def num_kept(self) -> int:

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from mamp.errors import ConfigError
 from mamp.layouts import Layout
-from mamp.preprocessing import lerp, resample_index
+from mamp.preprocessing import lerp, resample_index, to_stream
 
 # Columns of the uniform numbers of a clip.
-COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "noise_seed")
+COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "seed", "speed", "person")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Augmentation:
         view_rotation: Largest angle about the vertical, in radians.
         mirror: Probability of swapping left and right.
         scale: Range of a common factor on all coordinates (body size).
+        speed: Range of a factor on the length of the crop: played faster above one, slower below.
+        joint_dropout: Probability with which each joint of a person is lost for the whole crop; it then takes the place
+            of the joint it hangs on, as in :func:`mamp.preprocessing.normalize`. The target keeps it.
+        person_dropout: Probability with which all people but the first are lost.
         noise: Largest standard deviation of jitter added to the input, in metres; each clip draws its own. The target
             of the prediction stays clean.
     """
@@ -49,6 +53,9 @@ class Augmentation:
     view_rotation: float = 0.0
     mirror: float = 0.0
     scale: tuple[float, float] = (1.0, 1.0)
+    speed: tuple[float, float] = (1.0, 1.0)
+    joint_dropout: float = 0.0
+    person_dropout: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -57,20 +64,31 @@ class Augmentation:
             raise ConfigError(f"augment.crop_share: expected two shares in (0, 1], ascending; found {self.crop_share}.")
         if self.window is not None and not 1 <= self.window[0] <= self.window[1]:
             raise ConfigError(f"augment.window: expected two frame counts, ascending; found {self.window}.")
-        if self.crop_min < 1 or not 0 <= self.mirror <= 1 or min(self.rotation, self.view_rotation, self.noise) < 0:
-            raise ConfigError("augment: crop_min is at least 1, mirror a probability, angles and noise not negative.")
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ConfigError(f"augment.scale: expected two factors above zero, ascending; found {self.scale}.")
+        if self.crop_min < 1:
+            raise ConfigError(f"augment.crop_min: expected at least 1 frame, found {self.crop_min}.")
+        for name in ("rotation", "view_rotation", "noise"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"augment.{name}: expected zero or more, found {getattr(self, name)}.")
+        for name in ("mirror", "joint_dropout", "person_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"augment.{name}: expected a probability in [0, 1], found {getattr(self, name)}.")
+        for name in ("scale", "speed"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ConfigError(f"augment.{name}: expected two factors above zero, ascending; found {low}, {high}.")
 
-    def crop(self, num_frames: int, u_length: float, u_start: float) -> tuple[int, int]:
-        """First frame and length of the crop of a clip, given two uniform numbers (published feeder)."""
+    def crop(self, num_frames: int, u_length: float, u_start: float, u_speed: float = 0.5) -> tuple[int, int]:
+        """First frame and length of the crop of a clip, given uniform numbers (published feeder)."""
         if self.window is not None:
             low, high = self.window
-            length = min(low + int(u_length * (high - low + 1)), num_frames)
+            length = low + int(u_length * (high - low + 1))
         else:
             low_share, high_share = self.crop_share
             share = low_share + (high_share - low_share) * u_length
-            length = min(max(math.floor(num_frames * share), self.crop_min), num_frames)
+            length = max(math.floor(num_frames * share), self.crop_min)
+        if self.speed != (1.0, 1.0):
+            length = max(round(length * (self.speed[0] + (self.speed[1] - self.speed[0]) * u_speed)), 1)
+        length = min(length, num_frames)
         return int(u_start * (num_frames - length + 1)), length
 
 
@@ -85,6 +103,7 @@ class PackedBatch:
         present: [B, M] false where a slot is filled up with zeros.
         uniform: [B, len(COLUMNS)] random numbers of each clip.
         clips: [B] index of each clip in the store.
+        confidence: [F, V] tracking confidence of the rows, if the store has it.
     """
 
     rows: Tensor
@@ -93,10 +112,31 @@ class PackedBatch:
     present: Tensor
     uniform: Tensor
     clips: Tensor
+    confidence: Tensor | None = None
 
     def to(self, device: torch.device) -> PackedBatch:
         """Move to the training device."""
-        return PackedBatch(*(t.to(device, non_blocking=True) for t in self.__dict__.values()))
+        moved = (None if t is None else t.to(device, non_blocking=True) for t in self.__dict__.values())
+        return PackedBatch(*moved)  # type: ignore[arg-type]
+
+    def pin_memory(self) -> PackedBatch:
+        """Copy to page-locked memory, from which a GPU reads without waiting."""
+        return PackedBatch(*(None if t is None else t.pin_memory() for t in self.__dict__.values()))  # type: ignore[arg-type]
+
+
+@dataclass
+class TrainingClips:
+    """What a training step takes.
+
+    Attributes:
+        x: [B, M, T, V, C] input.
+        target: [B, M, T, V, C] clips from which the target is taken, without noise and dropout; may be ``x`` itself.
+        confidence: [B, M, T, V] tracking confidence, if the store has it.
+    """
+
+    x: Tensor
+    target: Tensor
+    confidence: Tensor | None = None
 
 
 def column(uniform: Tensor, name: str) -> Tensor:
@@ -104,12 +144,13 @@ def column(uniform: Tensor, name: str) -> Tensor:
     return uniform[:, COLUMNS.index(name)]
 
 
-def unpack(batch: PackedBatch, num_frames: int) -> Tensor:
-    """Resize every crop to ``num_frames``: [B, M, T, V, C], zeros where nobody is present."""
+def unpack(rows: Tensor, batch: PackedBatch, num_frames: int) -> Tensor:
+    """Resize every crop of ``rows`` [F, V, ...] to ``num_frames``: [B, M, T, V, ...], zeros where nobody is present."""
     low, high, share = resample_index(torch.zeros_like(batch.length), batch.length, num_frames)
     low, high = (rearrange(i, "b t -> b 1 t") + rearrange(batch.start, "b m -> b m 1") for i in (low, high))
-    x = lerp(batch.rows[low], batch.rows[high], rearrange(share, "b t -> b 1 t 1 1"))
-    return x * rearrange(batch.present, "b m -> b m 1 1 1")
+    share = rearrange(share, "b t -> b 1 t").reshape(share.shape[0], 1, num_frames, *[1] * (rows.ndim - 1))
+    present = batch.present.reshape(*batch.present.shape, *[1] * rows.ndim)
+    return lerp(rows[low], rows[high], share) * present
 
 
 def rotation_matrix(angles: Tensor) -> Tensor:
@@ -153,44 +194,76 @@ def mirror(x: Tensor, layout: Layout, which: Tensor) -> Tensor:
     return torch.where(rearrange(which, "b -> b 1 1 1 1"), flipped, x)
 
 
-def augment(
-    batch: PackedBatch, settings: Augmentation, layout: Layout, num_frames: int, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Make the training clips of a batch.
+def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> Tensor:
+    """Put lost joints, ``lost`` [B, M, V], where their parents are; a joint without a parent is never lost."""
+    x = x.clone()
+    for joint in _from_the_root(layout):
+        parent = layout.parents[joint]
+        gone = rearrange(lost[..., joint], "b m -> b m 1 1")
+        x[..., joint, :] = torch.where(gone, x[..., parent, :], x[..., joint, :])
+    return x
 
-    Returns:
-        The input [B, M, T, V, C], and the clips of the same shape from which the target is taken; they are the same
-        tensor unless noise is added.
-    """
-    x = unpack(batch, num_frames)
-    uniform = batch.uniform
-    here = rearrange(batch.present, "b m -> b m 1 1 1")
-    if settings.center:
-        spine = layout.joints.index("spine_mid")
-        x = (x - x[:, :1, :1, spine : spine + 1]) * here
-    yaw = (column(uniform, "yaw") * 2 - 1) * settings.view_rotation
-    if settings.facing:
-        yaw = yaw + facing_angle(x, layout)
-    if settings.facing or settings.view_rotation:
-        x = rotate(x, torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=1))
+
+def augment(
+    batch: PackedBatch, settings: Augmentation, layout: Layout, num_frames: int, stream: str = "joint"
+) -> TrainingClips:
+    """Make the training clips of a batch: crop and resize, place, mirror, scale, rotate, degrade, choose the stream."""
+    x = unpack(batch.rows, batch, num_frames)
+    confidence = None if batch.confidence is None else unpack(batch.confidence, batch, num_frames)
+    x = _place(x, batch, settings, layout)
     if settings.mirror:
-        x = mirror(x, layout, column(uniform, "mirror") < settings.mirror)
+        x = mirror(x, layout, column(batch.uniform, "mirror") < settings.mirror)
     if settings.scale != (1.0, 1.0):
         low, high = settings.scale
-        x = x * rearrange(low + (high - low) * column(uniform, "scale"), "b -> b 1 1 1 1")
+        x = x * rearrange(low + (high - low) * column(batch.uniform, "scale"), "b -> b 1 1 1 1")
     if settings.rotation:
-        angles = torch.stack([column(uniform, name) for name in ("rot_x", "rot_y", "rot_z")], dim=1)
+        angles = torch.stack([column(batch.uniform, name) for name in ("rot_x", "rot_y", "rot_z")], dim=1)
         x = rotate(x, (angles * 2 - 1) * settings.rotation)
-    if not settings.noise:
-        return x, x
-    std = rearrange(column(uniform, "noise") * settings.noise, "b -> b 1 1 1 1")
-    return x + std * _clip_noise(x, column(uniform, "noise_seed")) * here, x
+    target = x
+    x = _degrade(x, batch, settings, layout)
+    if stream == "joint":
+        return TrainingClips(x, target, confidence)
+    changed = x is not target
+    x = to_stream(x, stream)
+    return TrainingClips(x, to_stream(target, stream) if changed else x, confidence)
 
 
-def _clip_noise(x: Tensor, seeds: Tensor) -> Tensor:
-    """Standard normal noise like ``x``, each clip from its own seed [B]."""
-    rows = []
-    for seed in (seeds.double().cpu() * 2**31).long().tolist():
-        generator = torch.Generator().manual_seed(seed)
-        rows.append(torch.randn(x.shape[1:], generator=generator))
-    return torch.stack(rows).to(x.device, x.dtype)
+def _place(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> Tensor:
+    """Centre the crop, turn it to the camera, and to a random view, as asked for."""
+    if settings.center:
+        spine = layout.joints.index("spine_mid")
+        x = (x - x[:, :1, :1, spine : spine + 1]) * rearrange(batch.present, "b m -> b m 1 1 1")
+    if settings.facing or settings.view_rotation:
+        yaw = (column(batch.uniform, "yaw") * 2 - 1) * settings.view_rotation
+        yaw = yaw + facing_angle(x, layout) if settings.facing else yaw
+        x = rotate(x, torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=1))
+    return x
+
+
+def _degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> Tensor:
+    """Lose people and joints, and add jitter, as a tracker would; each clip draws from its own seed."""
+    if settings.person_dropout:
+        alone = column(batch.uniform, "person") < settings.person_dropout
+        x = torch.cat([x[:, :1], x[:, 1:] * rearrange(~alone, "b -> b 1 1 1 1")], dim=1)
+    if not (settings.joint_dropout or settings.noise):
+        return x
+    generators = [
+        torch.Generator().manual_seed(int(u * 2**31)) for u in column(batch.uniform, "seed").double().tolist()
+    ]
+    people, joints = x.shape[1], x.shape[3]
+    if settings.joint_dropout:
+        draw = torch.stack([torch.rand(people, joints, generator=generator) for generator in generators])
+        x = drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
+    if settings.noise:
+        jitter = torch.stack([torch.randn(x.shape[1:], generator=generator) for generator in generators])
+        std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1 1 1 1")
+        x = x + std * jitter.to(x.device, x.dtype) * rearrange(batch.present, "b m -> b m 1 1 1")
+    return x
+
+
+def _from_the_root(layout: Layout) -> list[int]:
+    """Joints with a parent, each after its parent."""
+    order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
+    for joint in order:
+        order += [child for child, parent in enumerate(layout.parents) if parent == joint]
+    return [joint for joint in order if layout.parents[joint] >= 0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -112,19 +113,23 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         return [self._pack(clips[rows], uniform[rows]) for rows in parts]
 
     def _pack(self, clips: Tensor, uniform: Tensor) -> PackedBatch:
-        rows, starts, lengths, present = [], [], [], []
+        rows, confidence, starts, lengths, present = [], [], [], [], []
         first = 0
         for clip, draw in zip(clips.tolist(), uniform.tolist(), strict=True):
             frames = int(self.store.columns["frames"][clip])
-            start, length = self.augmentation.crop(frames, draw[0], draw[1])
+            u_length, u_start, u_speed = (draw[COLUMNS.index(name)] for name in ("length", "start", "speed"))
+            start, length = self.augmentation.crop(frames, u_length, u_start, u_speed)
             bodies = self.store.read(clip, start, length)[: self.max_people]
             fill = 0 if len(bodies) == 1 and self.absent_person == "copy" else None
             slots = [m if m < len(bodies) else fill for m in range(self.max_people)]
             starts.append([first + (m or 0) * length for m in slots])
             present.append([m is not None for m in slots])
             lengths.append(length)
-            rows.append(bodies.reshape(-1, *bodies.shape[2:]))
+            rows.append(rearrange(bodies, "m t v c -> (m t) v c"))
             first += len(rows[-1])
+            if self.store.has_confidence:
+                weight = self.store.read_confidence(clip, start, length)[: self.max_people]
+                confidence.append(rearrange(weight, "m t v -> (m t) v"))
         return PackedBatch(
             torch.from_numpy(np.concatenate(rows)),
             torch.tensor(starts),
@@ -132,6 +137,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
             torch.tensor(present),
             uniform,
             clips,
+            torch.from_numpy(np.concatenate(confidence)) if confidence else None,
         )
 
     def load(self, num_workers: int, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:

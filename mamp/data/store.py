@@ -5,6 +5,7 @@ A store is a folder::
     meta.json       format, layout, what the positions are, counts, sha256 of the positions
     positions.bin   float32 [rows, V, 3], little-endian; a clip of M people and T frames is M * T rows, person by person
     clips.npz       one array a column: name, first_row, people, frames, fps, and any of label, subject, camera, ...
+    confidence.bin  float32 [rows, V], only where the recordings have a tracking confidence
 """
 
 from __future__ import annotations
@@ -67,29 +68,48 @@ class ClipStore:
         if missing:
             raise DataError(f"{self.path}: clips.npz lacks the columns {', '.join(missing)}; prepare the data again.")
         self.layout: Layout = get_layout(self.info["layout"])
-        self._rows: NDArray[Any] | None = None
-        expected = self.num_rows * len(self.layout.joints) * 3 * 4
-        found = (self.path / "positions.bin").stat().st_size if (self.path / "positions.bin").exists() else 0
-        if found != expected:
-            raise DataError(f"{self.path}: positions.bin has {found} bytes, the index needs {expected}; prepare again.")
+        self._maps: dict[str, NDArray[Any]] = {}
+        for file, values in (("positions.bin", 3), ("confidence.bin", 1))[: 2 if self.has_confidence else 1]:
+            expected = self.num_rows * len(self.layout.joints) * values * 4
+            found = (self.path / file).stat().st_size if (self.path / file).exists() else 0
+            if found != expected:
+                raise DataError(f"{self.path}: {file} has {found} bytes, the index needs {expected}; prepare again.")
 
     def __len__(self) -> int:
         return len(self.columns["name"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rows": None}
+        return {**self.__dict__, "_maps": {}}
 
     @property
     def num_rows(self) -> int:
         """Rows of positions: people times frames, over all clips."""
         return int((self.columns["people"].astype(np.int64) * self.columns["frames"]).sum())
 
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the clips have a tracking confidence."""
+        return bool(self.info.get("confidence", False))
+
     def read(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
         """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip, copied out of the map."""
-        if self._rows is None:
-            shape = (self.num_rows, len(self.layout.joints), 3)
-            self._rows = np.memmap(self.path / "positions.bin", "<f4", "r", shape=shape)
-        rows = self._rows
+        return self._read("positions.bin", (3,), clip, start, length)
+
+    def read_confidence(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
+        """Tracking confidence [M, length, V] of the same frames.
+
+        Raises:
+            DataError: The store has none.
+        """
+        if not self.has_confidence:
+            raise DataError(f"{self.path}: the recordings of this store have no tracking confidence.")
+        return self._read("confidence.bin", (), clip, start, length)
+
+    def _read(self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None) -> FloatArray:
+        if file not in self._maps:
+            shape = (self.num_rows, len(self.layout.joints), *values)
+            self._maps[file] = np.memmap(self.path / file, "<f4", "r", shape=shape)
+        rows = self._maps[file]
         people, frames = int(self.columns["people"][clip]), int(self.columns["frames"][clip])
         length = frames - start if length is None else length
         first = int(self.columns["first_row"][clip]) + start
@@ -100,10 +120,11 @@ class ClipStore:
         positions = self.read(clip)
         absent = ~positions.any(axis=(2, 3))
         positions[absent] = np.nan
+        confidence = self.read_confidence(clip) if self.has_confidence else None
         fps = float(self.columns["fps"][clip])
         info = {name: values[clip].item() for name, values in self.columns.items() if name not in REQUIRED}
         name = str(self.columns["name"][clip])
-        return Skeleton(positions, self.layout, fps if fps > 0 else None, name=name, info=info)
+        return Skeleton(positions, self.layout, fps if fps > 0 else None, confidence, name, info)
 
     def recordings(self) -> Iterator[Skeleton]:
         """All clips, one after another."""
@@ -128,20 +149,29 @@ class StoreWriter:
         self._columns: dict[str, list[Any]] = {name: [] for name in REQUIRED}
         self._hash = hashlib.sha256()
         self._rows = 0
+        self._has_confidence = False
 
     def __enter__(self) -> StoreWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
             self._file: BinaryIO = (self._temporary / "positions.bin").open("wb")
+            self._confidence: BinaryIO = (self._temporary / "confidence.bin").open("wb")
         except OSError as error:
             raise DataError(f"{self.path}: cannot write here ({error}).") from None
         return self
 
-    def add(self, name: str, positions: FloatArray, fps: float | None = None, **columns: Any) -> None:
-        """Append a clip: positions [M, T, V, 3] in metres, zeros where a person is absent.
+    def add(
+        self,
+        name: str,
+        positions: FloatArray,
+        fps: float | None = None,
+        confidence: FloatArray | None = None,
+        **columns: Any,
+    ) -> None:
+        """Append a clip: positions [M, T, V, 3] in metres, zeros where a person is absent; confidence [M, T, V].
 
-        Every clip needs the same columns.
+        Every clip needs the same columns, and confidence if the first one has it.
         """
         joints = len(self.layout.joints)
         if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
@@ -150,6 +180,13 @@ class StoreWriter:
             raise DataError(f"{name}: positions hold NaN or infinity; normalise the recording first.")
         if self._columns["name"] and set(columns) != set(self._columns) - set(REQUIRED):
             raise DataError(f"{name}: expected the columns of the clips before it, found {sorted(columns)}.")
+        if confidence is not None and confidence.shape != positions.shape[:3]:
+            raise DataError(f"{name}: expected confidence {positions.shape[:3]}, found {confidence.shape}.")
+        if self._columns["name"] and (confidence is not None) != self._has_confidence:
+            raise DataError(f"{name}: either all clips of a store have a tracking confidence, or none.")
+        self._has_confidence = confidence is not None
+        if confidence is not None:
+            self._confidence.write(np.ascontiguousarray(confidence, dtype="<f4").tobytes())
         people, frames = positions.shape[:2]
         data = np.ascontiguousarray(positions, dtype="<f4").tobytes()
         self._file.write(data)
@@ -163,6 +200,7 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        self._confidence.close()
         try:
             if kind is None:
                 self._finish()
@@ -172,6 +210,8 @@ class StoreWriter:
     def _finish(self) -> None:
         if not self._columns["name"]:
             raise DataError(f"{self.path}: there is no clip to write.")
+        if not self._has_confidence:
+            (self._temporary / "confidence.bin").unlink()
         types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
         columns = {name: np.array(values, dtype=types.get(name)) for name, values in self._columns.items()}
         np.savez(self._temporary / "clips.npz", **columns)  # type: ignore[arg-type]
@@ -181,6 +221,7 @@ class StoreWriter:
             "num_clips": len(self._columns["name"]),
             "num_rows": self._rows,
             "sha256": self._hash.hexdigest(),
+            "confidence": self._has_confidence,
             **self.info,
         }
         (self._temporary / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")

@@ -59,6 +59,13 @@ NTU25 = _tree(
 )
 
 
+# Published bone stream of the model's joints: the joint that each one hangs on, counted from the shoulders.
+NTU25_BONES = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11)
+
+# Body part of each of the model's joints: trunk, left arm, right arm, left leg, right leg.
+NTU25_PARTS = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 0, 1, 1, 2, 2)
+
+
 def _both_sides(rows: dict[str, str | Weights]) -> dict[str, str | Weights]:
     """Repeat rows for both sides: ``{s}`` is replaced by left and right, ``{s1}`` by l and r."""
     result: dict[str, str | Weights] = {}

@@ -20,8 +20,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem.split("-")[1]))
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write ``step-N.pt`` atomically and remove all but the last ``keep``.
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, best: bool = False) -> Path:
+    """Write ``step-N.pt`` atomically, as ``best.pt`` too if it is, and remove all but the last ``keep``.
 
     Raises:
         TrainingError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
@@ -35,6 +35,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        if best:
+            link = folder / "best.tmp"
+            link.unlink(missing_ok=True)
+            link.hardlink_to(path)
+            link.replace(folder / "best.pt")
     except (OSError, RuntimeError) as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(

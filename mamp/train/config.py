@@ -9,6 +9,7 @@ from typing import Any, Literal
 from mamp.config import MAMPConfig, from_dict
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError
+from mamp.masking import Masking
 from mamp.pretraining import MAMPForPretraining
 
 
@@ -19,6 +20,8 @@ class Objective:
     Attributes:
         target: ``motion`` (MAMP) or ``joints`` (masked reconstruction, SkeletonMAE style).
         mask_ratio: Share of the tokens that are masked.
+        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), or ``confidence``
+            (motion weighted by tracking confidence); see :mod:`mamp.masking`.
         motion_aware_tau: Temperature of motion-aware masking; zero masks uniformly at random.
         motion_stride: Stride of the motion target, in frames.
         norm_target: Normalise the target of each token.
@@ -30,6 +33,7 @@ class Objective:
 
     target: Literal["motion", "joints"] = "motion"
     mask_ratio: float = 0.9
+    masking: Masking = "motion"
     motion_aware_tau: float = 0.8
     motion_stride: int = 1
     norm_target: bool = True
@@ -53,6 +57,7 @@ class Optimization:
         weight_decay: Decoupled weight decay, not on vectors and biases.
         betas: Adam's averaging factors.
         clip_grad: Largest norm of the gradient; none does not clip.
+        ema: Decay of an exponential moving average of the weights, which is then what is exported; none keeps none.
     """
 
     batch_size: int = 128
@@ -64,6 +69,7 @@ class Optimization:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip_grad: float | None = None
+    ema: float | None = None
 
 
 @dataclass(frozen=True)

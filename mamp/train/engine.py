@@ -9,12 +9,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from mamp.data.augment import PackedBatch, augment
@@ -66,8 +68,12 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             weight_decay_groups(self.model, optim.weight_decay), lr=optim.lr, betas=optim.betas, fused=True
         )
+        self.average: AveragedModel | None = None
+        if optim.ema is not None:
+            self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema))
         self.step = 0
         self.stopping = False
+        self.best_loss, self.losses = math.inf, Mean()
         self.resume()
         self.parallel: nn.Module = self.model
         if world.size > 1:
@@ -98,23 +104,33 @@ class Trainer:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.step = state["step"]
+        self.best_loss, self.losses = state["best_loss"], Mean(*state["losses"])
         torch.set_rng_state(state["torch_rng"])
         if self.world.is_main:
             drop_later_metrics(self.output / "metrics.jsonl", self.step)
             logger.info("resumed at step %d of %d", self.step, self.total_steps)
 
     def save(self) -> None:
-        """Write a checkpoint, and the encoder as it is now."""
+        """Write a checkpoint, and the encoder as it is now; the best one by training loss is kept apart."""
         if self.world.is_main:
+            loss = self.losses.take()
+            best = loss < self.best_loss
+            self.best_loss = min(loss, self.best_loss)
             state = {
                 "model": self.model.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "step": self.step,
+                "best_loss": self.best_loss,
+                "losses": self.losses.state,
                 "torch_rng": torch.get_rng_state(),
             }
-            save_checkpoint(self.output / "checkpoints", self.step, state, self.config.run.keep)
-            export_encoder(self.model, self.output / "encoder", getattr(torch, self.config.run.storage))
+            save_checkpoint(self.output / "checkpoints", self.step, state, self.config.run.keep, best)
+            model = self.model if self.average is None else cast(MAMPForPretraining, self.average.module)
+            export_encoder(model, self.output / "encoder", getattr(torch, self.config.run.storage))
         self.world.barrier()
 
     def train(self) -> None:
@@ -149,13 +165,17 @@ class Trainer:
         totals: dict[str, float] = {}
         for micro, part in enumerate(batch):
             part = part.to(self.world.device)
-            x, target_x = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames)
+            clips = augment(
+                part, cfg.augment, self.store.layout, cfg.encoder.num_frames, cfg.encoder.preprocessing.stream
+            )
             rows = self.shard.rows(optim.batch_size, micro)
             noise, decoded_noise = self.noise(epoch, step, rows)
             sync = micro + 1 == len(batch) or not isinstance(self.parallel, DistributedDataParallel)
             with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
                 with self.autocast():
-                    output: PretrainingOutput = self.parallel(x, noise, target_x, decoded_noise)
+                    output: PretrainingOutput = self.parallel(
+                        clips.x, noise, clips.target, decoded_noise, clips.confidence
+                    )
                 (output.loss / len(batch)).backward()
             for name, value in {"loss": output.loss, **output.losses}.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batch)
@@ -168,6 +188,9 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), optim.clip_grad or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.losses.add(result["loss"])
         self.step += 1
         return {**result, "grad_norm": float(norm), "lr": lr}
 
@@ -194,6 +217,28 @@ class Trainer:
             f"the loss is not finite at step {self.step}. The last good checkpoint is kept. Lower --optim.lr, set "
             f"--optim.clip_grad, or look at these clips: {', '.join(clips)}"
         )
+
+
+class Mean:
+    """A running mean of numbers."""
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self.total, self.count = total, count
+
+    @property
+    def state(self) -> tuple[float, int]:
+        """Sum and number of what was added."""
+        return self.total, self.count
+
+    def add(self, value: float) -> None:
+        """Take one number."""
+        self.total, self.count = self.total + value, self.count + 1
+
+    def take(self) -> float:
+        """The mean since the last call; infinite when nothing was added."""
+        mean = self.total / self.count if self.count else math.inf
+        self.total, self.count = 0.0, 0
+        return mean
 
 
 def clip_weights(store: ClipStore, config: TrainConfig) -> Tensor | None:
