@@ -48,10 +48,12 @@ def _check_choice(where: str, name: str, value: object, choices: tuple[object, .
 class Preprocessing:
     """What a set of weights expects of its input; stored in the checkpoint and applied by ``encode``.
 
-    Positions enter the model in metres, y up, right-handed, in the joint order of ``layout``.
+    Positions enter the model right-handed, in the joint order of ``layout``.
 
     Attributes:
         layout: Name of the joint layout of the model.
+        unit: Unit of length: ``"m"`` (published), ``"cm"`` or ``"mm"``.
+        up: Axis that points up: ``"y"`` (published) or ``"z"``.
         center: ``"clip"`` subtracts, once for the whole clip, the position of ``center_joint`` in the first frame
             in which the first person is tracked (the published convention for NTU). ``"none"`` keeps camera
             coordinates (the published convention for PKU-MMD).
@@ -66,6 +68,8 @@ class Preprocessing:
     """
 
     layout: str = "ntu25"
+    unit: Literal["m", "cm", "mm"] = "m"
+    up: Literal["y", "z"] = "y"
     center: Literal["clip", "none"] = "clip"
     center_joint: str = "spine_mid"
     facing: bool = False
@@ -76,6 +80,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         where = "preprocessing"
+        _check_choice(where, "unit", self.unit, ("m", "cm", "mm"))
+        _check_choice(where, "up", self.up, ("y", "z"))
         _check_choice(where, "center", self.center, ("clip", "none"))
         _check_choice(where, "absent_person", self.absent_person, ("zeros", "copy", "none"))
         _check_choice(where, "stream", self.stream, ("joint", "bone", "motion", "bone_motion"))

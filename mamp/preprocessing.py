@@ -1,6 +1,7 @@
 """From a recording to the clip that the weights expect (paper section 4.1 and the published data preparation).
 
-The order is fixed: joints of the model, gaps, choice of people, centring, facing, absent people, crop, resize.
+The order is fixed: joints of the model, gaps, choice of people, centring, facing, axes and unit, absent people, crop,
+resize, stream.
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ def normalize(recording: Skeleton, expected: Preprocessing) -> NormalizedClip:
     if expected.facing:
         positions = face_camera(positions, seen, layout)
     positions = np.where(seen[:, :, None, None], positions, np.float32(0))
+    if expected.up == "z":
+        positions = np.stack([positions[..., 0], -positions[..., 2], positions[..., 1]], axis=-1)
+    if expected.unit != "m":
+        positions = positions * np.float32({"cm": 100, "mm": 1000}[expected.unit])
 
     present = len(positions)
     missing = 0 if expected.max_people is None or hold else expected.max_people - present

@@ -1,0 +1,271 @@
+"""Checkpoints of the published code to ours: restricted unpickling, architecture from the shapes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import pathlib
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mamp.config import MAMPConfig, Preprocessing, suggest
+from mamp.encoder import MAMPEncoder
+from mamp.errors import ConfigError, WeightsError
+from mamp.hub.manifest import known_names, load_manifest
+from mamp.hub.serialization import check_tensors, fill, resize_encoder, save_encoder, sha256_of
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PRESET = "ntu60-xsub"
+_HEADS = 8
+_PUBLISHED_DATA = re.compile(r"NTU(60|120)_(XSub|XView|XSet)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion found and wrote.
+
+    Attributes:
+        directory: Folder to give to ``from_pretrained``.
+        kind: ``"pretraining"``, ``"linear probe"``, ``"fine-tuned"`` or ``"encoder"``.
+        config: Architecture and preprocessing.
+        preset: Whose preprocessing was taken; ``None`` when it was given.
+        epoch: Epoch index that the checkpoint states.
+        sha256: Of the checkpoint.
+        dropped: Tensors of the checkpoint that the encoder does not need.
+    """
+
+    directory: Path
+    kind: str
+    config: MAMPConfig
+    preset: str | None
+    epoch: int | None
+    sha256: str
+    dropped: tuple[str, ...]
+
+
+def convert_checkpoint(
+    checkpoint: str | PathLike[str],
+    out_dir: str | PathLike[str],
+    *,
+    preset: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    num_frames: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Conversion:
+    """Write the encoder of a checkpoint of the published code as a folder for ``from_pretrained``.
+
+    Pre-training, linear-probe and fine-tuning checkpoints are understood. Nothing in the file is executed.
+
+    Args:
+        checkpoint: ``checkpoint-399.pth`` or the like.
+        out_dir: Folder to write.
+        preset: Registered name whose preprocessing the weights expect, such as ``"ntu120-xset"``. When not given, what
+            the checkpoint says of its data decides, or else ``"ntu60-xsub"``; either is logged.
+        preprocessing: The preprocessing itself, instead of ``preset``.
+        num_frames: Clip length of the result; the temporal embeddings are resized.
+        dtype: Type to store the weights as; their own by default.
+
+    Raises:
+        WeightsError: The file is not such a checkpoint, asks for code to be run, or cannot be written.
+        ConfigError: The preset is unknown or does not fit.
+    """
+    path = Path(checkpoint).expanduser()
+    content = _unpickle(path)
+    state = _state_dict(content, path)
+    tensors, dropped = _encoder_part(state)
+    args = content.get("args")
+    preset, preprocessing = _preprocessing(preset, preprocessing, args)
+    config = _architecture(tensors, _num_heads(args), preprocessing, str(path))
+    with torch.random.fork_rng(devices=[]):
+        encoder = MAMPEncoder(config).to(tensors["temp_embed"].dtype)
+    fill(encoder, tensors, str(path))
+    if num_frames is not None:
+        encoder = resize_encoder(encoder, num_frames)
+    epoch = content.get("epoch")
+    result = Conversion(
+        directory=Path(out_dir).expanduser(),
+        kind=_kind(dropped),
+        config=encoder.config,
+        preset=preset,
+        epoch=epoch if isinstance(epoch, int) else None,
+        sha256=sha256_of(path),
+        dropped=dropped,
+    )
+    facts = {
+        "Converted from": f"`{path.name}`, a {result.kind} checkpoint of the published code",
+        "sha256 of that file": f"`{result.sha256}`",
+        "Epoch index in that file": "not stated" if result.epoch is None else str(result.epoch),
+        "Preprocessing taken from": preset or "the caller",
+    }
+    save_encoder(encoder, out_dir, dtype=dtype, facts=facts)
+    return result
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    """Read a checkpoint with torch's restricted unpickler, which knows tensors and the few harmless types below."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a checkpoint file, found {'a folder' if path.is_dir() else 'nothing'}.")
+    try:
+        with _harmless_types():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if asked is None:
+            raise WeightsError(f"{path}: expected a torch checkpoint, found something else or a cut file.") from error
+        raise WeightsError(
+            f"{path}: refused. It asks for {asked[1]!r}, which no checkpoint of the published code needs and which may "
+            "run code; nothing of it was run."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: expected a torch checkpoint, found a cut or damaged file ({reason}).") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: expected a checkpoint with 'model', found {type(content).__name__}.")
+    return content
+
+
+@contextlib.contextmanager
+def _harmless_types() -> Iterator[None]:
+    """Let the restricted unpickler build what the arguments of a run consist of: a namespace, paths, numpy scalars."""
+    serialization = torch.serialization
+    types: list[Any] = [argparse.Namespace, pathlib.PurePosixPath, pathlib.PureWindowsPath]
+    if not hasattr(serialization, "safe_globals"):  # torch 2.4
+        before = serialization.get_safe_globals()
+        serialization.add_safe_globals(types)
+        try:
+            yield
+        finally:
+            serialization.clear_safe_globals()
+            serialization.add_safe_globals(before)
+        return
+    if hasattr(serialization, "get_unsafe_globals_in_checkpoint"):  # torch 2.6, which lets a type have other names
+        for path_type in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
+            name = path_type.__name__.removeprefix("Pure")
+            types += [(path_type, f"{module}.{name}") for module in ("pathlib", "pathlib._local")]
+        scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
+        types += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+        types += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
+    with serialization.safe_globals(types):
+        yield
+
+
+def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the model's tensors without the prefixes that wrappers put before their names."""
+    state = content.get("model", content)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(
+            f"{path}: expected a state dict under 'model', found the keys {', '.join(map(str, list(content)[:8]))}."
+        )
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
+
+
+def _encoder_part(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Split tensors into the encoder's and the names of those of decoder and heads."""
+    dropped = tuple(name for name in state if name == "mask_token" or name.startswith(("decoder_", "head.")))
+    return {name: value for name, value in state.items() if name not in dropped}, dropped
+
+
+def _kind(dropped: tuple[str, ...]) -> str:
+    if any(name.startswith("head.fc1.") for name in dropped):
+        return "fine-tuned"
+    if any(name.startswith("head.") for name in dropped):
+        return "linear probe"
+    return "pretraining" if dropped else "encoder"
+
+
+def _architecture(tensors: Mapping[str, Tensor], heads: int, preprocessing: Preprocessing, where: str) -> MAMPConfig:
+    """Read the sizes off the shapes."""
+    for name in ("temp_embed", "pos_embed", "joints_embed.proj.weight"):
+        if name not in tensors or tensors[name].ndim != 4:
+            found = list(tensors[name].shape) if name in tensors else "no such tensor"
+            raise WeightsError(f"{where}: expected a MAMP checkpoint with tensor {name!r} of 4 axes, found {found}.")
+        if not tensors[name].is_floating_point():
+            raise WeightsError(f"{where}: tensor {name!r}: expected floating point, found {tensors[name].dtype}.")
+    width, dim_in, t_patch, patch = tensors["joints_embed.proj.weight"].shape
+    numbers = [int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))]
+    hidden = tensors.get("blocks.0.mlp.fc1.weight")
+    ratio = hidden.shape[0] / width if hidden is not None and width else 4
+    config = MAMPConfig(
+        dim_in=dim_in,
+        dim_feat=width,
+        depth=max(numbers, default=-1) + 1,
+        num_heads=heads,
+        mlp_ratio=int(ratio) if ratio == int(ratio) else ratio,
+        num_frames=tensors["temp_embed"].shape[1] * t_patch,
+        num_joints=tensors["pos_embed"].shape[2] * patch,
+        patch_size=patch,
+        t_patch_size=t_patch,
+        qkv_bias="blocks.0.attn.qkv.bias" in tensors or not numbers,
+        preprocessing=preprocessing,
+    )
+    if numbers:  # a stray high number must be reported before a deep model is built
+        last = f"blocks.{config.depth - 1}.norm1.weight"
+        check_tensors(
+            {**{f"blocks.{i}.norm1.weight": (width,) for i in range(min(config.depth, len(tensors)))}, last: (width,)},
+            tensors,
+            where,
+            extra_is_wrong=False,
+        )
+    from mamp.layouts import get_layout
+
+    joints = len(get_layout(preprocessing.layout).joints)
+    if joints != config.num_joints:
+        raise ConfigError(
+            f"{where}: the weights have {config.num_joints} joints, the layout {preprocessing.layout!r} of their "
+            f"preprocessing has {joints}; give a preprocessing with a layout that fits."
+        )
+    return config
+
+
+def _num_heads(args: object) -> int:
+    """Attention heads, which no shape shows: from the arguments stored in the checkpoint, or the published 8."""
+    fields = _fields(args)
+    heads = _fields(fields.get("model_args")).get("num_heads", fields.get("num_heads"))
+    if isinstance(heads, int):
+        return heads
+    logger.warning("The checkpoint does not state num_heads; the published %d are assumed.", _HEADS)
+    return _HEADS
+
+
+def _fields(values: object) -> Mapping[str, Any]:
+    if isinstance(values, argparse.Namespace):
+        return vars(values)
+    return values if isinstance(values, Mapping) else {}
+
+
+def _preprocessing(
+    preset: str | None, preprocessing: Preprocessing | None, args: object
+) -> tuple[str | None, Preprocessing]:
+    """Return the preset and the preprocessing that were asked for, or that the data of the run implies."""
+    if preprocessing is not None:
+        if preset is not None:
+            raise ConfigError("preset and preprocessing: expected one of the two, found both.")
+        return None, preprocessing
+    manifest = load_manifest()
+    presets = [name for name in known_names() if (found := manifest.find(name)) and found.config]
+    if preset is None:
+        named = {f"ntu{n}-{split}".lower() for n, split in _PUBLISHED_DATA.findall(str(_fields(args)))}
+        named &= set(presets)
+        if len(named) == 1:
+            preset = named.pop()
+            logger.info("The checkpoint names the data of %r; that preprocessing is taken.", preset)
+        else:
+            preset = DEFAULT_PRESET
+            logger.warning("No preset was named; the preprocessing of %r is taken.", preset)
+    entry = manifest.find(preset) if preset in presets else None
+    if entry is None or entry.config is None:
+        raise ConfigError(
+            f"preset: expected one of {', '.join(presets)}; found {preset!r}.{suggest(preset.lower(), presets)}"
+        )
+    return entry.name, entry.config.preprocessing

@@ -1,0 +1,176 @@
+"""A name, folder or repository id to two local files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from mamp.config import suggest
+from mamp.errors import WeightsError
+from mamp.hub.manifest import Entry, find_entry, known_names, load_manifest, split_revision, weights_folder
+from mamp.hub.serialization import CONFIG_NAME, WEIGHTS_NAME, check_sha256
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_VARIABLE = "MAMP_WEIGHTS"
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The two files of an encoder on this machine."""
+
+    config: Path
+    weights: Path
+
+
+def resolve_files(
+    name_or_path: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | PathLike[str] | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> Files:
+    """Find the files of a set of weights, fetching them from the Hub when they are nowhere on this machine.
+
+    Raises:
+        WeightsError: There is no such name, or its files cannot be had.
+    """
+    files = local_files(name_or_path, revision=revision)
+    if files is not None:
+        return files
+    name, revision = split_revision(name_or_path, revision)
+    entry = find_entry(name)
+    if entry is None and not _REPO_ID.fullmatch(name):
+        raise WeightsError(
+            f"{name!r} is neither a folder nor the name of known weights.{suggest(name.lower(), known_names())} "
+            f"Known names: {', '.join(known_names())}. Anything else is a folder written by save_pretrained or by "
+            "python -m mamp.train, or a repository id owner/name on the Hugging Face Hub."
+        )
+    from mamp.hub.client import fetch
+
+    repository, sha256 = name, None
+    if entry is not None:
+        revision, release = entry.release(revision)
+        if entry.repository is None:
+            raise WeightsError(
+                f"The files of {entry.name!r} belong in {weights_folder() / (release.folder or entry.name)} and are "
+                "not there; the installation is damaged: reinstall mamp."
+            )
+        repository, revision, sha256 = entry.repository, release.commit or revision, release.sha256
+    try:
+        config, weights = fetch(
+            repository,
+            (CONFIG_NAME, WEIGHTS_NAME),
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            sha256=sha256,
+        )
+    except WeightsError as error:
+        if entry is None:
+            raise WeightsError(f"{error} There is no folder {name!r} here either.") from error
+        if entry.redistributable:
+            raise
+        raise WeightsError(f"{error}\n{_other_ways(entry)}") from error
+    return Files(config, weights)
+
+
+def local_files(name_or_path: str | PathLike[str], *, revision: str | None = None) -> Files | None:
+    """As :func:`resolve_files`, without the Hub: ``None`` when only the Hub can have the files.
+
+    Raises:
+        WeightsError: A folder is meant and does not hold the files, or ``MAMP_WEIGHTS`` names no folder.
+    """
+    text, revision = split_revision(name_or_path, revision)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        files = _in_folder(path)
+        if files is not None:
+            if revision is not None:
+                raise WeightsError(f"{text!r} is a folder, which has no revision {revision!r}; leave revision out.")
+            return files
+    entry = None if isinstance(name_or_path, PathLike) else find_entry(text)
+    if entry is not None:
+        return _in_weights_variable(text, entry, revision) or _bundled(entry, revision)
+    if path.exists() or isinstance(name_or_path, PathLike) or _is_path(text):
+        raise WeightsError(_no_weights(path))
+    return None
+
+
+def _in_folder(folder: Path) -> Files | None:
+    """Files of a saved encoder: in the folder itself, or in ``encoder/`` of a training run."""
+    for place in (folder, folder / "encoder"):
+        files = Files(place / CONFIG_NAME, place / WEIGHTS_NAME)
+        if files.config.is_file() and files.weights.is_file():
+            return files
+    return None
+
+
+def _in_weights_variable(asked: str, entry: Entry, revision: str | None) -> Files | None:
+    """Files below the folder that MAMP_WEIGHTS names: ``<name>``, or ``<name>@<revision>`` when one is asked for."""
+    root = os.environ.get(WEIGHTS_VARIABLE)
+    if not root:
+        return None
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise WeightsError(f"{WEIGHTS_VARIABLE}={root}: expected a folder, found none there. Correct or unset it.")
+    suffix = f"@{revision}" if revision else ""
+    for name in dict.fromkeys((asked, entry.name, *load_manifest().aliases_of(entry.name))):
+        place = folder / f"{name}{suffix}"
+        files = _in_folder(place)
+        if files is not None:
+            logger.info("%r: taken from %s", asked, place)
+            return files
+        if (place / CONFIG_NAME).exists() or (place / WEIGHTS_NAME).exists():
+            raise WeightsError(_no_weights(place))
+    return None
+
+
+def _bundled(entry: Entry, revision: str | None) -> Files | None:
+    """Files inside the package."""
+    _, release = entry.release(revision)
+    files = _in_folder(weights_folder() / release.folder) if release.folder else None
+    if files is not None and release.sha256:
+        check_sha256(files.weights, release.sha256, "The installation is damaged: reinstall mamp.")
+    return files
+
+
+def _is_path(text: str) -> bool:
+    """Whether a name that is nowhere can only have meant a folder."""
+    return Path(text).is_absolute() or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1
+
+
+def _no_weights(path: Path) -> str:
+    """Word why a path holds no encoder."""
+    if path.is_file():
+        if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
+            return f"{path} is a file, expected a folder. Make one of it with: mamp convert {path} OUT_DIR"
+        return f"{path} is a file, expected the folder that holds {CONFIG_NAME} and {WEIGHTS_NAME}."
+    if not path.exists():
+        return f"{path}: expected a folder with {CONFIG_NAME} and {WEIGHTS_NAME}, found nothing there."
+    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (path / name).is_file()]
+    return (
+        f"{path}: expected {CONFIG_NAME} and {WEIGHTS_NAME}, there or in its subfolder encoder/; missing: "
+        f"{', '.join(missing)}. Folders written by save_pretrained, mamp convert or python -m mamp.train hold both."
+    )
+
+
+def _other_ways(entry: Entry) -> str:
+    """Word how to get weights that the project may not hand out."""
+    name = entry.name
+    return (
+        f"{name!r} was trained on {entry.trained_on}, whose terms forbid redistribution. Other ways to get it:\n"
+        "  - download the checkpoint (.pth) that the authors of MAMP publish, then:\n"
+        f"    mamp convert CHECKPOINT.pth OUT_DIR --preset {name}\n"
+        f"    and from_pretrained('OUT_DIR'); or let OUT_DIR be $MAMP_WEIGHTS/{name}, and from_pretrained({name!r}) "
+        "finds it;\n"
+        f"  - train it: python -m mamp.train {name} --data DIR --output DIR\n"
+        "Without any data, from_pretrained() gives weights that come with the package."
+    )
