@@ -1,5 +1,5 @@
 """One file a format: a recording on disk becomes a :class:`~mamp.skeleton.Skeleton`."""
 
-from mamp.readers.load import load
+from mamp.readers.load import FORMATS, Format, find_format, list_formats, load
 
-__all__ = ["load"]
+__all__ = ["FORMATS", "Format", "find_format", "list_formats", "load"]

@@ -1,0 +1,176 @@
+"""Arrays: ``.npy`` and ``.npz`` with positions [T, V, 3], [M, T, V, 3], or [T, V*3] (or [T, M*V*3], person by person).
+
+An ``.npz`` holds ``positions`` (or one array of numbers only), and may hold ``confidence`` [M, T, V] or [T, V],
+``fps``, ``layout`` (a registered name) or ``joints`` (names) with ``parents``, ``unit`` and ``up``. Pickled objects
+are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import zipfile
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.errors import ReadError
+from mamp.layouts import find_layout
+from mamp.readers.assemble import LayoutLike, Options, assemble, choose_layout
+from mamp.readers.files import MAX_BYTES, StrPath, read_bytes
+from mamp.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+SHAPES = "[frames, joints, 3], [people, frames, joints, 3] or [frames, joints * 3]"
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read an ``.npy`` or ``.npz`` file.
+
+    Raises:
+        ReadError: The file is missing, damaged, holds objects, or its positions have another shape.
+        LayoutError: The layout is unknown, or not given and several (or none) have so many joints.
+    """
+    options = options or Options()
+    data = read_bytes(path)
+    if data[:4] != b"PK\x03\x04":
+        return build(parse_npy(data, str(path)), path, "numpy", options)
+    arrays = parse_npz(data, str(path))
+    positions = arrays.get("positions")
+    if positions is None:
+        numbers = [name for name, array in arrays.items() if array.dtype.kind in "iuf" and array.ndim >= 2]
+        if len(numbers) != 1:
+            raise ReadError(
+                f"{path}: expected an array named 'positions', or one array of numbers; found "
+                f"{', '.join(arrays) or 'no array'}."
+            )
+        positions = arrays[numbers[0]]
+    said = {key: _scalar(arrays[key], f"{path}, {key}") for key in ("fps", "layout", "unit", "up") if key in arrays}
+    if "layout" not in said and "joints" in arrays:
+        said["layout"] = _named(arrays, path)
+    options = options.with_defaults(**said)
+    return build(positions, path, "numpy", options, confidence=arrays.get("confidence"))
+
+
+def build(
+    positions: NDArray[Any],
+    path: StrPath,
+    format: str,
+    options: Options,
+    *,
+    fps: float | None = None,
+    confidence: NDArray[Any] | None = None,
+) -> Skeleton:
+    """Make a recording of an array in one of the shapes above.
+
+    Raises:
+        ReadError: The shape is another one.
+        LayoutError: As :func:`read`.
+    """
+    positions = _numbers(positions, str(path))
+    if positions.ndim == 2:
+        positions = _split_columns(positions, path, options.layout)
+    elif positions.ndim == 3:
+        positions = positions[None]
+    if positions.ndim != 4 or positions.shape[-1] != 3:
+        hint = ""
+        if positions.ndim >= 3 and positions.shape[-1] == 2:
+            hint = " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D."
+        elif 3 in positions.shape:
+            hint = " Move the axis of x, y, z to the end."
+        raise ReadError(f"{path}: expected positions {SHAPES}, found shape {list(positions.shape)}.{hint}")
+    if positions.shape[0] > 10 * positions.shape[1] > 0:
+        logger.warning("%s: %d people in %d frames; is the order [frames, people, joints, 3]? Expected %s.",
+                       path, positions.shape[0], positions.shape[1], SHAPES)  # fmt: skip
+    if confidence is not None:
+        confidence = _numbers(confidence, f"{path}, confidence")
+        confidence = confidence[None] if confidence.ndim == 2 else confidence
+    return assemble(positions, path, format, options, fps=fps, confidence=confidence)
+
+
+def parse_npy(data: bytes, where: str) -> NDArray[Any]:
+    """Array of an ``.npy`` file; its size is checked against the bytes that are there before anything is allocated.
+
+    Raises:
+        ReadError: Not ``.npy``, cut, or of a type other than numbers and strings.
+    """
+    buffer = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(buffer)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(buffer)
+    except Exception as error:  # numpy evaluates the header, and damage there surfaces as almost any error
+        raise ReadError(f"{where}: not an array of numpy, or cut ({str(error)[:120]}).") from None
+    if dtype.kind not in "iufUS":
+        raise ReadError(f"{where}: expected an array of numbers, found type {dtype}; pickled objects are refused.")
+    count, rest = math.prod(shape), len(data) - buffer.tell()
+    if dtype.itemsize == 0 or any(size < 0 for size in shape) or count * dtype.itemsize > rest:
+        raise ReadError(f"{where}: the array is cut: shape {list(shape)} of {dtype} does not fit in {rest} bytes.")
+    array: NDArray[Any] = np.frombuffer(data, dtype=dtype, count=count, offset=buffer.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def parse_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` file by name.
+
+    Raises:
+        ReadError: Not a zip file, damaged, or as :func:`parse_npy`.
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            if sum(info.file_size for info in members) > MAX_BYTES:
+                raise ReadError(f"{where}: unpacked larger than {MAX_BYTES >> 30} GiB, too large for one recording.")
+            for info in members:
+                name = info.filename.removesuffix(".npy")
+                arrays[name] = parse_npy(archive.read(info), f"{where}, array {name!r}")
+    except ReadError:
+        raise
+    except Exception as error:  # damage to a zip file surfaces as almost any error
+        raise ReadError(f"{where}: damaged or cut .npz file ({error}); copy or write it again.") from None
+    return arrays
+
+
+def _numbers(array: NDArray[Any], where: str) -> NDArray[np.floating]:
+    if array.dtype.kind not in "iuf":
+        raise ReadError(f"{where}: expected numbers, found type {array.dtype}.")
+    with np.errstate(over="ignore"):  # what does not fit is infinite, and refused as such
+        return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+
+
+def _scalar(array: NDArray[Any], where: str) -> Any:
+    if array.size != 1:
+        raise ReadError(f"{where}: expected one value, found shape {list(array.shape)}.")
+    value = array.reshape(()).item()
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _named(arrays: dict[str, NDArray[Any]], path: StrPath) -> LayoutLike:
+    names, parents = arrays["joints"], arrays.get("parents")
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise ReadError(f"{path}: expected 'joints' to be a list of names, found {names.dtype} {list(names.shape)}.")
+    if parents is not None and (parents.shape != names.shape or parents.dtype.kind not in "iu"):
+        raise ReadError(f"{path}: expected 'parents' to be {len(names)} integers, found {list(parents.shape)}.")
+    joints = [name.decode("latin-1") if isinstance(name, bytes) else name for name in names.tolist()]
+    return find_layout(joints, None if parents is None else parents.tolist())
+
+
+def _split_columns(table: NDArray[np.floating], path: StrPath, layout: LayoutLike | None) -> NDArray[np.floating]:
+    """[T, V*3] or [T, M*V*3] -> [M, T, V, 3]."""
+    columns = table.shape[1]
+    if layout is None:
+        people = 2 if columns == 150 else 1  # the width of NTU and PKU with two people
+        joints = columns // (3 * people)
+    else:
+        joints = len(choose_layout(layout, 0, path).joints)
+        people = columns // (3 * joints)
+    if not columns or columns != people * joints * 3:
+        hint = " It looks like 2D keypoints; lift them to 3D." if joints and columns % (2 * joints) == 0 else ""
+        wanted = "joints * 3" if layout is None else f"a multiple of {joints * 3} ({joints} joints * 3)"
+        raise ReadError(f"{path}: expected {wanted} columns a frame, found {columns}.{hint}")
+    return rearrange(table, "t (m v c) -> m t v c", m=people, c=3)

@@ -1,0 +1,137 @@
+"""Bytes, text and tables of numbers from a file, with errors that say what is wrong with it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import MissingFileError, ReadError
+
+StrPath = str | PathLike[str]
+
+MAX_BYTES = 4 << 30
+LARGEST = 1e9  # no coordinate, angle or length of a recording is larger, in any unit
+
+
+def read_bytes(path: StrPath) -> bytes:
+    """Read a file, unpacked if it is gzipped.
+
+    Raises:
+        MissingFileError: There is no such file.
+        ReadError: It is a folder, empty, unreadable, or damaged gzip.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ReadError(f"{path} is a folder; expected a file with one recording.")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        parent = "" if path.parent.is_dir() else f" (nor the folder {path.parent})"
+        raise MissingFileError(f"no such file: {path}{parent}. Check the path.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path} cannot be read: {error}.") from None
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ReadError(f"{path}: damaged or cut gzip file ({error}); copy or download it again.") from None
+    if len(data) > MAX_BYTES:
+        raise ReadError(f"{path}: larger than {MAX_BYTES >> 30} GiB, too large for one recording; cut it into clips.")
+    if not data.strip():
+        raise ReadError(f"{path} is empty; expected a recording.")
+    return data
+
+
+def read_text(path: StrPath) -> str:
+    """Read a text file: UTF-8 or UTF-16 with or without byte order mark, else Latin-1.
+
+    Raises:
+        ReadError: As :func:`read_bytes`, or the file is binary.
+    """
+    data = read_bytes(path)
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if b"\0" in data and not wide:
+        raise ReadError(f"{path}: binary data; this format is text. Give the right format= if it is another one.")
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    if not text.strip():
+        raise ReadError(f"{path} is empty; expected a recording.")
+    return text
+
+
+def read_lines(path: StrPath) -> list[str]:
+    """Lines of a text file that hold anything."""
+    return [line for line in read_text(path).splitlines() if line.strip()]
+
+
+def parse_table(
+    lines: Sequence[str], where: str, columns: int | None = None, first: int | None = None
+) -> NDArray[np.float64]:
+    """Numbers of lines that hold equally many, separated by white space.
+
+    Args:
+        lines: At least one line.
+        where: File, and part of it, for messages.
+        columns: How many numbers each line must hold.
+        first: Only read this many at the start of each line.
+
+    Returns:
+        [lines, columns] float64, finite or NaN.
+
+    Raises:
+        ReadError: Something is not a number, lines differ in length, or a number is infinite or absurdly large.
+    """
+    usecols = None if first is None else range(first)
+    try:
+        table = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2, usecols=usecols)
+    except ValueError as error:
+        reason = str(error).split(";")[0].replace("float64", "a number")
+        raise ReadError(f"{where}: expected rows of equally many numbers; {reason}. Is the file cut?") from None
+    if columns is not None and table.shape[1] != columns:
+        raise ReadError(f"{where}: expected {columns} numbers a row, found {table.shape[1]}.")
+    check_numbers(table, where)
+    return table
+
+
+def check_numbers(values: NDArray[np.floating], where: str, *, nan: bool = True) -> None:
+    """Refuse infinite or absurd numbers, and NaN where it makes no sense.
+
+    Raises:
+        ReadError: There are any.
+    """
+    # Compared so that NaN, where allowed, passes.
+    bad = (values > LARGEST) | (values < -LARGEST)
+    if not nan:
+        bad |= np.isnan(values)
+    if bad.any():
+        expected = "NaN (not tracked) or numbers" if nan else "numbers"
+        raise ReadError(
+            f"{where}: expected {expected} below {LARGEST:g}, found {values[bad].flat[0]}. "
+            + ("Write NaN where nothing was tracked." if nan else "Export the file again.")
+        )
+
+
+def parse_int(text: str, where: str, what: str) -> int:
+    """An integer of zero or more.
+
+    Raises:
+        ReadError: It is not one.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise ReadError(f"{where}: expected {what}, found {text.strip()[:40]!r}.")
+    return value

@@ -1,0 +1,46 @@
+"""MSR-Action3D ``_skeleton3D.txt``: 20 rows a frame of x, y, z and confidence (Kinect v1, 15 frames per second)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from einops import rearrange
+
+from mamp.errors import ReadError
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.skeleton import Skeleton
+
+FPS = 15.0
+
+# The file's own order, not that of the Kinect SDK.
+JOINTS = (
+    "shoulder_left", "shoulder_right", "shoulder_center", "spine", "hip_left", "hip_right", "hip_center",
+    "elbow_left", "elbow_right", "wrist_left", "wrist_right", "hand_left", "hand_right", "knee_left", "knee_right",
+    "ankle_left", "ankle_right", "foot_left", "foot_right", "head",
+)  # fmt: skip
+NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)")
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file; joints at exactly zero were not tracked.
+
+    Raises:
+        ReadError: The file is missing, cut, or not rows of four numbers.
+    """
+    table = parse_table(read_lines(path), str(path), columns=4)
+    if len(table) % len(JOINTS):
+        raise ReadError(
+            f"{path}: expected {len(JOINTS)} rows a frame, found {len(table)} rows: the last frame is cut after "
+            f"{len(table) % len(JOINTS)}."
+        )
+    frames = rearrange(table, "(t v) c -> 1 t v c", v=len(JOINTS))
+    info = {}
+    if match := NAME.search(Path(path).name):
+        action, subject, example = map(int, match.groups())
+        info = {"label": action - 1, "subject": subject, "example": example}
+    return assemble(
+        frames[..., :3], path, "msr", options or Options(), layout=JOINTS, fps=FPS, unit="m", up="y", zeros="joint",
+        confidence=frames[..., 3], info=info,
+    )  # fmt: skip

@@ -1,0 +1,31 @@
+"""PKU-MMD skeleton text: one row a frame, 150 numbers, two bodies of 25 joints, zeros for an absent one."""
+
+from __future__ import annotations
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.skeleton import Skeleton
+
+FPS = 30.0
+COLUMNS = 150
+
+
+def read_rows(path: StrPath) -> NDArray[np.float32]:
+    """Read the rows as they stand, [T, 150] float32, camera coordinates in metres.
+
+    Raises:
+        ReadError: The file is missing, cut, or a row does not hold 150 numbers.
+    """
+    return parse_table(read_lines(path), str(path), columns=COLUMNS).astype(np.float32)
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file as one recording: two people if a second body ever appears, else one; NaN where one is absent."""
+    positions = rearrange(read_rows(path), "t (m v c) -> m t v c", m=2, c=3)
+    if not positions[1].any():
+        positions = positions[:1]
+    return assemble(positions, path, "pku", options or Options(), layout="ntu25", fps=FPS, unit="m", up="y")
