@@ -1,0 +1,52 @@
+"""``mamp convert``: a checkpoint of the published code to a folder for ``from_pretrained``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mamp.cli.command import Command, emit
+from mamp.hub import convert_checkpoint, describe
+
+DESCRIPTION = """\
+Convert a checkpoint of the published MAMP code (pre-training, linear probe or
+fine-tuning) to a folder with config.json, model.safetensors and a model card,
+which --weights and MAMPEncoder.from_pretrained take. Nothing in the checkpoint
+is executed. The preset says which preprocessing the weights were trained with."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT.pth", help="the file to convert")
+    parser.add_argument("out_dir", metavar="OUT_DIR", help="the folder to write")
+    parser.add_argument("--preset", metavar="NAME", help="whose preprocessing: ntu60-xsub, ntu120-xset, pku1, ...")
+
+
+def _run(args: argparse.Namespace) -> int:
+    result = convert_checkpoint(args.checkpoint, args.out_dir, preset=args.preset)
+    facts = {
+        "directory": str(result.directory),
+        "kind": result.kind,
+        "preset": result.preset,
+        "epoch": result.epoch,
+        "sha256": result.sha256,
+        "dropped_tensors": len(result.dropped),
+        **{key: value for key, value in describe(result.directory).items() if key in _FROM_WEIGHTS},
+    }
+    epoch = "" if result.epoch is None else f", epoch index {result.epoch}"
+    text = (
+        f"{result.directory}: encoder of a {result.kind} checkpoint{epoch}; {facts['parameters']:,} parameters, "
+        f"preprocessing of {result.preset}, fingerprint {facts['fingerprint']}"
+    )
+    emit(args, facts, text)
+    return 0
+
+
+_FROM_WEIGHTS = ("parameters", "fingerprint", "config")
+
+COMMAND = Command(
+    name="convert",
+    help="convert a checkpoint of the published code",
+    description=DESCRIPTION,
+    example="mamp convert checkpoint-399.pth weights/ntu60-xsub --preset ntu60-xsub",
+    add_arguments=_add_arguments,
+    run=_run,
+)

@@ -1,0 +1,110 @@
+"""``mamp demo``: from made-up recordings to embeddings and nearest neighbours, with nothing but the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mamp.cli.command import Command, add_weights_options, emit, open_encoder, positive
+from mamp.hub import fingerprint
+from mamp.readers import load
+from mamp.synthetic import ACTIONS, write_recordings
+
+DESCRIPTION = f"""\
+Make BVH recordings of {len(ACTIONS)} actions by formula, each done differently each time
+(speed, amplitude, height of the body, heading, side, phase), embed them, and
+show which recordings are nearest to which. Needs no network and no data."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--variations", type=positive, default=4, metavar="N", help="recordings of each action [4]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the variations [0]")
+    parser.add_argument("--keep", metavar="DIR", help="write the recordings here and keep them")
+    add_weights_options(parser)
+
+
+def nearest_neighbours(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Rank the other rows by cosine similarity after centring.
+
+    Args:
+        embeddings: [N, D].
+
+    Returns:
+        order [N, N - 1], nearest first, and their similarities [N, N - 1].
+    """
+    centred = embeddings - embeddings.mean(axis=0)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+    similarity = unit @ unit.T
+    np.fill_diagonal(similarity, -np.inf)
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :-1]
+    return order, np.take_along_axis(similarity, order, axis=1)
+
+
+def _run(args: argparse.Namespace) -> int:
+    encoder = open_encoder(args)
+    with ExitStack() as stack:
+        folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory())
+        paths = write_recordings(folder, variations=args.variations, seed=args.seed)
+        recordings = [load(path, unit="cm", up="y") for path in paths]
+    bar = tqdm(recordings, unit="clip", delay=2, disable=None, file=sys.stderr)
+    embeddings = np.stack([encoder.encode(recording) for recording in bar])
+    order, similarity = nearest_neighbours(embeddings)
+    names = [path.stem for path in paths]
+    actions = [name.rsplit("-", 1)[0] for name in names]
+    rows = [
+        {
+            "recording": names[i],
+            "nearest": [
+                {"recording": names[j], "cosine": round(float(cosine), 4)}
+                for j, cosine in zip(order[i, :3], similarity[i], strict=False)
+            ],
+            "same_action": actions[i] == actions[order[i, 0]],
+        }
+        for i in range(len(names))
+    ]
+    same = sum(bool(row["same_action"]) for row in rows)
+    chance = (args.variations - 1) / (len(names) - 1)
+    data = {
+        "weights": args.weights,
+        "fingerprint": fingerprint(encoder),
+        "shape": list(embeddings.shape),
+        "recordings": rows,
+        "nearest_of_same_action": same,
+        "chance": round(chance, 4),
+        "folder": args.keep and str(Path(args.keep)),
+    }
+    emit(args, data, _table(data))
+    return 0
+
+
+def _table(data: dict[str, Any]) -> str:
+    """The text that a person reads."""
+    count, width = data["shape"]
+    lines = [f"{count} recordings, embeddings [{count}, {width}], weights {data['weights']}", ""]
+    lines.append(f"{'recording':<10}  nearest, by cosine of the centred embeddings")
+    for row in data["recordings"]:
+        near = "   ".join(f"{other['recording']:<8} {other['cosine']:+.2f}" for other in row["nearest"])
+        lines.append(f"{row['recording']:<10}  {near}   {'' if row['same_action'] else 'other action'}".rstrip())
+    same, chance = data["nearest_of_same_action"], data["chance"]
+    lines += ["", f"{same} of {count} are nearest to a recording of the same action (by chance: {chance * count:.0f})."]
+    if data["folder"]:
+        lines.append(f"The recordings are in {data['folder']}.")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    name="demo",
+    help="make recordings, embed them, and show which are nearest to which",
+    description=DESCRIPTION,
+    example="mamp demo --keep recordings",
+    add_arguments=_add_arguments,
+    run=_run,
+)

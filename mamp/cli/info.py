@@ -1,0 +1,177 @@
+"""``mamp info``: what a recording holds, or what a set of weights is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mamp.cli.command import Command, add_recording_options, emit, read_recording
+from mamp.config import suggest
+from mamp.errors import MissingFileError
+from mamp.hub import describe, list_pretrained
+from mamp.layouts import get_layout
+from mamp.skeleton import Skeleton
+
+DESCRIPTION = """\
+Describe a recording: people, frames, rate, layout, unit, how much was tracked,
+the size of the body, and how each joint of the model is had from it. Or
+describe weights, by name, folder or Hub repository: what they were trained on,
+their licence, architecture, what they expect of a recording, and the
+fingerprint of what is on this machine."""
+
+MODEL_LAYOUT = "ntu25"
+# The way along the body whose parts do not change with the pose.
+_BODY = (
+    ("head", "neck"),
+    ("neck", "spine_shoulder"),
+    ("spine_shoulder", "spine_mid"),
+    ("spine_mid", "spine_base"),
+    ("hip_{}", "knee_{}"),
+    ("knee_{}", "ankle_{}"),
+)
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="FILE|NAME|DIR", help="a recording, a name of weights, or a folder of weights"
+    )
+    parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
+    add_recording_options(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if _is_weights(args.target):
+        facts = describe(args.target, revision=args.revision)
+        emit(args, facts, _weights_text(facts))
+    else:
+        facts = recording_facts(read_recording(args.target, args))
+        emit(args, facts, _recording_text(facts))
+    return 0
+
+
+def _is_weights(target: str) -> bool:
+    """Whether weights are meant; else a recording.
+
+    Raises:
+        MissingFileError: The target can be neither.
+    """
+    path = Path(target)
+    if path.is_file():
+        return path.suffix in _CHECKPOINTS
+    looks_like_file = path.suffix[1:].isalpha()
+    if path.is_dir() or target.partition("@")[0] in list_pretrained():
+        return True
+    if not looks_like_file and target.count("/") == 1 and not target.startswith((".", "~", "/")):
+        return True
+    raise MissingFileError(
+        f"{target}: expected a recording, a folder of weights, or a name of weights; found none of the three."
+        f"{suggest(target.lower(), list_pretrained())}"
+    )
+
+
+def body_length(recording: Skeleton) -> float | None:
+    """Way from head to ankle along the bones in metres, the median over frames of each part; ``None`` if one is unseen.
+
+    Args:
+        recording: In the joints of the model.
+    """
+    joints = {joint: recording.positions[:, :, i] for i, joint in enumerate(recording.layout.joints)}
+    total = 0.0
+    for upper, lower in _BODY:
+        sides = ("left", "right") if "{}" in upper else ("",)
+        lengths = np.stack([np.linalg.norm(joints[upper.format(s)] - joints[lower.format(s)], axis=-1) for s in sides])
+        if not np.isfinite(lengths).any():
+            return None
+        total += float(np.nanmedian(lengths))
+    return total
+
+
+def recording_facts(recording: Skeleton) -> dict[str, Any]:
+    """What ``mamp info`` tells of a recording, as plain values."""
+    target = get_layout(MODEL_LAYOUT)
+    length = body_length(recording.to_layout(target))
+    return {
+        "recording": recording.name,
+        "format": recording.info.get("format"),
+        "people": recording.num_people,
+        "frames": recording.num_frames,
+        "fps": recording.fps,
+        "seconds": None if recording.duration is None else round(recording.duration, 3),
+        "layout": recording.layout.name,
+        "joints": list(recording.layout.joints),
+        "unit": recording.info.get("unit"),
+        "unit_from": recording.info.get("unit_from"),
+        "up": recording.info.get("up"),
+        "up_from": recording.info.get("up_from"),
+        "tracked": round(float(recording.tracked.mean()), 4),
+        "head_to_ankle": None if length is None else round(length, 3),
+        "model_joints": recording.layout.describe(target),
+    }
+
+
+def _recording_text(facts: dict[str, Any]) -> str:
+    rate = "unknown (say --fps)" if facts["fps"] is None else f"{facts['fps']:g} frames/s, {facts['seconds']:.2f} s"
+    length = facts["head_to_ankle"]
+    if length is None:
+        size = "unknown"
+    else:
+        size = f"{length:.2f} m from head to ankle along the bones"
+        if not 0.7 < length < 2.2:
+            size += "; a person has 1.2 to 1.8: is the unit right? (--unit)"
+    joints = facts["model_joints"]
+    kinds = ("taken", "between", "extrapolated", "absent")
+    counted = ", ".join(f"{sum(how.startswith(kind) for how in joints.values())} {kind}" for kind in kinds)
+    rows = {
+        "format": facts["format"] or "unknown",
+        "people": facts["people"],
+        "frames": facts["frames"],
+        "rate": rate,
+        "layout": f"{facts['layout']}, {len(facts['joints'])} joints",
+        "unit": f"{facts['unit']} ({facts['unit_from']})",
+        "up": f"{facts['up']} ({facts['up_from']})",
+        "tracked": f"{facts['tracked']:.1%} of joints and frames",
+        "body": size,
+        "model joints": counted,
+    }
+    derived = {joint: how for joint, how in joints.items() if not how.startswith("taken")}
+    return "\n".join([facts["recording"], *_rows(rows), *(f"    {joint:<15} {how}" for joint, how in derived.items())])
+
+
+def _weights_text(facts: dict[str, Any]) -> str:
+    rows = {
+        "description": facts.get("description"),
+        "trained on": facts.get("trained_on"),
+        "licence": facts.get("licence"),
+        "also named": ", ".join(facts.get("aliases") or ()),
+        "repository": facts.get("repository"),
+        "revision": facts.get("revision"),
+        "on this machine": facts["location"] if facts["available"] else "no",
+        "parameters": f"{facts['parameters']:,}" if "parameters" in facts else None,
+        "bytes": f"{facts['bytes']:,}" if "bytes" in facts else None,
+        "fingerprint": facts.get("fingerprint"),
+    }
+    lines = [facts["name"], *_rows({key: value for key, value in rows.items() if value})]
+    config = dict(facts["config"] or {})
+    expects = config.pop("preprocessing", {})
+    for title, values in (("architecture", config), ("preprocessing", expects)):
+        if values:
+            lines.append(f"  {title:<16} " + ", ".join(f"{key} {value}" for key, value in values.items()))
+    return "\n".join(lines)
+
+
+def _rows(rows: dict[str, Any]) -> list[str]:
+    return [f"  {key:<16} {value}" for key, value in rows.items()]
+
+
+COMMAND = Command(
+    name="info",
+    help="describe a recording or a set of weights",
+    description=DESCRIPTION,
+    example="mamp info walk.bvh",
+    add_arguments=_add_arguments,
+    run=_run,
+)
