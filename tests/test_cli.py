@@ -248,7 +248,7 @@ def test_warnings_of_one_kind_are_counted(run: Run, weights: Path, recordings: l
     status, _, err = run(*args)
     lines = err.splitlines()
     assert status == 0 and len(lines) == 2
-    assert "unit" in lines[0] and lines[1].startswith("mamp: 3 more warnings")
+    assert "unit" in lines[0] and lines[1].startswith("mamp: 3 more messages")
     assert len([line for line in run(*args, "--debug")[2].splitlines() if "'cm' inferred" in line]) == 4
     assert logging.getLogger("mamp").handlers == handlers
 

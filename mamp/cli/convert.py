@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mamp.cli.command import Command, emit
+from mamp.cli.command import Command
+from mamp.console import say_result
 from mamp.hub import convert_checkpoint, describe
 
 DESCRIPTION = """\
@@ -36,7 +37,7 @@ def _run(args: argparse.Namespace) -> int:
         f"{result.directory}: encoder of a {result.kind} checkpoint{epoch}; {facts['parameters']:,} parameters, "
         f"preprocessing of {result.preset}, fingerprint {facts['fingerprint']}"
     )
-    emit(args, facts, text)
+    say_result(args.json, facts, text)
     return 0
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.cli.command import Command, add_weights_options, emit, open_encoder, positive
+from mamp.cli.command import Command, add_weights_options, open_encoder, positive
+from mamp.console import say_result
 from mamp.hub import fingerprint
 from mamp.readers import load
 from mamp.synthetic import ACTIONS, write_recordings
@@ -81,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
         "chance": round(chance, 4),
         "folder": args.keep and str(Path(args.keep)),
     }
-    emit(args, data, _table(data))
+    say_result(args.json, data, _table(data))
     return 0
 
 

@@ -17,12 +17,12 @@ from mamp.cli.command import (
     Command,
     add_recording_options,
     add_weights_options,
-    emit,
     open_encoder,
     positive,
     read_recording,
     written_whole,
 )
+from mamp.console import say_result
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import fingerprint
@@ -100,7 +100,9 @@ def _run(args: argparse.Namespace) -> int:
         "pool": args.pool,
     }
     counted = f"{len(result.files)} of {len(args.files)}" if result.failed else f"{len(result.files)}"
-    emit(args, data, f"{output}: {counted} recordings, embeddings {shape}, pool {args.pool}, weights {args.weights}")
+    say_result(
+        args.json, data, f"{output}: {counted} recordings, embeddings {shape}, pool {args.pool}, weights {args.weights}"
+    )
     return 1 if result.failed else 0
 
 

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mamp.cli.command import Command, add_recording_options, emit, read_recording
+from mamp.cli.command import Command, add_recording_options, read_recording
 from mamp.config import suggest
+from mamp.console import say_result
 from mamp.errors import MissingFileError
 from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
+from mamp.readers.units import head_to_ankle
 from mamp.skeleton import Skeleton
 
 DESCRIPTION = """\
@@ -23,15 +23,6 @@ their licence, architecture, what they expect of a recording, and the
 fingerprint of what is on this machine."""
 
 MODEL_LAYOUT = "ntu25"
-# The way along the body whose parts do not change with the pose.
-_BODY = (
-    ("head", "neck"),
-    ("neck", "spine_shoulder"),
-    ("spine_shoulder", "spine_mid"),
-    ("spine_mid", "spine_base"),
-    ("hip_{}", "knee_{}"),
-    ("knee_{}", "ankle_{}"),
-)
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
@@ -46,10 +37,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     if _is_weights(args.target):
         facts = describe(args.target, revision=args.revision)
-        emit(args, facts, _weights_text(facts))
+        say_result(args.json, facts, _weights_text(facts))
     else:
         facts = recording_facts(read_recording(args.target, args))
-        emit(args, facts, _recording_text(facts))
+        say_result(args.json, facts, _recording_text(facts))
     return 0
 
 
@@ -73,27 +64,10 @@ def _is_weights(target: str) -> bool:
     )
 
 
-def body_length(recording: Skeleton) -> float | None:
-    """Way from head to ankle along the bones in metres, the median over frames of each part; ``None`` if one is unseen.
-
-    Args:
-        recording: In the joints of the model.
-    """
-    joints = {joint: recording.positions[:, :, i] for i, joint in enumerate(recording.layout.joints)}
-    total = 0.0
-    for upper, lower in _BODY:
-        sides = ("left", "right") if "{}" in upper else ("",)
-        lengths = np.stack([np.linalg.norm(joints[upper.format(s)] - joints[lower.format(s)], axis=-1) for s in sides])
-        if not np.isfinite(lengths).any():
-            return None
-        total += float(np.nanmedian(lengths))
-    return total
-
-
 def recording_facts(recording: Skeleton) -> dict[str, Any]:
     """What ``mamp info`` tells of a recording, as plain values."""
     target = get_layout(MODEL_LAYOUT)
-    length = body_length(recording.to_layout(target))
+    length = head_to_ankle(recording.positions, recording.layout)
     return {
         "recording": recording.name,
         "format": recording.info.get("format"),

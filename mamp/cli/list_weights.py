@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mamp.cli.command import Command, emit
+from mamp.cli.command import Command
+from mamp.console import say_result
 from mamp.hub import describe, list_pretrained
 
 
@@ -19,7 +20,7 @@ def _run(args: argparse.Namespace) -> int:
         also = f" (or {', '.join(facts['aliases'])})" if facts["aliases"] else ""
         here = "on this machine" if facts["available"] else "not on this machine"
         lines += [f"{name}{also}: {here}", f"    {facts['description']}", f"    licence: {facts['licence']}"]
-    emit(args, {"weights": list(entries.values())}, "\n".join(lines))
+    say_result(args.json, {"weights": list(entries.values())}, "\n".join(lines))
     return 0
 
 

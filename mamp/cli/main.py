@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-import traceback
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import mamp
 from mamp.cli import convert, demo, embed, info, list_weights
 from mamp.cli.command import Command
-from mamp.errors import MAMPError
+from mamp.console import USAGE_ERROR, exit_status, messages
 
 COMMANDS: tuple[Command, ...] = (
     embed.COMMAND,
@@ -23,8 +19,6 @@ COMMANDS: tuple[Command, ...] = (
     list_weights.COMMAND,
     convert.COMMAND,
 )
-
-USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,58 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return USAGE_ERROR
-    try:
-        with _messages(args.debug):
+
+    def work() -> int:
+        level = logging.DEBUG if args.debug else logging.WARNING
+        with messages("mamp", level, once=() if args.debug else ("mamp",)):
             status: int = args.run(args)
-        sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        # Nothing more can be written; give the interpreter's last flush somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except KeyboardInterrupt:
-        _complain(args, "interrupted")
-        return INTERRUPTED
-    except (MAMPError, OSError) as error:
-        _complain(args, f"error: {error}")
-        return 1
 
-
-class _FirstOfAKind(logging.Filter):
-    """Let the first message of each kind through and count the others, so that many files do not flood the screen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: Counter[str] = Counter()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is the first of its kind."""
-        self.seen[str(record.msg)] += 1
-        return self.seen[str(record.msg)] == 1
-
-
-@contextmanager
-def _messages(everything: bool) -> Iterator[None]:
-    """Show what the package logs on standard error: the first warning of each kind, or everything."""
-    handler, kinds = logging.StreamHandler(), _FirstOfAKind()
-    handler.setFormatter(logging.Formatter("mamp: %(message)s"))
-    if not everything:
-        handler.addFilter(kinds)
-    logger = logging.getLogger("mamp")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if everything else logging.WARNING)
-    try:
-        yield
-    finally:
-        more = kinds.seen.total() - len(kinds.seen)
-        if more:
-            print(f"mamp: {more} more warnings like these; --debug shows them all.", file=sys.stderr)
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-def _complain(args: argparse.Namespace, message: str) -> None:
-    if args.debug:
-        traceback.print_exc()
-    print(f"mamp {args.command}: {message}", file=sys.stderr)
+    return exit_status(f"mamp {args.command}", work, args.debug)

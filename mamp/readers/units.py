@@ -92,7 +92,7 @@ def turn_y_up(positions: NDArray[np.floating], up: str) -> NDArray[np.floating]:
 
 def guess_unit(positions: NDArray[np.floating], layout: Layout) -> str:
     """Name of the unit that makes the people in [M, T, V, 3] of human size."""
-    size = _head_to_ankle(positions, layout)
+    size = head_to_ankle(positions, layout)
     if size is not None and size > 0:
         return min(GUESSES, key=lambda unit: abs(math.log(size * UNITS[unit] / HEAD_TO_ANKLE)))
     extent = _extent(positions)
@@ -132,7 +132,7 @@ def _joint(body: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return body[:, MODEL_LAYOUT.joints.index(name)]
 
 
-def _head_to_ankle(positions: NDArray[np.floating], layout: Layout) -> float | None:
+def head_to_ankle(positions: NDArray[np.floating], layout: Layout) -> float | None:
     """Length of the way from head to ankle along the body, each part by its median; None if a part is never seen."""
     body = _as_model(positions, layout)
     if body is None:

@@ -1,0 +1,108 @@
+"""What all commands share: talking, and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+
+from mamp.errors import MAMPError
+
+DONE, FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+EXIT_STATUSES = "exit status: 0 done; 1 could not do it, or not wholly; 2 wrong usage; 130 interrupted"
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, without the usage of all its options."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2."""
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
+
+
+def say(text: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def say_result(as_json: bool, data: dict[str, Any], text: str) -> None:
+    """Write a result: ``data`` as JSON when that was asked for, else ``text``."""
+    say(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text)
+
+
+def complain(prog: str, message: str) -> None:
+    """Write a line to standard error."""
+    sys.stderr.write(f"{prog}: {message}\n")
+
+
+@contextmanager
+def messages(prog: str, level: int, once: tuple[str, ...] = ()) -> Iterator[None]:
+    """Show what the package logs from ``level`` on, on standard error.
+
+    Args:
+        prog: Said before each message.
+        level: Of :mod:`logging`.
+        once: Names of loggers of which only the first message of each kind is shown, the others are counted.
+    """
+    logger, handler = logging.getLogger("mamp"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{prog}: %(message)s"))
+    kinds: Counter[str] = Counter()
+
+    def is_first(record: logging.LogRecord) -> bool:
+        if not record.name.startswith(once):
+            return True
+        kinds[str(record.msg)] += 1
+        return kinds[str(record.msg)] == 1
+
+    handler.addFilter(is_first)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        if more := kinds.total() - len(kinds):
+            complain(prog, f"{more} more messages of the same kinds; --debug shows them all.")
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def exit_status(
+    prog: str, work: Callable[[], int], debug: bool = False, untold: tuple[type[BaseException], ...] = ()
+) -> int:
+    """Do the work; turn what goes wrong into one line on standard error and an exit status.
+
+    Args:
+        prog: Whose line it is.
+        work: Returns its own exit status.
+        debug: Show the traceback too.
+        untold: Errors that another process tells.
+    """
+    try:
+        return work()
+    except (KeyboardInterrupt, torch.OutOfMemoryError, MAMPError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if not isinstance(error, untold):
+            complain(prog, "interrupted" if interrupted else f"error: {_one_line(error)}")
+        return INTERRUPTED if interrupted else FAILED
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error; of one that a data-loading worker passed on, the message without its traceback."""
+    text = str(error).strip()
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"the device has too little memory; take fewer clips at a time ({text.splitlines()[0]})"
+    if "\nOriginal Traceback" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return text
