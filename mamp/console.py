@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import traceback
 from collections import Counter
@@ -88,7 +89,13 @@ def exit_status(
         untold: Errors that another process tells.
     """
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Nothing more can be written; give the interpreter's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (KeyboardInterrupt, torch.OutOfMemoryError, MAMPError, OSError) as error:
         if debug:
             traceback.print_exc()
