@@ -78,12 +78,20 @@ def _pool_bodies(encoder: MAMPEncoder, bodies: Tensor, pool: Pool) -> Tensor:
         "joint": lambda h: reduce(h, "n t v d -> n v d", "mean"),
         "tokens": lambda h: h,
     }[pool]
+
+    def encode(some: Tensor) -> Tensor:
+        tokens = encoder(some[:, None].to(encoder.device, encoder.dtype))[:, 0]
+        return reduction(tokens).float().cpu()
+
+    present = (bodies != 0).flatten(1).any(dim=1)
     at_once = BODIES_AT_ONCE if encoder.device.type == "cpu" else len(bodies)
-    parts = []
-    for chunk in bodies.split(at_once):
-        tokens = encoder(chunk[:, None].to(encoder.device, encoder.dtype))[:, 0]
-        parts.append(reduction(tokens).float().cpu())
-    return torch.cat(parts)
+    pooled = torch.cat([encode(chunk) for chunk in bodies[present].split(at_once)])
+    if bool(present.all()):
+        return pooled
+    absent = encode(torch.zeros_like(bodies[:1]))
+    everybody = absent.expand(len(bodies), *absent.shape[1:]).clone()
+    everybody[present] = pooled
+    return everybody
 
 
 def _pool_people(bodies: Tensor, clip: NormalizedClip, recording: Skeleton, pool: Pool, crop: float) -> FloatArray:

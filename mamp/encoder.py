@@ -121,6 +121,7 @@ class MAMPEncoder(Trunk):
             like.dtype,
             autocast,
             *((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in parameters),
+            *torch.stack([p.detach().float().norm() for p in parameters]).tolist(),  # writes through .data
         )
         if self._absent_tokens is None or self._absent_tokens[0] != key or any(p.is_inference() for p in parameters):
             self._absent_tokens = (key, self.encode_tokens(torch.zeros_like(like[:1])))
@@ -177,9 +178,17 @@ class MAMPEncoder(Trunk):
 
         if isinstance(recordings, Skeleton):
             return embed_recordings(self, [recordings], pool, batch_size, progress)[0]
+        try:
+            recordings = list(recordings)
+        except TypeError:
+            raise RecordingError(
+                f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
+                "mamp.load(path)."
+            ) from None
         results = embed_recordings(self, recordings, pool, batch_size, progress)
         if pool in ("clip", "joint"):
-            return np.stack(results) if results else np.zeros((0, self.config.dim_feat), np.float32)
+            joints = (self.config.grid[1],) if pool == "joint" else ()
+            return np.stack(results) if results else np.zeros((0, *joints, self.config.dim_feat), np.float32)
         return results
 
     @classmethod

@@ -189,15 +189,20 @@ def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) ->
         anchor = layout.parents[joint]
         while anchor in never:
             anchor = layout.parents[anchor]
-        person[:, joint] = person[:, anchor] if anchor >= 0 else np.nanmean(np.delete(person, never, 1), axis=1)
+        if anchor >= 0:
+            person[:, joint] = person[:, anchor]
+        else:
+            person[seen, joint] = np.delete(person[seen], never, axis=1).mean(axis=1)
     return person
 
 
 def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
     """Give frames in which the person [T, V, 3] is not seen the nearest pose in time."""
-    known = np.flatnonzero(seen)
-    nearest = known[np.abs(np.arange(len(seen))[:, None] - known[None]).argmin(axis=1)]
-    return person[nearest]
+    frames, known = np.arange(len(seen)), np.flatnonzero(seen)
+    after = np.searchsorted(known, frames).clip(max=len(known) - 1)
+    before = (after - 1).clip(min=0)
+    closer = known[after] - frames < frames - known[before]
+    return person[known[np.where(closer, after, before)]]
 
 
 def _motion(person: FloatArray) -> float:

@@ -75,8 +75,9 @@ class MAMPForPretraining(Trunk):
         target: ``"motion"`` (MAMP), or ``"joints"`` (masked reconstruction of coordinates, SkeletonMAE style).
         norm_target: Normalise the target of each token to zero mean and unit variance.
         joints_weight: Weight of a second objective beside motion: reconstruct the coordinates (not in the paper).
-        decoded_tokens: Decode only that many of the masked tokens, drawn at random, with the kept ones as context;
-            an unbiased and cheaper loss. ``None`` decodes all (published).
+        decoded_tokens: Decode only that many of the masked tokens, drawn at random, beside the kept ones: cheaper, and
+            close to the full loss but not equal to it, since decoded tokens attend to each other. ``None`` decodes
+            all (published).
         drop_path_rate: Largest stochastic-depth rate of the encoder; the decoder takes the first rates (published: 0).
     """
 

@@ -43,6 +43,8 @@ def split_name(name: str) -> tuple[str, str]:
     words = [word.lower() for word in words]
     if words and words[0] in ("j", "joint", "bip", "b", "bn", "cc", "base") and len(words) > 1:
         words = words[1:]
+        while words and words[0].isdigit():
+            words = words[1:]
     for side, marks in (("left", ("left", "l")), ("right", ("right", "r"))):
         for mark in marks:
             if mark in words:

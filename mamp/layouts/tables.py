@@ -14,7 +14,7 @@ def _tree(name: str, rows: str, mapping: dict[str, str | Weights] | None = None)
 
 def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Find the (left, right) pairs among names such as ``hip_left``, ``LeftHip`` or ``lfemur``."""
-    swaps = (("left", "right"), ("Left", "Right"), ("_L", "_R"), (".L", ".R"))
+    swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("_L", "_R"), (".L", ".R"))
     starts = (("l", "r"), ("L", "R"), ("l_", "r_"))
     pairs = []
     for left in joints:
