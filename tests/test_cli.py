@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -383,3 +384,29 @@ def test_nearest_neighbours_are_of_centred_rows() -> None:
     assert order[:, 0].tolist() == [1, 0, 3, 2]
     np.testing.assert_allclose(similarity[:, 0], 1, atol=1e-6)
     np.testing.assert_allclose(similarity[:, -1], -1, atol=1e-6)
+
+
+def test_info_on_a_training_run(tmp_path, capsys) -> None:
+    from mamp.data import StoreWriter
+    from mamp.layouts import MODEL_LAYOUT
+    from mamp.train.engine import train
+    from mamp.train.recipes import get_recipe
+
+    rng = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", MODEL_LAYOUT) as writer:
+        for clip in range(4):
+            writer.add(f"clip-{clip}", rng.normal(size=(1, 40, 25, 3)).astype(np.float32), 30.0)
+    config = get_recipe("smoke").config
+    small = config.encoder.replace(dim_feat=16, depth=1, num_heads=2)
+    optim = dataclasses.replace(config.optim, batch_size=2, epochs=2, warmup_epochs=0)
+    run = dataclasses.replace(config.run, log_every=1, device="cpu")
+    data = dataclasses.replace(config.data, samples_per_epoch=4, workers=0)
+    train(
+        dataclasses.replace(config, encoder=small, optim=optim, run=run, data=data),
+        tmp_path / "store",
+        tmp_path / "run",
+    )
+    assert main(["info", str(tmp_path / "run"), "--plot", str(tmp_path / "run.png")]) == 0
+    text = capsys.readouterr().out
+    assert "step 4 of 4, epoch 2 of 2, finished" in text
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")

@@ -14,13 +14,15 @@ from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
 from mamp.readers.units import head_to_ankle
 from mamp.skeleton import Skeleton
+from mamp.train.report import describe_run, is_run, plot_run
 
 DESCRIPTION = """\
 Describe a recording: people, frames, rate, layout, unit, how much was tracked,
 the size of the body, and how each joint of the model is had from it. Or
 describe weights, by name, folder or Hub repository: what they were trained on,
 their licence, architecture, what they expect of a recording, and the
-fingerprint of what is on this machine."""
+fingerprint of what is on this machine. Or describe a training run by its
+folder: how far it is, loss, speed, time left, and how it was set."""
 
 MODEL_LAYOUT = "ntu25"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -28,14 +30,22 @@ _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "target", metavar="FILE|NAME|DIR", help="a recording, a name of weights, or a folder of weights"
+        "target",
+        metavar="FILE|NAME|DIR",
+        help="a recording, a name or folder of weights, or the folder of a run",
     )
     parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
+    parser.add_argument("--plot", metavar="PNG", help="draw the curves of a training run into this file")
     add_recording_options(parser)
 
 
 def _run(args: argparse.Namespace) -> int:
-    if _is_weights(args.target):
+    if is_run(args.target):
+        facts = describe_run(args.target)
+        if args.plot is not None:
+            facts["plot"] = str(plot_run(args.target, args.plot))
+        say_result(args.json, facts, _run_text(facts))
+    elif _is_weights(args.target):
         facts = describe(args.target, revision=args.revision)
         say_result(args.json, facts, _weights_text(facts))
     else:
@@ -135,6 +145,26 @@ def _weights_text(facts: dict[str, Any]) -> str:
         if values:
             lines.append(f"  {title:<16} " + ", ".join(f"{key} {value}" for key, value in values.items()))
     return "\n".join(lines)
+
+
+def _run_text(facts: dict[str, Any]) -> str:
+    objective, optim = facts["config"]["objective"], facts["config"]["optim"]
+    left = facts["seconds_left"]
+    rows = {
+        "recipe": facts["recipe"],
+        "data": facts["data"],
+        "progress": f"step {facts['step']} of {facts['total_steps'] or 'unknown'}, epoch {facts['epoch']:g} of "
+        f"{facts['epochs']:g}" + (", finished" if facts["finished"] else ""),
+        "loss": f"{facts['loss']:.4f}, first {facts['first_loss']:.4f}" if facts["loss"] is not None else "none yet",
+        "speed": f"{facts['clips_per_second']:g} clips/s" if facts["clips_per_second"] else None,
+        "time left": f"{left / 3600:.1f} h" if left else None,
+        "objective": f"{objective['target']}, {objective['masking']} masking, ratio {objective['mask_ratio']:g}",
+        "batch": f"{optim['batch_size']} clips, learning rate {optim['lr']:g} to {optim['min_lr']:g}",
+        "checkpoints": ", ".join(filter(None, [*facts["checkpoints"], facts["best"]])) or "none",
+        "encoder": facts["encoder"],
+        "plot": facts.get("plot"),
+    }
+    return "\n".join([facts["name"], *_rows({key: value for key, value in rows.items() if value})])
 
 
 def _rows(rows: dict[str, Any]) -> list[str]:

@@ -7,7 +7,8 @@ the same on one process or many, in one micro-batch or several, and after a rest
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +19,60 @@ from torch.utils.data import DataLoader, Dataset
 
 from mamp.data.augment import COLUMNS, Augmentation, PackedBatch
 from mamp.data.store import ClipStore
-from mamp.errors import DataError
+from mamp.errors import ConfigError, DataError
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
     """A CPU generator seeded by a hash of ``parts``."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def clips_of_split(store: ClipStore, split: str | None) -> Tensor:
+    """Indices of the clips whose column ``split`` says so; of all clips for ``None``.
+
+    Raises:
+        DataError: There is no such column, or no such clip.
+    """
+    if split is None:
+        return torch.arange(len(store))
+    if "split" not in store.columns:
+        raise DataError(
+            f"{store.path}: data.split asks for the split {split!r}, but the clips have no column 'split'; to train on "
+            "all of them: --data.split none."
+        )
+    names = store.columns["split"].astype(str)
+    found = torch.from_numpy(np.flatnonzero(names == split))
+    if not len(found):
+        raise DataError(f"{store.path}: no clip of the split {split!r}; there are {', '.join(np.unique(names))}.")
+    return found
+
+
+def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Tensor | None:
+    """Sampling weight of each clip, or ``None`` when each clip is seen once an epoch.
+
+    Args:
+        store: The clips.
+        by: Column of the store that names the group of a clip; within a group, clips weigh by their length.
+        weights: ``group=weight`` pairs; a group that is not named weighs 1.
+
+    Raises:
+        DataError: There is no such column.
+        ConfigError: A pair is malformed.
+    """
+    if by is None:
+        return None
+    if by not in store.columns:
+        raise DataError(f"{store.path}: data.weight_by names the column {by!r}; it has {', '.join(store.columns)}.")
+    wanted = {}
+    for pair in weights:
+        name, _, value = pair.partition("=")
+        try:
+            wanted[name] = float(value)
+        except ValueError:
+            raise ConfigError(f"data.weights: expected group=weight, found {pair!r}.") from None
+    groups, frames = store.columns[by], store.columns["frames"].astype(np.float64)
+    return torch.from_numpy(frames * np.array([wanted.get(str(group), 1.0) for group in groups]))
 
 
 @dataclass(frozen=True)
@@ -63,6 +111,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         shard: Which part of each batch.
         weights: Sampling weight of each clip [N]; clips are then drawn with replacement. ``None``: every clip once.
         samples_per_epoch: Clips of one epoch; the number of clips by default.
+        clips: Indices of the clips to draw from; all by default.
     """
 
     def __init__(
@@ -78,6 +127,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         shard: Shard | None = None,
         weights: Tensor | None = None,
         samples_per_epoch: int | None = None,
+        clips: Tensor | None = None,
     ) -> None:
         self.store = store
         self.augmentation = augmentation
@@ -87,11 +137,14 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         self.seed, self.epoch, self.first_step = seed, epoch, first_step
         self.shard = shard or Shard()
         generator = generator_for(seed, "order", epoch)
+        clips = torch.arange(len(store)) if clips is None else clips
+        count = samples_per_epoch or len(clips)
         if weights is None:
-            self.order = torch.randperm(len(store), generator=generator)[:samples_per_epoch]
+            rounds = range(0, count, max(len(clips), 1))
+            drawn = torch.cat([torch.randperm(len(clips), generator=generator) for _ in rounds])[:count]
         else:
-            count = samples_per_epoch or len(store)
-            self.order = torch.multinomial(weights.double(), count, replacement=True, generator=generator)
+            drawn = torch.multinomial(weights[clips].double(), count, replacement=True, generator=generator)
+        self.order = clips[drawn]
         if len(self.order) < batch_size:
             raise DataError(
                 f"{store.path}: an epoch of {len(self.order)} clips is smaller than one batch of {batch_size}; use a "
@@ -148,5 +201,11 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
             num_workers=num_workers,
             pin_memory=pin_memory and torch.cuda.is_available(),
             prefetch_factor=4 if num_workers else None,
+            worker_init_fn=_outlive_termination,
         )
         return iter(loader)
+
+
+def _outlive_termination(worker: int) -> None:
+    """SIGTERM to a whole process group ends the run through its main process, which first saves."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""A store of clips of any length: one flat memory-mapped file of positions, and a small index.
+"""A store of clips of any length: one flat file of positions that is read in place, and a small index.
 
 A store is a folder::
 
@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import secrets
 import shutil
-import tempfile
+import weakref
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +38,9 @@ FloatArray = NDArray[np.float32]
 class ClipStore:
     """Read access to a store. Opening reads the index only; frames are read from disk when asked for.
 
-    Pickling keeps the path, so that every data-loading worker opens its own memory map.
+    Frames are read where they lie and not mapped into memory: pages of a map would count as memory of the process, up
+    to the size of the store, and a map of a file that shrinks kills the process. Threads and forked workers may share
+    a store; pickling keeps the path.
 
     Attributes:
         path: The folder.
@@ -53,33 +58,45 @@ class ClipStore:
             raise DataError(f"{self.path}: expected a folder written by python -m mamp.prepare, found none.")
         try:
             self.info: dict[str, Any] = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
-            with np.load(self.path / "clips.npz", allow_pickle=False) as columns:
+            with (self.path / "clips.npz").open("rb") as index, np.load(index, allow_pickle=False) as columns:
                 self.columns = {name: columns[name] for name in columns.files}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{self.path}: not a store of clips, or damaged ({error}). Make one with python -m mamp.prepare."
             ) from None
-        if self.info.get("format") != FORMAT:
+        found = self.info.get("format") if isinstance(self.info, dict) else None
+        if found != FORMAT or "layout" not in self.info:
             raise DataError(
-                f"{self.path}: expected store format {FORMAT}, found {self.info.get('format')!r}; prepare the data "
-                "again with this version of mamp."
+                f"{self.path}: expected a meta.json of store format {FORMAT} with a layout, found format {found!r}; "
+                "prepare the data again with this version of mamp."
             )
         missing = [name for name in REQUIRED if name not in self.columns]
         if missing:
             raise DataError(f"{self.path}: clips.npz lacks the columns {', '.join(missing)}; prepare the data again.")
         self.layout: Layout = get_layout(self.info["layout"])
-        self._maps: dict[str, NDArray[Any]] = {}
+        self._files: dict[str, int] = {}
+        self._check_index()
         for file, values in (("positions.bin", 3), ("confidence.bin", 1))[: 2 if self.has_confidence else 1]:
             expected = self.num_rows * len(self.layout.joints) * values * 4
-            found = (self.path / file).stat().st_size if (self.path / file).exists() else 0
-            if found != expected:
-                raise DataError(f"{self.path}: {file} has {found} bytes, the index needs {expected}; prepare again.")
+            size = (self.path / file).stat().st_size if (self.path / file).exists() else 0
+            if size != expected:
+                raise DataError(f"{self.path}: {file} has {size} bytes, the index needs {expected}; prepare again.")
+
+    def _check_index(self) -> None:
+        """Clips lie behind one another, and every column has one entry a clip."""
+        advice = "expected clips behind one another and one entry a clip in each column; prepare the data again."
+        lengths = {values.shape[:1] for values in self.columns.values()}
+        if len(lengths) != 1 or lengths & {(), (0,)}:
+            raise DataError(f"{self.path}: clips.npz is damaged: {advice}")
+        rows = self.columns["people"].astype(np.int64) * self.columns["frames"]
+        if rows.min() < 1 or not np.array_equal(self.columns["first_row"], rows.cumsum() - rows):
+            raise DataError(f"{self.path}: clips.npz is damaged: {advice}")
 
     def __len__(self) -> int:
         return len(self.columns["name"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}
+        return {**self.__dict__, "_files": {}}
 
     @property
     def num_rows(self) -> int:
@@ -92,7 +109,7 @@ class ClipStore:
         return bool(self.info.get("confidence", False))
 
     def read(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
-        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip, copied out of the map."""
+        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip."""
         return self._read("positions.bin", (3,), clip, start, length)
 
     def read_confidence(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
@@ -106,14 +123,26 @@ class ClipStore:
         return self._read("confidence.bin", (), clip, start, length)
 
     def _read(self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None) -> FloatArray:
-        if file not in self._maps:
-            shape = (self.num_rows, len(self.layout.joints), *values)
-            self._maps[file] = np.memmap(self.path / file, "<f4", "r", shape=shape)
-        rows = self._maps[file]
         people, frames = int(self.columns["people"][clip]), int(self.columns["frames"][clip])
         length = frames - start if length is None else length
+        shape = (length, len(self.layout.joints), *values)
         first = int(self.columns["first_row"][clip]) + start
-        return np.stack([rows[first + m * frames : first + m * frames + length] for m in range(people)])
+        row_bytes, size = math.prod(shape[1:]) * 4, math.prod(shape) * 4
+        bodies = [_read_at(self._open(file), size, (first + m * frames) * row_bytes) for m in range(people)]
+        if any(len(body) != size for body in bodies):
+            raise DataError(f"{self.path}: {file} ended in clip {self.columns['name'][clip]}; prepare the data again.")
+        return np.stack([np.frombuffer(body, "<f4").reshape(shape) for body in bodies])
+
+    def _open(self, file: str) -> int:
+        """Descriptor of a file of the store, closed with the store."""
+        if file not in self._files:
+            try:
+                descriptor = os.open(self.path / file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            except OSError as error:
+                raise DataError(f"{self.path}: cannot read {file} ({error}).") from None
+            weakref.finalize(self, os.close, descriptor)
+            self._files[file] = descriptor
+        return self._files[file]
 
     def recording(self, clip: int) -> Skeleton:
         """One clip as a :class:`~mamp.skeleton.Skeleton`; people who are absent in a frame are NaN again."""
@@ -129,6 +158,14 @@ class ClipStore:
     def recordings(self) -> Iterator[Skeleton]:
         """All clips, one after another."""
         return (self.recording(clip) for clip in range(len(self)))
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Bytes of a file from an offset, whatever other threads and forked processes read at the same time."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where processes share no descriptor
+    return os.read(descriptor, size)
 
 
 class StoreWriter:
@@ -154,7 +191,8 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+            self._temporary = self.path.with_name(f".{self.path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+            self._temporary.mkdir()
             self._file: BinaryIO = (self._temporary / "positions.bin").open("wb")
             self._confidence: BinaryIO = (self._temporary / "confidence.bin").open("wb")
         except OSError as error:
@@ -185,11 +223,14 @@ class StoreWriter:
         if self._columns["name"] and (confidence is not None) != self._has_confidence:
             raise DataError(f"{name}: either all clips of a store have a tracking confidence, or none.")
         self._has_confidence = confidence is not None
-        if confidence is not None:
-            self._confidence.write(np.ascontiguousarray(confidence, dtype="<f4").tobytes())
         people, frames = positions.shape[:2]
         data = np.ascontiguousarray(positions, dtype="<f4").tobytes()
-        self._file.write(data)
+        try:
+            if confidence is not None:
+                self._confidence.write(np.ascontiguousarray(confidence, dtype="<f4").tobytes())
+            self._file.write(data)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot write the store ({error}).") from None
         self._hash.update(data)
         row = {"name": name, "first_row": self._rows, "people": people, "frames": frames, "fps": fps or 0.0, **columns}
         for key, value in row.items():
@@ -199,11 +240,13 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._confidence.close()
         try:
+            with self._file, self._confidence:  # closes both, and so fails where the disk is full
+                pass
             if kind is None:
                 self._finish()
+        except OSError as failure:
+            raise DataError(f"{self.path}: cannot write the store ({failure}).") from None
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
 

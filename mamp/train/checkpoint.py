@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mamp.errors import TrainingError
+
+logger = logging.getLogger(__name__)
 
 PATTERN = re.compile(r"step-(\d+)\.pt")
 
@@ -27,7 +33,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
         TrainingError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
     path = folder / f"step-{step:08d}.pt"
-    temporary = path.with_suffix(".tmp")
+    temporary, best_temporary = path.with_suffix(".tmp"), folder / "best.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -36,14 +42,15 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
             os.fsync(file.fileno())
         temporary.replace(path)
         if best:
-            link = folder / "best.tmp"
-            link.unlink(missing_ok=True)
-            link.hardlink_to(path)
-            link.replace(folder / "best.pt")
+            _link(path, best_temporary)
+            best_temporary.replace(folder / "best.pt")
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        for leftover in (temporary, best_temporary):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise TrainingError(
-            f"{path}: cannot write the checkpoint ({error}). Free some space or choose another --output; "
+            f"{path}: cannot write the checkpoint ({reason}). Free some space or choose another --output; "
             "the run goes on from the last checkpoint when it is started again."
         ) from None
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
@@ -52,14 +59,47 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Load the newest checkpoint, or ``None`` when there is none."""
+    """Load the newest checkpoint that is whole, or ``None`` when there is none; damaged ones are passed over.
+
+    Raises:
+        TrainingError: Checkpoints cannot be read, or all are damaged.
+    """
     checkpoints = list_checkpoints(folder)
-    if not checkpoints:
-        return None
-    try:
-        state: dict[str, Any] = torch.load(checkpoints[-1], map_location="cpu", weights_only=True)
-    except Exception as error:
+    for path in reversed(checkpoints):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:
+                    raise zipfile.BadZipFile("its checksum is wrong")
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+        except PermissionError as error:
+            raise TrainingError(f"{path}: cannot read the checkpoint ({error.strerror}).") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a cut or changed file makes of the unpickler
+            logger.warning("%s: damaged checkpoint (%s); going on from the one before", path, _first_line(error))
+    if checkpoints:
         raise TrainingError(
-            f"{checkpoints[-1]}: damaged checkpoint ({error}). Remove it to go on from the one before."
-        ) from None
-    return state
+            f"{folder}: all checkpoints are damaged ({', '.join(path.name for path in checkpoints)}). Remove them to "
+            "start over, or put back a copy."
+        )
+    return None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote a checkpoint left behind."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _link(path: Path, link: Path) -> None:
+    """Give a file a second name; copy it where the file system has no links."""
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(path)
+    except OSError:
+        shutil.copyfile(path, link)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,14 @@ from mamp.masking import Masking
 from mamp.pretraining import MAMPForPretraining
 
 
+def _at_least(where: str, part: Any, lowest: dict[str, int]) -> None:
+    """Raise unless the fields named are at least that, or none."""
+    for name, low in lowest.items():
+        value = getattr(part, name)
+        if value is not None and not low <= value < float("inf"):
+            raise ConfigError(f"{where}.{name}: expected at least {low}, found {value}.")
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is masked and what is predicted; see :class:`mamp.pretraining.MAMPForPretraining`.
@@ -41,6 +49,9 @@ class Objective:
     decoder_dim_feat: int = 256
     decoder_depth: int = 3
     decoded_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("objective", self, {"decoder_dim_feat": 1, "decoder_depth": 0, "joints_weight": 0})
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,15 @@ class Optimization:
     clip_grad: float | None = None
     ema: float | None = None
 
+    def __post_init__(self) -> None:
+        _at_least("optim", self, {"batch_size": 1, "per_device_batch": 1})
+        _at_least("optim", self, dict.fromkeys(("epochs", "warmup_epochs", "lr", "min_lr", "weight_decay"), 0))
+        _at_least("optim", self, {"clip_grad": 0, "ema": 0})
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"optim.betas: expected two numbers in [0, 1), found {self.betas}.")
+        if self.ema is not None and self.ema >= 1:
+            raise ConfigError(f"optim.ema: expected a number in [0, 1), found {self.ema}.")
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -90,6 +110,9 @@ class Sampling:
     weight_by: str | None = None
     weights: tuple[str, ...] = ()
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("data", self, {"samples_per_epoch": 1, "workers": 0})
 
 
 @dataclass(frozen=True)
@@ -117,6 +140,9 @@ class Run:
     keep: int = 2
     stop_after: int | None = None
     storage: Literal["float32", "float16", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _at_least("run", self, {"seed": 0, "log_every": 1, "checkpoint_every": 1, "keep": 1, "stop_after": 1})
 
 
 @dataclass(frozen=True)

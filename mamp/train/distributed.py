@@ -10,6 +10,12 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from mamp.errors import MAMPError, TrainingError
+
+
+class OtherProcessError(TrainingError):
+    """Another process of the run failed, and says why."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -38,10 +44,31 @@ class World:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
-        if self.size > 1:
-            dist.barrier()
+    def gather(self, texts: list[str]) -> list[str]:
+        """The texts of all processes, behind one another."""
+        if self.size == 1:
+            return texts
+        found: list[list[str]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(found, texts)
+        return [text for part in found for text in part]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Wait at the end for all processes; an error of the package on one of them is an error on all.
+
+        Raises:
+            TrainingError: Another process failed.
+        """
+        failure: MAMPError | None = None
+        try:
+            yield
+        except MAMPError as error:
+            failure = error
+        failed = self.sum([float(failure is not None)])[0]
+        if failure is not None:
+            raise failure
+        if failed:
+            raise OtherProcessError("another process of this run failed; its message says why.")
 
 
 @contextmanager

@@ -1,10 +1,95 @@
-"""The recipes that ``python -m mamp.train`` knows by name."""
+"""The recipes that ``python -m mamp.train`` knows by name: one for each published run, and our own.
+
+What the published runs share: the published encoder, 400 epochs at an effective batch of 128, 20 epochs of warm-up,
+AdamW with betas (0.9, 0.95) and weight decay 0.05, learning rate 1e-3 down to 5e-4, 90 % of the tokens masked, crops of
+half to the whole clip and at least 64 frames, rotations by up to 0.3 rad. The rest is the table :data:`PUBLISHED`.
+"""
 
 from __future__ import annotations
 
-from mamp.config import MAMPConfig, Preprocessing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mamp.config import MAMPConfig, Preprocessing, suggest
 from mamp.data.augment import Augmentation
+from mamp.errors import ConfigError
 from mamp.train.config import Objective, Optimization, Run, Sampling, TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A pre-training run that has a name.
+
+    Attributes:
+        name: What the user types.
+        description: One line.
+        source: Where its settings are from.
+        config: The run.
+        clips: Training clips of the official split, where they are known.
+    """
+
+    name: str
+    description: str
+    source: str
+    config: TrainConfig
+    clips: int | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What distinguishes one published run from the others.
+
+    Attributes:
+        dataset: Data set and split, in words.
+        decoder_depth: Blocks of the decoder.
+        tau: Temperature of motion-aware masking.
+        center: Whether the clips were centred: NTU's are, PKU-MMD's keep their camera coordinates.
+        absent: What takes the place of the second person where there is none.
+        clips: Training clips, where they are known.
+    """
+
+    dataset: str
+    decoder_depth: int
+    tau: float
+    center: Literal["clip", "none"]
+    absent: Literal["zeros", "copy"]
+    clips: int | None = None
+
+
+PUBLISHED = {
+    "ntu60-xsub": Published("NTU RGB+D 60, cross-subject", 3, 0.80, "clip", "zeros", 40091),
+    "ntu60-xview": Published("NTU RGB+D 60, cross-view", 3, 0.80, "clip", "zeros", 37646),
+    "ntu120-xsub": Published("NTU RGB+D 120, cross-subject", 5, 0.75, "clip", "copy", 63026),
+    "ntu120-xset": Published("NTU RGB+D 120, cross-setup", 5, 0.75, "clip", "copy", 54468),
+    "pku1-xsub": Published("PKU-MMD phase 1, cross-subject", 5, 0.80, "none", "zeros"),
+    "pku2-xsub": Published("PKU-MMD phase 2, cross-subject", 5, 0.80, "none", "zeros"),
+}
+
+ALIASES = {"ntu60": "ntu60-xsub", "ntu120": "ntu120-xsub", "pku1": "pku1-xsub", "pku2": "pku2-xsub"}
+
+
+def published_config(run: Published) -> TrainConfig:
+    """The configuration of a published MAMP run."""
+    return TrainConfig(
+        encoder=MAMPConfig(preprocessing=Preprocessing(center=run.center, max_people=2, absent_person=run.absent)),
+        objective=Objective(decoder_depth=run.decoder_depth, motion_aware_tau=run.tau),
+    )
+
+
+def published_recipes() -> list[Recipe]:
+    """Each published run twice: motion prediction, and its baseline, masked reconstruction of the joints."""
+    recipes = []
+    for name, run in PUBLISHED.items():
+        config = published_config(run)
+        about = f"{run.dataset}: masked motion prediction (MAMP), as published"
+        source = "Mao et al., ICCV 2023, section 4.2 and supplementary; published pre-training script of this set"
+        recipes.append(Recipe(name, about, source, config, run.clips))
+        joints = replace(config.objective, target="joints", masking="random", motion_aware_tau=0.0)
+        about = f"{run.dataset}: masked joint reconstruction with random masks (MAE baseline), as published"
+        source = "Mao et al., ICCV 2023, the baseline of the paper; published MAE configuration of this set"
+        recipes.append(Recipe(f"{name}-mae", about, source, replace(config, objective=joints), run.clips))
+    return recipes
+
 
 # Licence-clean motion capture and rehabilitation recordings, one person each. Windows are short, seen from anywhere
 # near the front; UI-PRMD has ten movements only and is weighed down. Motion is predicted, coordinates beside it.
@@ -27,3 +112,49 @@ OPENMOCAP = TrainConfig(
     data=Sampling(split=None, samples_per_epoch=4096, weight_by="corpus", weights=("ui-prmd=0.3", "cmu-salsa=0.3")),
     run=Run(precision="bfloat16", checkpoint_every=250, storage="float16"),
 )
+
+# Small enough to see a whole run, from store to encoder, in two minutes on two cores. Takes any store of ntu25 joints,
+# however small: clips are drawn with replacement, in proportion to their length.
+SMOKE = TrainConfig(
+    encoder=MAMPConfig(
+        dim_feat=64,
+        depth=3,
+        num_heads=4,
+        preprocessing=Preprocessing(max_people=None, absent_person="none"),
+    ),
+    objective=Objective(decoder_dim_feat=64, decoder_depth=1),
+    augment=Augmentation(window=(30, 120), center=True),
+    optim=Optimization(batch_size=16, epochs=20, warmup_epochs=2, lr=1e-3, min_lr=1e-4, clip_grad=1.0),
+    data=Sampling(split=None, samples_per_epoch=320, weight_by="name"),
+    run=Run(log_every=10, checkpoint_every=100),
+)
+
+OUR_RECIPES = [
+    Recipe(
+        "openmocap",
+        "open motion capture and rehabilitation recordings, one person: the weights inside the package",
+        "this project; the card of the weights describes the data",
+        OPENMOCAP,
+    ),
+    Recipe(
+        "smoke",
+        "a small encoder on any store: a whole run, end to end, in about two minutes on two cores",
+        "this project; to see that everything works, not for good weights",
+        SMOKE,
+    ),
+]
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in published_recipes() + OUR_RECIPES}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe by its name or alias.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    recipe = RECIPES.get(ALIASES.get(name, name))
+    if recipe is None:
+        known = [*RECIPES, *ALIASES]
+        raise ConfigError(f"unknown recipe {name!r}.{suggest(name, known)} Known recipes: {', '.join(known)}.")
+    return recipe

@@ -5,31 +5,53 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 import mamp
-from mamp.errors import TrainingError
+from mamp.errors import ConfigError, TrainingError
+from mamp.train.board import Board
+from mamp.train.checkpoint import list_checkpoints
 from mamp.train.config import TrainConfig
+from mamp.train.report import read_run_file
 
 if TYPE_CHECKING:
     from mamp.train.engine import Trainer
 
 
 class Metrics:
-    """Averages between lines of ``metrics.jsonl``, and the progress bar."""
+    """Averages between lines of ``metrics.jsonl``, the progress bar, and TensorBoard where it is installed."""
 
     def __init__(self, trainer: Trainer, bar: tqdm[Any]) -> None:
         self.trainer, self.bar = trainer, bar
         self.sums: dict[str, float] = {}
         self.count, self.since = 0, time.perf_counter()
+        self.board = Board(trainer.output / "tensorboard", trainer.step) if trainer.world.is_main else None
 
     def add(self, values: dict[str, float]) -> None:
         """Take the numbers of one step."""
+        self._add(values)
+        trainer = self.trainer
+        if self.board is not None and (
+            trainer.step % trainer.config.run.checkpoint_every == 0 or trainer.step >= trainer.total_steps
+        ):
+            self.board.picture(trainer)
+            self.since = time.perf_counter() if self.count == 0 else self.since
+
+    def close(self) -> None:
+        """Finish what is open."""
+        if self.board is not None:
+            self.board.close()
+
+    def _add(self, values: dict[str, float]) -> None:
         trainer = self.trainer
         self.bar.update(1)
         for name, value in values.items():
@@ -42,6 +64,7 @@ class Metrics:
         clips_per_second = trainer.config.optim.batch_size * self.count / (now - self.since)
         line = {
             "step": trainer.step,
+            "total_steps": trainer.total_steps,
             "epoch": round(trainer.step / trainer.steps_per_epoch, 4),
             "clips": trainer.step * trainer.config.optim.batch_size,
             **line,
@@ -52,6 +75,8 @@ class Metrics:
         if trainer.world.is_main:
             with (trainer.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+        if self.board is not None:
+            self.board.scalars(line)
         self.sums, self.count, self.since = {}, 0, now
 
 
@@ -65,23 +90,28 @@ def drop_later_metrics(path: Path, step: int) -> None:
         temporary.replace(path)
 
 
-def write_run_file(config: TrainConfig, data: Path, output: Path) -> None:
+def write_run_file(config: TrainConfig, data: Path, output: Path, recipe: str | None = None) -> None:
     """Write the resolved configuration and the environment beside the run; refuse to continue another run.
 
+    Args:
+        config: The run.
+        data: Its store.
+        output: Its folder.
+        recipe: What its configuration was made from.
+
     Raises:
-        TrainingError: The folder holds a run of another configuration, or cannot be written.
+        TrainingError: The folder holds a run of another configuration or other data, or cannot be written.
     """
     path = output / "run.json"
     wanted = json.loads(json.dumps(config.to_dict()))
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))["config"]
-        different = [
-            f"{part}.{name}"
-            for part in wanted
-            if part != "run"
-            for name in wanted[part]
-            if found.get(part, {}).get(name) != wanted[part][name]
-        ]
+    meta = json.loads((data / "meta.json").read_text(encoding="utf-8"))
+    if path.exists() and list_checkpoints(
+        output / "checkpoints"
+    ):  # before the first one there is nothing to go on with
+        found = read_run_file(output)
+        different = differences(found["config"], wanted)
+        if found.get("data_sha256", meta.get("sha256")) != meta.get("sha256"):
+            different.append(f"the clips: {found['data']} then, {data} now")
         if different:
             raise TrainingError(
                 f"{output}: holds a run of another configuration (different: {', '.join(different)}). Choose another "
@@ -89,14 +119,14 @@ def write_run_file(config: TrainConfig, data: Path, output: Path) -> None:
             )
         return
     record = {
+        "recipe": recipe,
         "config": wanted,
         "data": str(data),
-        "mamp": mamp.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
+        "data_sha256": meta.get("sha256"),
+        "data_clips": meta.get("num_clips"),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "arguments": sys.argv[1:],
+        **environment(),
     }
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -105,3 +135,58 @@ def write_run_file(config: TrainConfig, data: Path, output: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         raise TrainingError(f"{output}: cannot write here ({error}). Choose another --output.") from None
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two configurations differ, but for ``run``, which may change on the way.
+
+    A field that the version that wrote ``found`` did not know is taken to be at its default.
+    """
+    with suppress(ConfigError, TypeError):  # written by a newer version: compared as it is
+        found = json.loads(json.dumps(TrainConfig(**found).to_dict()))
+    here, there = _flatten(wanted), _flatten(found)
+    missing = object()
+    names = [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
+    return [name for name in names if not name.startswith("run.")]
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def environment() -> dict[str, Any]:
+    """The versions and the machine that a run ran with; the git commit when the package runs from a checkout."""
+    cuda = torch.cuda.is_available()
+    return {
+        "mamp": mamp.__version__,
+        "git": git_commit(Path(mamp.__file__).resolve().parents[1]),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+        "cuda": torch.version.cuda if cuda else None,
+    }
+
+
+def git_commit(root: Path) -> str | None:
+    """Commit of the checkout whose top folder is ``root``, with ``+changes`` when its files differ; else ``None``."""
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--", "mamp") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

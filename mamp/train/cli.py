@@ -1,0 +1,273 @@
+"""The command line of pre-training: a recipe, what is changed of it, and what the run leaves to say."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, exit_status, messages, say_result
+from mamp.data import ClipStore
+from mamp.errors import ConfigError
+from mamp.train.config import TrainConfig
+from mamp.train.distributed import OtherProcessError
+from mamp.train.engine import train
+from mamp.train.estimate import estimate
+from mamp.train.overrides import Setting, describe_kind, nearest, override, settings, show
+from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
+from mamp.train.report import describe_run
+
+PROG = "python -m mamp.train"
+# What all processes find, or only hear of; the main one tells.
+TOLD_BY_MAIN = (ConfigError, OtherProcessError, KeyboardInterrupt)
+USAGE = "%(prog)s RECIPE --data DIR --output DIR [--section.field VALUE ...]"
+EPILOG = f"""\
+batch and devices:
+  optim.batch_size is the effective batch of a step, over all devices and accumulation, and optim.lr belongs to it.
+  More devices, or a smaller optim.per_device_batch, change neither: the rest of the batch is accumulated.
+
+examples:
+  python -m mamp.train --list
+  python -m mamp.train smoke --data store --output runs/smoke
+  python -m mamp.train ntu60-xsub --data store --dry-run
+  python -m mamp.train ntu60-xsub --data store --output runs/a --objective.mask_ratio 0.8 --augment.window 30 150
+  torchrun --nproc-per-node 4 -m mamp.train ntu60-xsub --data store --output runs/b --run.precision bfloat16
+
+The same command goes on with a run that was stopped or killed. SIGTERM and Ctrl-C save first.
+{EXIT_STATUSES}
+"""
+
+
+def build_parser(recipe: Recipe | None = None) -> Parser:
+    """The parser; its help shows the defaults of a recipe."""
+    parser = Parser(
+        prog=PROG,
+        usage=USAGE,
+        description="Pre-train an encoder by masked motion prediction from a store of clips (python -m mamp.prepare).\n"
+        f"In brackets: {'the defaults' if recipe is None else 'the values of recipe ' + recipe.name}.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    # RECIPE is what is left over; as a positional argument it could not follow options in older versions of Python.
+    parser.add_argument("--data", type=Path, metavar="DIR", help="store of clips, made by python -m mamp.prepare")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the run, or of one to go on with")
+    parser.add_argument("--list", action="store_true", help="list the recipes")
+    parser.add_argument("--dry-run", action="store_true", help="tell size, memory and time after a few trial steps")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
+    groups: dict[str, Any] = {}
+    for setting in settings(TrainConfig() if recipe is None else recipe.config):
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        _add_setting(groups[setting.group], setting)
+    return parser
+
+
+def _add_setting(group: Any, setting: Setting) -> None:
+    """An option for one field."""
+    text = f"{setting.help} Takes {describe_kind(setting.kind)}. [{show(setting.default)}]"
+    shape: dict[str, Any] = {"nargs": "+"} if setting.many else {}
+    if setting.kind is bool:
+        shape = {"nargs": "?", "const": "true"}
+    metavar = setting.name.rpartition(".")[2].upper()
+    group.add_argument(
+        f"--{setting.name}",
+        dest=setting.name,
+        metavar=metavar,
+        default=argparse.SUPPRESS,
+        help=text.replace("%", "%%"),
+        **shape,
+    )
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | None, TrainConfig | None]:
+    """Options, recipe and the configuration they make; leaves with status 2 at what it cannot take."""
+    named = next((word for word in argv if word in RECIPES or word in ALIASES), None)
+    recipe = get_recipe(named) if named else None
+    parser = build_parser(recipe)
+    args, rest = parser.parse_known_args(argv)
+    known = settings(TrainConfig())
+    for word in rest:
+        if word.startswith("-"):
+            name = word.lstrip("-").partition("=")[0]
+            parser.error(f"unknown option --{name}.{_nearest_option(parser, name, known)}")
+    if args.list:
+        return args, None, None
+    try:
+        if not rest:
+            parser.error(f"name a recipe: {', '.join(RECIPES)}")
+        recipe = get_recipe(rest[0])
+        if len(rest) > 1:
+            parser.error(f"one recipe at a time; found {', '.join(rest)}.")
+        names = {setting.name for setting in known}
+        config = override(recipe.config, {name: value for name, value in vars(args).items() if name in names})
+    except ConfigError as error:
+        parser.error(str(error))
+    wanted = ("data",) if args.dry_run and recipe.clips is None else () if args.dry_run else ("data", "output")
+    missing = [f"--{name} DIR" for name in wanted if getattr(args, name) is None]
+    if missing:
+        parser.error(f"{recipe.name} needs {' and '.join(missing)}.")
+    return args, recipe, config
+
+
+def _nearest_option(parser: Parser, name: str, known: list[Setting]) -> str:
+    """Suggest an option: a field, or one of the command itself."""
+    own = [Setting(option, str, None, "") for option in ("data", "output", "list", "dry-run", "json", "debug", "help")]
+    return nearest(name, own + known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
+
+
+def list_recipes() -> list[dict[str, Any]]:
+    """The recipes as plain values."""
+    return [
+        {
+            "name": recipe.name,
+            "aliases": [alias for alias, name in ALIASES.items() if name == recipe.name],
+            "description": recipe.description,
+            "source": recipe.source,
+        }
+        for recipe in RECIPES.values()
+    ]
+
+
+def _recipes_text() -> str:
+    return "\n".join(f"{', '.join([row['name'], *row['aliases']])}\n    {row['description']}" for row in list_recipes())
+
+
+def check_device(name: str) -> None:
+    """Raise unless the device can be used."""
+    if name == "auto":
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"run.device: {name!r} cannot be used here ({reason}). Leave it out, or give cpu or cuda."
+        ) from None
+
+
+def check_store(config: TrainConfig, data: Path) -> ClipStore:
+    """Open the store; raise when its clips are placed otherwise than the encoder will expect.
+
+    What a store says of itself is in ``meta.json`` under ``preprocessing``; one that says nothing is taken as it is.
+    """
+    store = ClipStore(data)
+    stored, expected = store.info.get("preprocessing", {}), config.encoder.preprocessing
+    for name in ("layout", "unit", "up", "center", "facing"):
+        wanted, found = getattr(expected, name, None), stored.get(name)
+        done_later = getattr(config.augment, name, False)
+        if found is not None and found != wanted and not done_later:
+            raise ConfigError(
+                f"{data}: the clips were prepared with {name} {show(found)}, the encoder is to expect {show(wanted)}. "
+                f"Prepare the data again, or set --encoder.preprocessing.{name} {show(found)}."
+            )
+    return store
+
+
+@contextmanager
+def interrupt_saves() -> Iterator[list[int]]:
+    """Let the first Ctrl-C end the run as SIGTERM does, after a checkpoint; the second one ends it at once.
+
+    Yields:
+        A list that holds the signals that came.
+    """
+    came: list[int] = []
+    main_process = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != main_process:
+            return  # a data-loading worker: the run still needs it to finish its step
+        came.append(number)
+        if len(came) > 1 or not callable(signal.getsignal(signal.SIGTERM)):
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
+    """Run, and say what came of it."""
+    check_device(config.run.device)
+    check_store(config, args.data)
+    began = time.perf_counter()
+    with interrupt_saves() as interrupted:
+        train(config, args.data, args.output, recipe=recipe.name)
+    if talk:
+        run = describe_run(args.output)
+        result = {
+            "recipe": recipe.name,
+            "output": str(args.output),
+            "finished": run["finished"],
+            "steps": run["step"],
+            "total_steps": run["total_steps"],
+            "final_loss": run["loss"],
+            "seconds": round(time.perf_counter() - began, 1),
+            "encoder": str(args.output / "encoder"),
+        }
+        state = "finished" if run["finished"] else f"stopped (of {run['total_steps']}); the same command goes on"
+        loss = "" if run["loss"] is None else f", loss {run['loss']:.4f}"
+        say_result(
+            args.json,
+            result,
+            f"{run['step']} steps{loss}, {state}. Encoder: {result['encoder']} "
+            f"(MAMPEncoder.from_pretrained({str(args.output)!r}))",
+        )
+    return INTERRUPTED if interrupted else DONE
+
+
+def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
+    """Tell what the run would take."""
+    check_device(config.run.device)
+    if not talk:
+        return DONE
+    store = None if args.data is None else check_store(config, args.data)
+    found = estimate(config, store, clips=recipe.clips, devices=int(os.environ.get("WORLD_SIZE", 1)))
+    say_result(args.json, {"recipe": recipe.name, **found.to_dict()}, found.text())
+    return DONE
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        yield
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        Exit status: 0 done, or saved on SIGTERM; 1 could not; 2 wrong usage; 130 interrupted.
+    """
+    talk = int(os.environ.get("RANK", 0)) == 0
+    with nullcontext() if talk else _silence():
+        try:
+            args, recipe, config = parse_arguments(sys.argv[1:] if argv is None else argv)
+        except SystemExit as done:
+            return int(done.code or 0)
+        if recipe is None or config is None:
+            say_result(args.json, {"recipes": list_recipes()}, _recipes_text())
+            return DONE
+    work = _dry_run if args.dry_run else _train
+    chosen, settled = recipe, config
+    level = logging.DEBUG if args.debug else logging.INFO if talk else logging.CRITICAL
+    prog = PROG if talk else f"{PROG} (process {os.environ['RANK']})"
+    with messages(prog, level):
+        return exit_status(prog, lambda: work(args, chosen, settled, talk), args.debug, () if talk else TOLD_BY_MAIN)

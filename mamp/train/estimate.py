@@ -1,0 +1,283 @@
+"""What a run would take: a few real steps on synthetic clips, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mamp.data import ClipStore, StoreWriter
+from mamp.data.loader import clips_of_split
+from mamp.errors import ConfigError
+from mamp.layouts import get_layout
+from mamp.train.config import Sampling, TrainConfig
+from mamp.train.distributed import World
+from mamp.train.engine import Trainer
+
+CPU_CLIPS = 4  # clips of a trial step on a CPU, where a whole batch would take too long to try
+STEPS = 3
+STATE_BYTES = 16  # of a parameter: weight, gradient, two averages of Adam; float32
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would take. Counts are exact; ``tried_*`` were measured; the last four are extrapolated.
+
+    Attributes:
+        device: Where the steps were tried.
+        encoder_parameters: Parameters of the encoder.
+        decoder_parameters: Parameters of the decoder and what else is not exported.
+        tokens: Tokens of a body.
+        tokens_kept: Of these, the ones that the encoder sees.
+        tokens_decoded: Rows of the decoder.
+        people: Bodies of a clip, absent ones included.
+        clips: Clips of an epoch; ``None`` when there is no store to count them in.
+        batch_size: Effective batch.
+        devices: Devices that share it.
+        per_device_batch: Clips that a device takes at a time.
+        accumulation: Micro-batches of a step.
+        steps_per_epoch: Steps of an epoch.
+        steps: Steps of the run.
+        tried_clips: Clips of a trial step.
+        tried_seconds: Time of each trial step after the first, in seconds: loading, augmentation, model, optimiser.
+        tried_bytes: Peak of the device's memory (CUDA), or growth of the process (CPU), over the trial;
+            ``None`` where it cannot be told.
+        step_seconds: Time of a step.
+        clips_per_second: Clips that all devices take in a second.
+        run_seconds: Time of the whole run; ``None`` without a number of steps.
+        peak_bytes: Memory that a device needs.
+    """
+
+    device: str
+    encoder_parameters: int
+    decoder_parameters: int
+    tokens: int
+    tokens_kept: int
+    tokens_decoded: int
+    people: int
+    clips: int | None
+    batch_size: int
+    devices: int
+    per_device_batch: int
+    accumulation: int
+    steps_per_epoch: int | None
+    steps: int | None
+    tried_clips: int
+    tried_seconds: tuple[float, ...]
+    tried_bytes: int | None
+    step_seconds: float
+    clips_per_second: float
+    run_seconds: float | None
+    peak_bytes: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self) -> str:
+        """A table for people."""
+        total = self.encoder_parameters + self.decoder_parameters
+        clips = "unknown without --data" if self.clips is None else f"{self.clips:,} an epoch"
+        steps = "unknown without --data"
+        if self.steps is not None:
+            steps = f"{self.steps:,} ({self.steps_per_epoch:,} an epoch)"
+        split = f"{self.devices} device{'s' * (self.devices > 1)} x {self.per_device_batch} clips"
+        tried = ", ".join(f"{seconds:.3g}" for seconds in self.tried_seconds)
+        whole = "a trial step was a whole one" if self.tried_clips == self.batch_size else "in proportion to the clips"
+        rows = {
+            "parameters": f"{total:,}: encoder {self.encoder_parameters:,}, decoder {self.decoder_parameters:,}",
+            "tokens of a body": f"{self.tokens}: {self.tokens_kept} seen, {self.tokens_decoded} rows in the decoder",
+            "clips": f"{clips}, {self.people} bodies each",
+            "batch": f"{self.batch_size} = {split} x {self.accumulation} accumulated",
+            "steps": steps,
+            "measured": f"{self.device}, {self.tried_clips} synthetic clips a step: {tried} s; "
+            f"memory {show_bytes(self.tried_bytes)}",
+            "extrapolated": f"{self.step_seconds:.3g} s a step, {self.clips_per_second:.3g} clips/s ({whole}); "
+            f"{show_bytes(self.peak_bytes)} a device; "
+            + ("time of the run unknown" if self.run_seconds is None else f"{show_time(self.run_seconds)} for the run"),
+        }
+        note = "Time is at the present load of this machine, and leaves out what checkpoints take" + (
+            ", and what the devices say to each other." if self.devices > 1 else "."
+        )
+        return "\n".join([*(f"{name:<18}{value}" for name, value in rows.items()), note])
+
+
+def show_bytes(count: int | None) -> str:
+    """Bytes for people."""
+    if count is None:
+        return "not measured here"
+    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
+
+
+def show_time(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
+
+
+def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = None, devices: int = 1) -> Estimate:
+    """Try a few steps of a run on synthetic clips, and tell what the run would take.
+
+    The steps are those of training itself (loading, augmentation, model, optimiser) on this process's device, with a
+    device's share of the batch on a GPU and a few clips on a CPU. Nothing of the run is written.
+
+    Args:
+        config: The run.
+        store: Its clips; without it their number is ``clips`` and they are taken to have 100 frames.
+        clips: Training clips, when there is no store.
+        devices: Devices that will share the batch.
+
+    Raises:
+        ConfigError: The batch cannot be split over the devices, or the configuration makes no model.
+    """
+    optim, expected = config.optim, config.encoder.preprocessing
+    per_device = optim.per_device_batch or optim.batch_size // devices
+    if per_device < 1 or optim.batch_size % (per_device * devices):
+        raise ConfigError(
+            f"optim.batch_size: {optim.batch_size} cannot be split over {devices} devices of {per_device} clips each; "
+            "choose --optim.per_device_batch so that it can."
+        )
+    name = "cuda" if config.run.device == "auto" and torch.cuda.is_available() else config.run.device
+    device = torch.device("cpu" if name == "auto" else name)
+    if store is not None:
+        clips = len(clips_of_split(store, config.data.split))
+    clips = config.data.samples_per_epoch or clips
+    people = expected.max_people or (1 if store is None else int(store.columns["people"].max()))
+    frames = 100 if store is None else max(round(float(store.columns["frames"].mean())), 1)
+    tried = per_device if device.type == "cuda" else min(per_device, CPU_CLIPS)
+
+    trial = _try_steps(config, device, tried, people, frames)
+    micro_seconds = statistics.median(trial.seconds) / tried * per_device
+    accumulation = optim.batch_size // (per_device * devices)
+    step_seconds = micro_seconds * accumulation
+    steps_per_epoch = None if clips is None else clips // optim.batch_size
+    steps = None if steps_per_epoch is None else round(optim.epochs * steps_per_epoch)
+    peak = trial.bytes
+    if peak is not None and tried < per_device:
+        fixed = min(trial.encoder + trial.decoder, peak // STATE_BYTES) * STATE_BYTES
+        peak = fixed + (peak - fixed) * per_device // tried
+    return Estimate(
+        device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        encoder_parameters=trial.encoder,
+        decoder_parameters=trial.decoder,
+        tokens=config.encoder.num_tokens,
+        tokens_kept=trial.kept,
+        tokens_decoded=trial.decoded,
+        people=people,
+        clips=clips,
+        batch_size=optim.batch_size,
+        devices=devices,
+        per_device_batch=per_device,
+        accumulation=accumulation,
+        steps_per_epoch=steps_per_epoch,
+        steps=steps,
+        tried_clips=tried,
+        tried_seconds=tuple(trial.seconds),
+        tried_bytes=trial.bytes,
+        step_seconds=step_seconds,
+        clips_per_second=optim.batch_size / step_seconds,
+        run_seconds=None if steps is None else steps * step_seconds,
+        peak_bytes=peak,
+    )
+
+
+@dataclass
+class _Trial:
+    """What trying showed: time of each step, peak memory, and sizes of the model."""
+
+    seconds: list[float]
+    bytes: int | None
+    encoder: int
+    decoder: int
+    kept: int
+    decoded: int
+
+
+def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: int, frames: int) -> _Trial:
+    """A warm-up step and ``STEPS`` more of a trainer whose store holds synthetic clips."""
+    small = dataclasses.replace(
+        config,
+        optim=dataclasses.replace(config.optim, batch_size=clips, per_device_batch=None),
+        data=Sampling(split=None, workers=0),
+    )
+    with tempfile.TemporaryDirectory(prefix="mamp-dry-run-") as folder:
+        place = Path(folder)
+        write_synthetic_store(place / "store", clips * (STEPS + 1), people, frames, config.encoder.preprocessing.layout)
+        with _peak_memory(device) as memory:
+            trainer = Trainer(small, place / "store", place / "run", World(0, 1, device))
+            seconds = []
+            batches = trainer.batches(0)
+            for step in range(STEPS + 1):
+                began = time.perf_counter()
+                trainer.train_step(batches[step])  # ends with the loss on the host, after all work on the device
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                seconds.append(time.perf_counter() - began)
+        model = trainer.model
+        counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        decoder = sum(count for name, count in counts.items() if name.startswith(("decoder_", "mask_token")))
+    hidden = config.encoder.num_tokens - model.num_kept
+    decoded = model.num_kept + min(model.decoded_tokens or hidden, hidden)
+    return _Trial(seconds[1:], memory[0], sum(counts.values()) - decoder, decoder, model.num_kept, decoded)
+
+
+def write_synthetic_store(path: Path, clips: int, people: int, frames: int, layout: str = "ntu25") -> None:
+    """A store of clips in which every joint drifts at random; it costs to train on what recordings of that size do."""
+    joints = get_layout(layout)
+    generator = np.random.default_rng(0)
+    pose = generator.normal(0, 0.5, (1, 1, len(joints.joints), 3))
+    with StoreWriter(path, joints) as writer:
+        for clip in range(clips):
+            drift = generator.normal(0, 0.01, (people, frames, len(joints.joints), 3)).cumsum(axis=1)
+            positions = (pose + drift).astype(np.float32)
+            writer.add(str(clip), positions, 30.0, np.ones(positions.shape[:3], np.float32), split="train")
+
+
+@contextmanager
+def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
+    """The peak of what a GPU holds, or by how much this process grows, in bytes, once the block is left."""
+    result: list[int | None] = [None]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield result
+        result[0] = torch.cuda.max_memory_reserved(device)
+        return
+    before, done, peak = resident_bytes(), threading.Event(), [0]
+    if before is None:
+        yield result
+        return
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            peak[0] = max(peak[0], resident_bytes() or 0)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield result
+    finally:
+        done.set()
+        watcher.join()
+    result[0] = max(peak[0], resident_bytes() or 0) - before
+
+
+def resident_bytes() -> int | None:
+    """Memory that this process holds, where the system tells."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

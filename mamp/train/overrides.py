@@ -1,0 +1,188 @@
+"""Fields of a configuration by their dotted names: what they are, and how text from a command line becomes a value.
+
+Names, types and help are those of the dataclasses: ``optim.lr`` is the field ``lr`` of the field ``optim``, and its
+help is its entry in the ``Attributes:`` section of the docstring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mamp.errors import ConfigError
+from mamp.train.config import TrainConfig
+
+NONE = ("none", "null")
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a configuration.
+
+    Attributes:
+        name: Dotted name, ``optim.lr``.
+        kind: Its type, as annotated.
+        default: Its value in the configuration at hand.
+        help: What its docstring says.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+
+    @property
+    def group(self) -> str:
+        """Name of what the field is part of, ``optim``."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes several words."""
+        return any(get_origin(kind) is tuple for kind in _alternatives(self.kind))
+
+
+def settings(config: Any, prefix: str = "") -> list[Setting]:
+    """All fields of a configuration, those of the parts of a part after its own."""
+    kinds, docs = get_type_hints(type(config)), attribute_docs(type(config))
+    own, parts = [], []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            parts += settings(value, f"{prefix}{field.name}.")
+        else:
+            own.append(Setting(prefix + field.name, kinds[field.name], value, docs.get(field.name, "")))
+    return own + parts
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """What the ``Attributes:`` section of a class's docstring says of each, as plain text in one line."""
+    docs: dict[str, str] = {}
+    name = ""
+    for line in (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].splitlines():
+        if entry := re.match(r" {4}(\w+): (.*)", line):
+            name = entry[1]
+            docs[name] = entry[2]
+        elif name and line.startswith(" " * 8):
+            docs[name] += " " + line.strip()
+        else:
+            break
+    return {name: re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", r"\1\2", text) for name, text in docs.items()}
+
+
+def override(config: TrainConfig, changes: Mapping[str, str | Sequence[str]]) -> TrainConfig:
+    """Return a copy of a configuration in which some fields, by dotted name, have the values that words say.
+
+    Raises:
+        ConfigError: A field is unknown, or its value is not one that it takes; the message names the field.
+    """
+    known = {setting.name: setting for setting in settings(config)}
+    values = config.to_dict()
+    for name, words in changes.items():
+        if name not in known:
+            raise ConfigError(f"unknown field {name!r}.{nearest(name, list(known.values()))}")
+        *path, last = name.split(".")
+        part = values
+        for step in path:
+            part = part[step]
+        part[last] = parse(known[name], [words] if isinstance(words, str) else words)
+    return TrainConfig(**values)
+
+
+def nearest(name: str, known: list[Setting]) -> str:
+    """Suggest what a user may have meant: fields of that last name, of a similar name, or whose help says the words."""
+    last = name.rpartition(".")[2]
+    ends: dict[str, list[str]] = {}
+    for setting in known:
+        ends.setdefault(setting.name.rpartition(".")[2], []).append(setting.name)
+    found = difflib.get_close_matches(name, [setting.name for setting in known], n=1, cutoff=0.8)
+    found = found or [one for end in difflib.get_close_matches(last, ends, n=1, cutoff=0.75) for one in ends[end]]
+    found = found or [setting.name for setting in known if last.replace("_", " ") in setting.help.lower()]
+    found = found or [one for end in difflib.get_close_matches(last, ends, n=1, cutoff=0.5) for one in ends[end]]
+    return f" Did you mean {' or '.join(map(repr, found[:3]))}?" if found else ""
+
+
+def parse(setting: Setting, words: Sequence[str]) -> Any:
+    """Turn the words given for a field into its value.
+
+    Raises:
+        ConfigError: They are not a value of its type.
+    """
+    split = [part for word in words for part in re.split(r"[,\s]+", word) if part] if setting.many else list(words)
+    for kind in _alternatives(setting.kind):
+        value = _convert(kind, split)
+        if value is not _NOT:
+            return value
+    raise ConfigError(f"{setting.name}: expected {describe_kind(setting.kind)}, found {' '.join(words)!r}.")
+
+
+def describe_kind(kind: Any) -> str:
+    """A type in words."""
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(describe_kind(one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        first, *rest = get_args(kind)
+        if rest == [...]:
+            return "words separated by commas"
+        return f"{len(get_args(kind))} {'whole ' if first is int else ''}numbers"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "none"}
+    return names[kind]
+
+
+def show(value: Any) -> str:
+    """A value as it would be typed."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return " ".join(map(show, value)) if value else '""'
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+_NOT = object()
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The members of a union, None first; else the type itself."""
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(sorted(get_args(kind), key=lambda one: one is not NoneType))
+    return (kind,)
+
+
+def _convert(kind: Any, words: Sequence[str]) -> Any:
+    """The value of one plain type that words say, or ``_NOT``."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if len(kinds) == 2 and kinds[1] is ...:
+            kinds = (kinds[0],) * len(words)
+        if len(words) != len(kinds):
+            return _NOT
+        values = tuple(_convert(one, [word]) for one, word in zip(kinds, words, strict=True))
+        return _NOT if _NOT in values else values
+    if len(words) != 1:
+        return _NOT
+    word = words[0]
+    if get_origin(kind) is Literal:
+        return word if word in get_args(kind) else _NOT
+    if kind is NoneType:
+        return None if word.lower() in NONE else _NOT
+    if kind is bool:
+        return BOOLEANS.get(word.lower(), _NOT)
+    if kind is str:
+        return word
+    try:
+        value = kind(word)
+    except ValueError:
+        return _NOT
+    return value if math.isfinite(value) else _NOT

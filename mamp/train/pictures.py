@@ -1,0 +1,153 @@
+"""A picture of what a model predicts: a clip, its mask, and the predicted and the true target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.data.augment import augment
+from mamp.data.loader import generator_for
+from mamp.layouts import Layout
+from mamp.masking import patchify
+from mamp.pretraining import MAMPForPretraining, temporal_motion
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mamp.train.engine import Trainer
+
+FloatArray = NDArray[np.float32]
+POSES = 6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One body of one clip, and what a model makes of it.
+
+    Attributes:
+        positions: [T, V, 3] joints, in metres.
+        hidden: [T, V] true where the model did not see the joint.
+        truth: [T, V] length of the target: of the motion to the frame ``stride`` later, or of the coordinates.
+        predicted: [T, V] the same of what was predicted, NaN where it was seen.
+        target: ``motion`` or ``joints``.
+        scaled: The model predicts normalised targets; mean and spread of each token are then the true ones.
+        name: Of the clip.
+        step: Of the run.
+    """
+
+    positions: FloatArray
+    hidden: NDArray[np.bool_]
+    truth: FloatArray
+    predicted: FloatArray
+    target: str
+    scaled: bool
+    name: str
+    step: int
+
+
+@torch.no_grad()
+def predict_clip(trainer: Trainer) -> Prediction:
+    """Let a model predict the first body of the first clip of the run, always with the same crop and mask.
+
+    Nothing of the run changes: all random numbers come from generators of their own.
+    """
+    model, config = trainer.model, trainer.config
+    cfg, device = config.encoder, trainer.world.device
+    batch = trainer.batches(0)[0][0].to(device)
+    clips = augment(batch, config.augment, trainer.store.layout, cfg.num_frames, cfg.preprocessing.stream)
+    joints = augment(batch, config.augment, trainer.store.layout, cfg.num_frames).target[0, 0]
+    x, target_x = clips.x[:1, :1], clips.target[:1, :1]
+    confidence = None if clips.confidence is None else clips.confidence[:1, :1]
+    noise = torch.rand(1, cfg.num_tokens, generator=generator_for("picture", config.run.seed)).to(device)
+    decoded, training = model.decoded_tokens, model.training
+    model.decoded_tokens = None
+    model.eval()
+    try:
+        # forward itself, not the call: a compiled model would be compiled again for one clip.
+        output = model.forward(x, noise, target_x, None, confidence)
+    finally:
+        model.decoded_tokens = decoded
+        model.train(training)
+    target = temporal_motion(target_x[0], model.motion_stride) if model.target == "motion" else target_x[0]
+    truth = patchify(target, cfg.t_patch_size, cfg.patch_size)
+    prediction = output.prediction.float()
+    if model.norm_target:
+        std = (truth.var(dim=-1, keepdim=True) + 1e-6).sqrt()
+        prediction = prediction * std + truth.mean(dim=-1, keepdim=True)
+    hidden = output.mask.bool()
+    prediction = prediction.masked_fill(~hidden[..., None], torch.nan)
+    return Prediction(
+        joints.float().cpu().numpy(),
+        _length(hidden[..., None].expand_as(prediction).float(), model).cpu().numpy() > 0,
+        _length(truth, model).cpu().numpy(),
+        _length(prediction, model).cpu().numpy(),
+        model.target,
+        model.norm_target,
+        str(trainer.store.columns["name"][int(batch.clips[0])]),
+        trainer.step,
+    )
+
+
+def _length(patches: torch.Tensor, model: MAMPForPretraining) -> torch.Tensor:
+    """Tokens [1, L, u * p * C] to the length of each joint's vector [T, V]."""
+    cfg = model.config
+    vectors = rearrange(
+        patches, "1 (t v) (u p c) -> (t u) (v p) c", t=cfg.grid[0], u=cfg.t_patch_size, p=cfg.patch_size
+    )
+    return vectors.norm(dim=-1)
+
+
+def draw_prediction(prediction: Prediction, layout: Layout) -> Figure:
+    """Draw poses over time with hidden joints pale, the mask, and the true and the predicted target.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    poses, mask, truth, predicted = figure.subplots(4, 1, height_ratios=(1.3, 1, 1, 1))
+    figure.suptitle(f"{prediction.name}, step {prediction.step}", fontsize=10)
+    _draw_poses(poses, prediction, layout)
+    mask.imshow(prediction.hidden.T, aspect="auto", cmap="Greys", vmin=0, vmax=1.6, interpolation="nearest")
+    mask.set_title(f"mask: {prediction.hidden.mean():.0%} hidden (grey)", fontsize=9)
+    unit = "mm a frame" if prediction.target == "motion" else "m"
+    scale = 1000.0 if prediction.target == "motion" else 1.0
+    top = max(float(np.percentile(prediction.truth * scale, 99)), 1e-6)
+    for axis, values, title in ((truth, prediction.truth, "true"), (predicted, prediction.predicted, "predicted")):
+        image = axis.imshow(values.T * scale, aspect="auto", cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        note = " (mean and spread of each token from the true one)" if prediction.scaled else ""
+        seen = f" where hidden{note}" if title == "predicted" else ""
+        axis.set_title(f"{title} {prediction.target}, length in {unit}{seen}", fontsize=9)
+        figure.colorbar(image, ax=axis, pad=0.01)
+    for axis in (mask, truth, predicted):
+        axis.set_ylabel("joint")
+    predicted.set_xlabel("frame")
+    return figure
+
+
+def _draw_poses(axis: Axes, prediction: Prediction, layout: Layout) -> None:
+    """Poses side by side, from the front: bones grey, joints that were seen dark, hidden ones pale."""
+    positions = prediction.positions
+    body = positions - positions.mean(axis=1, keepdims=True)
+    width = 1.15 * max(float(np.ptp(body[..., 0])), 0.5)
+    for number, frame in enumerate(np.linspace(0, len(positions) - 1, POSES).astype(int)):
+        x, y = body[frame, :, 0] + number * width, body[frame, :, 1]
+        for joint, parent in enumerate(layout.parents):
+            if parent >= 0:
+                axis.plot(x[[joint, parent]], y[[joint, parent]], color="0.8", linewidth=1)
+        for hidden, color in ((True, "tab:orange"), (False, "tab:blue")):
+            chosen = prediction.hidden[frame] == hidden
+            axis.scatter(x[chosen], y[chosen], s=14, color=color, alpha=0.45 if hidden else 1, zorder=2)
+        axis.text(number * width, y.min() - 0.12, f"frame {frame}", ha="center", va="top", fontsize=8)
+    axis.set_aspect("equal")
+    axis.set_axis_off()
+    axis.set_title("clip: seen joints blue, hidden ones orange", fontsize=9)

@@ -1,0 +1,160 @@
+"""What a run folder tells: how far it is, how it goes, and how it was set."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from mamp.errors import MissingExtraError, TrainingError
+from mamp.train.checkpoint import list_checkpoints
+
+RECENT = 10  # lines from which the present speed is taken
+
+
+def describe_run(folder: str | Path) -> dict[str, Any]:
+    """Say how far a run is, how it goes, and how it was set, as plain values fit for JSON.
+
+    Returns:
+        ``name``, ``recipe``, ``data``, ``started``, ``mamp``, ``config``; ``step``, ``total_steps``, ``progress``,
+        ``epoch``, ``epochs``, ``finished``; ``loss`` (last, mean over a line of ``metrics.jsonl``), ``first_loss``,
+        ``lowest_loss``, ``losses`` (last, by part), ``lr``, ``grad_norm``; ``clips_per_second``, ``seconds_left``;
+        ``checkpoints``, ``best``, ``encoder``; and ``curve``, the ``[step, loss]`` of every line. What is not known yet
+        is ``None``.
+
+    Raises:
+        TrainingError: The folder is not that of a run, or ``run.json`` is damaged.
+    """
+    folder = Path(folder)
+    record = read_run_file(folder)
+    config = record["config"]
+    lines = read_metrics(folder / "metrics.jsonl")
+    last = lines[-1] if lines else {}
+    step, total = last.get("step", 0), _total_steps(lines, config)
+    speeds = [line["clips_per_second"] for line in lines[-RECENT:]]
+    speed = statistics.median(speeds) if speeds else None
+    finished = total is not None and step >= total
+    left = None
+    if total is not None and speed:
+        left = round((total - step) * config["optim"]["batch_size"] / speed, 1)
+    fixed = {"step", "total_steps", "epoch", "clips", "loss", "lr", "grad_norm", "clips_per_second", "time"}
+    checkpoints = list_checkpoints(folder / "checkpoints")
+    best, encoder = folder / "checkpoints" / "best.pt", folder / "encoder"
+    return {
+        "name": str(folder),
+        "recipe": record.get("recipe"),
+        "data": record.get("data"),
+        "started": record.get("started"),
+        "mamp": record.get("mamp"),
+        "config": config,
+        "step": step,
+        "total_steps": total,
+        "progress": round(step / total, 4) if total else None,
+        "epoch": last.get("epoch", 0),
+        "epochs": config["optim"]["epochs"],
+        "finished": finished,
+        "loss": last.get("loss"),
+        "first_loss": lines[0]["loss"] if lines else None,
+        "lowest_loss": min((line["loss"] for line in lines), default=None),
+        "losses": {name: value for name, value in last.items() if name not in fixed},
+        "lr": last.get("lr"),
+        "grad_norm": last.get("grad_norm"),
+        "clips_per_second": speed,
+        "seconds_left": left,
+        "checkpoints": [path.name for path in checkpoints],
+        "best": best.name if best.exists() else None,
+        "encoder": str(encoder) if (encoder / "config.json").exists() else None,
+        "curve": [[line["step"], line["loss"]] for line in lines],
+    }
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (Path(folder) / "run.json").is_file()
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """What was written when the run began.
+
+    Raises:
+        TrainingError: There is none, or it is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record["config"]["optim"], dict):
+            raise KeyError("config.optim")
+    except FileNotFoundError:
+        raise TrainingError(f"{folder}: expected the folder of a run, found no run.json in it.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: expected what a run writes, found it damaged ({error!r}).") from None
+    return record
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of ``metrics.jsonl``; none when the run has not written any."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue  # cut off: the run was killed while it wrote, or is writing now
+    return lines
+
+
+def _total_steps(lines: list[dict[str, Any]], config: dict[str, Any]) -> int | None:
+    """Steps of the whole schedule."""
+    if not lines:
+        return None
+    last = lines[-1]
+    if "total_steps" in last:
+        return int(last["total_steps"])
+    # A run of a version that did not write it: epochs are rounded to four digits in the file.
+    return round(config["optim"]["epochs"] * round(last["step"] / last["epoch"])) if last["epoch"] else None
+
+
+def plot_run(folder: str | Path, png: str | Path) -> Path:
+    """Draw loss, learning rate and throughput of a run over its steps.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        TrainingError: The folder is not that of a run, or has no metrics yet, or the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("plots need matplotlib: pip install 'mamp[train]'.") from None
+    folder, png = Path(folder), Path(png)
+    run, lines = describe_run(folder), read_metrics(folder / "metrics.jsonl")
+    if not lines:
+        raise TrainingError(f"{folder}: there is nothing to draw before the first line of metrics.jsonl.")
+    steps = [line["step"] for line in lines]
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
+    for name in ("loss", *(run["losses"] if len(run["losses"]) > 1 else ())):
+        loss.plot(steps, [line.get(name) for line in lines], label=name, linewidth=1.2)
+    loss.legend()
+    rate.plot(steps, [line["lr"] for line in lines], linewidth=1.2)
+    speed.plot(steps, [line["clips_per_second"] for line in lines], linewidth=1.2)
+    for axis, label in ((loss, "loss"), (rate, "learning rate"), (speed, "clips per second")):
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    speed.set_ylim(bottom=0)
+    speed.set_xlabel("step")
+    loss.set_title(f"{folder.name}: step {run['step']} of {run['total_steps']}, loss {run['loss']:.4f}")
+    temporary = png.with_name(f".{png.name}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=110)
+        temporary.replace(png)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"{png}: cannot write here ({error}).") from None
+    return png
