@@ -172,6 +172,12 @@ def check_store(config: TrainConfig, data: Path) -> ClipStore:
                 f"{data}: the clips were prepared with {name} {show(found)}, the encoder is to expect {show(wanted)}. "
                 f"Prepare the data again, or set --encoder.preprocessing.{name} {show(found)}."
             )
+    found, wanted = stored.get("absent_person"), expected.absent_person
+    if found is not None and "none" not in (found, wanted) and found != wanted:
+        raise ConfigError(
+            f"{data}: clips of this set have {show(found)} in place of a second person who is not there, the encoder is to "
+            f"expect {show(wanted)}. Take a recipe of this set, or set --encoder.preprocessing.absent_person {show(found)}."
+        )
     return store
 
 

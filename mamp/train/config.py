@@ -97,7 +97,8 @@ class Sampling:
     """Which clips an epoch sees.
 
     Attributes:
-        split: Rows of the store to train on, by its ``split`` column; none takes all.
+        split: Rows of the store to train on, by its column for the protocol; none takes all.
+        protocol: Which split of a set that has several: ``xsub``, ``xview`` or ``xset``.
         samples_per_epoch: Clips of an epoch; none takes each clip once.
         weight_by: Column of the store whose groups are weighted (``corpus``, say); clips are then drawn with
             replacement, in proportion to their length within a group.
@@ -106,6 +107,7 @@ class Sampling:
     """
 
     split: str | None = "train"
+    protocol: str | None = None
     samples_per_epoch: int | None = None
     weight_by: str | None = None
     weights: tuple[str, ...] = ()
@@ -126,7 +128,7 @@ class Run:
         compile: Compile the model.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.
-        keep: Checkpoints that are kept, beside the last.
+        keep: Checkpoints that are kept, the last ones; the best one is kept beside them.
         stop_after: Stop and save after this number of steps; the schedule is not changed.
         storage: Type of the exported encoder's weights.
     """

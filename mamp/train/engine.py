@@ -61,7 +61,7 @@ class Trainer:
                 f"{self.store.layout.name!r}."
             )
         self.max_people = expected.max_people or int(self.store.columns["people"].max())
-        self.clips = clips_of_split(self.store, config.data.split)
+        self.clips = clips_of_split(self.store, config.data.split, config.data.protocol)
         self.weights = clip_weights(self.store, config.data.weight_by, config.data.weights)
         self.steps_per_epoch = len(self.batches(0))
         self.total_steps = round(optim.epochs * self.steps_per_epoch)

@@ -41,6 +41,7 @@ class Published:
 
     Attributes:
         dataset: Data set and split, in words.
+        protocol: The split, as the columns of the store name it.
         decoder_depth: Blocks of the decoder.
         tau: Temperature of motion-aware masking.
         center: Whether the clips were centred: NTU's are, PKU-MMD's keep their camera coordinates.
@@ -49,6 +50,7 @@ class Published:
     """
 
     dataset: str
+    protocol: str
     decoder_depth: int
     tau: float
     center: Literal["clip", "none"]
@@ -57,12 +59,12 @@ class Published:
 
 
 PUBLISHED = {
-    "ntu60-xsub": Published("NTU RGB+D 60, cross-subject", 3, 0.80, "clip", "zeros", 40091),
-    "ntu60-xview": Published("NTU RGB+D 60, cross-view", 3, 0.80, "clip", "zeros", 37646),
-    "ntu120-xsub": Published("NTU RGB+D 120, cross-subject", 5, 0.75, "clip", "copy", 63026),
-    "ntu120-xset": Published("NTU RGB+D 120, cross-setup", 5, 0.75, "clip", "copy", 54468),
-    "pku1-xsub": Published("PKU-MMD phase 1, cross-subject", 5, 0.80, "none", "zeros"),
-    "pku2-xsub": Published("PKU-MMD phase 2, cross-subject", 5, 0.80, "none", "zeros"),
+    "ntu60-xsub": Published("NTU RGB+D 60, cross-subject", "xsub", 3, 0.80, "clip", "zeros", 40091),
+    "ntu60-xview": Published("NTU RGB+D 60, cross-view", "xview", 3, 0.80, "clip", "zeros", 37646),
+    "ntu120-xsub": Published("NTU RGB+D 120, cross-subject", "xsub", 5, 0.75, "clip", "copy", 63026),
+    "ntu120-xset": Published("NTU RGB+D 120, cross-setup", "xset", 5, 0.75, "clip", "copy", 54468),
+    "pku1-xsub": Published("PKU-MMD phase 1, cross-subject", "xsub", 5, 0.80, "none", "zeros"),
+    "pku2-xsub": Published("PKU-MMD phase 2, cross-subject", "xsub", 5, 0.80, "none", "zeros"),
 }
 
 ALIASES = {"ntu60": "ntu60-xsub", "ntu120": "ntu120-xsub", "pku1": "pku1-xsub", "pku2": "pku2-xsub"}
@@ -73,6 +75,7 @@ def published_config(run: Published) -> TrainConfig:
     return TrainConfig(
         encoder=MAMPConfig(preprocessing=Preprocessing(center=run.center, max_people=2, absent_person=run.absent)),
         objective=Objective(decoder_depth=run.decoder_depth, motion_aware_tau=run.tau),
+        data=Sampling(protocol=run.protocol),
     )
 
 
@@ -107,7 +110,7 @@ OPENMOCAP = TrainConfig(
         noise=0.005,
     ),
     optim=Optimization(
-        batch_size=32, epochs=44, warmup_epochs=2, lr=1e-3, min_lr=1e-5, weight_decay=0.05, clip_grad=1.0
+        batch_size=32, epochs=36, warmup_epochs=2, lr=1e-3, min_lr=1e-5, weight_decay=0.05, clip_grad=1.0
     ),
     data=Sampling(split=None, samples_per_epoch=4096, weight_by="corpus", weights=("ui-prmd=0.3", "cmu-salsa=0.3")),
     run=Run(precision="bfloat16", checkpoint_every=250, storage="float16"),

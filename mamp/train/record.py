@@ -134,12 +134,18 @@ def write_run_file(config: TrainConfig, data: Path, output: Path, recipe: str | 
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            path.with_suffix(".tmp").unlink(missing_ok=True)
         raise TrainingError(f"{output}: cannot write here ({error}). Choose another --output.") from None
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Dotted names of the fields in which two configurations differ, but for ``run``, which may change on the way.
+SPREAD = ("data.workers", "optim.per_device_batch")
 
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two configurations differ, but for those that may change on the way.
+
+    These are ``run``, and how the work is spread: the mathematics of a step does not depend on it.
     A field that the version that wrote ``found`` did not know is taken to be at its default.
     """
     with suppress(ConfigError, TypeError):  # written by a newer version: compared as it is
@@ -147,7 +153,7 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     here, there = _flatten(wanted), _flatten(found)
     missing = object()
     names = [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
-    return [name for name in names if not name.startswith("run.")]
+    return [name for name in names if not name.startswith("run.") and name not in SPREAD]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
