@@ -295,7 +295,8 @@ def test_bad_npz(tmp_path):
 
 
 def test_formats_are_told(tmp_path):
-    assert set(FORMATS) == {"ntu", "bvh", "amc", "numpy", "csv", "nwucla", "pku", "msr"}
+    everyday = {"uiprmd", "utdmhad", "sbu", "utkinect"}
+    assert set(FORMATS) == {"ntu", "bvh", "amc", "numpy", "csv", "nwucla", "pku", "msr", *everyday}
     for name, wanted in [("a.SKELETON", "ntu"), ("a.bvh.gz", "bvh"), ("a.npz", "numpy"), ("a.json", "nwucla")]:
         assert find_format(tmp_path / name) == wanted
     for text, wanted in [("1 " * 150, "pku"), ("1 2 3 4", "msr"), ("103", "ntu")]:

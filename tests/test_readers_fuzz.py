@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from everyday_helpers import (
+    mat_file,
+    rows,
+    sbu_people,
+    sbu_text,
+    standing,
+    uiprmd_numbers,
+    utdmhad_file,
+    utkinect_text,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from test_readers_mocap import human_amc, human_asf, human_bvh
 from test_readers_ntu import ntu_text
 
@@ -17,6 +35,7 @@ from mamp.readers import load
 from mamp.skeleton import Skeleton
 
 ROUNDS = 250
+ROOT = Path(__file__).resolve().parents[1]
 TOKENS = [
     b"nan",
     b"inf",
@@ -66,7 +85,35 @@ FILES: dict[str, tuple[str, bytes]] = {
     "nwucla": ("clip.json", json.dumps({"file_name": "a01_s01_e01_v01", "skeletons": POINTS.tolist()}).encode()),
     "pku": ("clip.txt", b"\n".join(b" ".join(b"%.3f" % v for v in row) for row in np.ones((3, 150)))),
     "msr": ("clip.txt", b"\n".join(b" ".join(b"%.3f" % v for v in row) for row in np.ones((40, 4)))),
+    "uiprmd": ("m01_s01_e01_positions.txt", rows(uiprmd_numbers(3)[0]).encode()),
+    "uiprmd angles": ("m01_s01_e01_angles.txt", rows(uiprmd_numbers(3)[1]).encode()),
+    "sbu": ("skeleton_pos.txt", sbu_text(sbu_people(3)).encode()),
+    "utkinect": ("joints_s01_e01.txt", utkinect_text(np.array([3, 4, 6]), standing(3)).encode()),
+    "utdmhad": ("a1_s1_t1_skeleton.mat", utdmhad_file(3)),
+    "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }
+# Formats of two files: both are there, one is damaged, the second name of a pair is loaded.
+PAIRS = {"amc": "amc", "asf": "amc", "uiprmd": "uiprmd", "uiprmd angles": "uiprmd"}
+OPTIONS: dict[str, dict[str, Any]] = {"npy": {"layout": "kinect20"}, "csv": {"layout": "kinect20"}}
+
+
+def write_all(folder: Path, kind: str) -> tuple[Path, Path]:
+    """Whole files of a format; the one of this kind, and the one to load."""
+    loaded = PAIRS.get(kind, kind)
+    for other in [one for one, of in PAIRS.items() if of == loaded] or [kind]:
+        (folder / FILES[other][0]).write_bytes(FILES[other][1])
+    return folder / FILES[kind][0], folder / FILES[loaded][0]
+
+
+def outcome(path: Path, kind: str) -> Skeleton | MAMPError:
+    """A sound recording, or an error of the package; anything else fails the test."""
+    try:
+        skeleton = load(path, **OPTIONS.get(kind, {}))
+    except MAMPError as error:
+        assert len(str(error)) > 20, "an error without a message"
+        return error
+    assert isinstance(skeleton, Skeleton) and skeleton.tracked.any() and not np.isinf(skeleton.positions).any()
+    return skeleton
 
 
 def damage(data: bytes, rng: random.Random) -> bytes:
@@ -96,26 +143,175 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("kind", FILES)
 def test_damaged_files(tmp_path: Path, kind: str):
-    name, good = FILES[kind]
-    path = tmp_path / name
-    if kind in ("amc", "asf"):
-        for other in ("amc", "asf"):
-            (tmp_path / FILES[other][0]).write_bytes(FILES[other][1])
-    options = {"layout": "kinect20"} if kind in ("npy", "csv") else {}
-    target = path.with_suffix(".amc") if kind == "asf" else path
-    path.write_bytes(good)
-    assert isinstance(load(target, **options), Skeleton)
+    path, target = write_all(tmp_path, kind)
+    good = path.read_bytes()
+    assert isinstance(outcome(target, kind), Skeleton)
     rng = random.Random(kind)
-    outcomes = {True: 0, False: 0}
-    for turn in range(ROUNDS):
-        data = damage(good, rng)
-        path.write_bytes(data)
-        try:
-            skeleton = load(target, **options)
-        except MAMPError as error:
-            assert str(error), f"round {turn}: an error without a message"
-            outcomes[False] += 1
-        else:
-            assert isinstance(skeleton, Skeleton) and skeleton.tracked.any() and not np.isinf(skeleton.positions).any()
-            outcomes[True] += 1
-    assert outcomes[False] > ROUNDS // 5, f"most damage must be noticed: {outcomes}"
+    errors, began = 0, time.perf_counter()
+    for _ in range(ROUNDS):
+        path.write_bytes(damage(good, rng))
+        errors += isinstance(outcome(target, kind), MAMPError)
+    assert errors > ROUNDS // 5, f"most damage must be noticed, found {errors} of {ROUNDS}"
+    assert time.perf_counter() - began < ROUNDS * 0.1, "damage makes reading slow"
+
+
+@pytest.mark.parametrize("kind", FILES)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
+@given(data=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_anything(tmp_path_factory: pytest.TempPathFactory, kind: str, data: bytes):
+    """Files that are of another kind altogether."""
+    folder = tmp_path_factory.mktemp("any")
+    path, target = write_all(folder, kind)
+    path.write_bytes(data)
+    outcome(target, kind)
+
+
+TEXT = [kind for kind in FILES if kind not in ("npy", "npz", "utdmhad", "utdmhad plain")]
+
+
+@pytest.mark.parametrize("kind", TEXT)
+@pytest.mark.parametrize("change", ["crlf", "cr at the end", "bom", "utf-16", "blank lines"])
+def test_ways_to_write_text(tmp_path: Path, kind: str, change: str):
+    """What editors and other systems do to text changes nothing."""
+    path, target = write_all(tmp_path, kind)
+    wanted = load(target, **OPTIONS.get(kind, {}))
+    text = path.read_bytes().decode("latin-1")
+    changed = {
+        "crlf": text.replace("\n", "\r\n").encode("latin-1"),
+        "cr at the end": text.encode("latin-1") + b"\r\n",
+        "bom": b"\xef\xbb\xbf" + text.encode("utf-8"),
+        "utf-16": text.encode("utf-16"),
+        "blank lines": b"\n\n" + text.encode("latin-1") + b"\n\n",
+    }[change]
+    path.write_bytes(changed)
+    found = load(target, **OPTIONS.get(kind, {}))
+    np.testing.assert_array_equal(found.positions, wanted.positions)
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("change", ["empty", "blank", "folder", "half", "no utf-8", "zeros"])
+def test_files_of_no_use(tmp_path: Path, kind: str, change: str):
+    path, target = write_all(tmp_path, kind)
+    good = path.read_bytes()
+    if change == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "blank": b" \r\n\t\n",
+                "half": good[: len(good) // 2 - 7],
+                "no utf-8": b"\xff\xfe\xfd\x80" * 20,
+                "zeros": bytes(1000),
+            }[change]
+        )
+    found = outcome(target, kind)
+    assert isinstance(found, MAMPError), f"{change} was read as {found}"
+    assert path.name in str(found) or path.stem in str(found)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TEXT if kind != "nwucla"])
+def test_decimal_commas(tmp_path: Path, kind: str):
+    """Numbers as written in many countries are told as such, never read as something else."""
+    path, target = write_all(tmp_path, kind)
+    text = path.read_bytes().decode("latin-1")
+    separated = text.replace(",", ";" if kind == "csv" else " ")
+    path.write_bytes(re.sub(r"(\d)\.(\d)", r"\1,\2", separated).encode("latin-1"))
+    found = outcome(target, kind)
+    assert isinstance(found, MAMPError) and "decimal commas" in str(found), str(found)
+
+
+@pytest.mark.parametrize("kind", ["uiprmd", "sbu"])
+def test_decimal_commas_between_commas(tmp_path: Path, kind: str):
+    path, target = write_all(tmp_path, kind)
+    numbers = 66 if kind == "uiprmd" else 91
+    path.write_text("\n".join([",".join(["1,5"] * numbers)] * 3))
+    for format in (None, kind):
+        with pytest.raises(MAMPError, match="decimal commas"):
+            load(target, format=format)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+HUGE = {
+    "ntu": ("clip.skeleton", b"999999999999\n1\n1 0 0 0 0 0 0 0 0 2\n25\n"),
+    "ntu bodies": ("clip.skeleton", b"1\n999999999999\n"),
+    "bvh": ("clip.bvh", human_bvh(2).replace("Frames: 2", "Frames: 999999999999").encode()),
+    "npy": ("clip.npy", npy_header((999_999_999, 20, 3)) + bytes(1000)),
+    "npy overflow": ("clip.npy", npy_header((1 << 62, 20, 3)) + bytes(1000)),
+    "csv frames": ("clip.csv", csv().replace(b"\n1.0,", b"\n99999999999,")),
+    "csv people": (
+        "clip.csv",
+        b"person,frame,a_x,a_y,a_z\n" + b"\n".join(b"%d,%d,1,2,3" % (i, i) for i in range(3000)),
+    ),
+    "utdmhad": (
+        "a1_s1_t1_skeleton.mat",
+        mat_file("d_skel", np.ones((20, 3, 3)), compressed=False).replace(
+            np.array([20, 3, 3], "<i4").tobytes(), np.array([20, 3, 1 << 30], "<i4").tobytes()
+        ),
+    ),
+    "utdmhad bytes": (
+        "a1_s1_t1_skeleton.mat",
+        mat_file("d_skel", np.ones((20, 3, 3)), compressed=False).replace(
+            np.array([9, 1440], "<u4").tobytes(), np.array([9, 0xFFFFFFF0], "<u4").tobytes()
+        ),
+    ),
+    "utkinect": ("joints_s01_e01.txt", b"999999999 " + b"1 " * 60 + b"\n1 " + b"1 " * 60),
+    "nwucla": ("clip.json", b'{"skeletons": ' + b"[" * 200_000),
+}
+LIMITED = """
+import resource, sys
+from mamp.errors import MAMPError
+from mamp.readers import load
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {megabytes} * 2**20,) * 2)
+for path in sys.argv[1:]:
+    try:
+        load(path)
+    except MAMPError as error:
+        print("error", error)
+    else:
+        print("read")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits the memory of a process as Linux does")
+def test_gigantic_counts(tmp_path: Path):
+    """What a header announces is never allocated before it is there: all in a process of little memory and time."""
+    paths = []
+    for kind, (name, data) in HUGE.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / name).write_bytes(data)
+        paths.append(str(folder / name))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(megabytes=200), *paths],
+        capture_output=True, text=True, timeout=60, env=environment, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    told = [line for line in result.stdout.splitlines() if line.startswith(("error", "read"))]
+    assert len(told) == len(paths)
+    reads = [kind for kind, line in zip(HUGE, told, strict=True) if line == "read"]
+    assert reads == ["utkinect"], "a frame number is only a number"
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "utdmhad"])
+def test_signalling_nan(tmp_path: Path, kind: str):
+    """A NaN of the kind that numpy warns of at each use is a NaN like others."""
+    signalling = np.array([0x7FF0000000000001], "<u8").view("<f8")[0]
+    points = np.array(standing(3))
+    points.reshape(-1)[4] = signalling
+    data = {
+        "npy": npy(points), "npz": npz(positions=points, layout=np.array("kinect20")),
+        "utdmhad": mat_file("d_skel", np.moveaxis(points, 0, -1)),
+    }[kind]  # fmt: skip
+    path = tmp_path / {"npy": "clip.npy", "npz": "clip.npz", "utdmhad": "a1_s1_t1_skeleton.mat"}[kind]
+    path.write_bytes(data)
+    skeleton = load(path, unit="cm", **OPTIONS.get(kind, {}))
+    assert skeleton.tracked.sum() == 59

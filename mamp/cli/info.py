@@ -1,4 +1,4 @@
-"""``mamp info``: what a recording holds, or what a set of weights is."""
+"""``mamp info``: what a recording or a store of clips holds, what a set of weights is, how far a run is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 from mamp.cli.command import Command, add_recording_options, read_recording
 from mamp.config import suggest
 from mamp.console import say_result
+from mamp.data import ClipStore
+from mamp.data.summary import describe_store, is_store, store_text
 from mamp.errors import MissingFileError
 from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
+from mamp.prepare.pictures import contact_sheet
 from mamp.readers.units import head_to_ankle
 from mamp.skeleton import Skeleton
 from mamp.train.report import describe_run, is_run, plot_run
@@ -22,7 +25,9 @@ the size of the body, and how each joint of the model is had from it. Or
 describe weights, by name, folder or Hub repository: what they were trained on,
 their licence, architecture, what they expect of a recording, and the
 fingerprint of what is on this machine. Or describe a training run by its
-folder: how far it is, loss, speed, time left, and how it was set."""
+folder: how far it is, loss, speed, time left, and how it was set. Or describe
+a store of clips made by python -m mamp.prepare: clips by class, subject,
+camera and split, lengths, rates, and what the positions are."""
 
 MODEL_LAYOUT = "ntu25"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -32,10 +37,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target",
         metavar="FILE|NAME|DIR",
-        help="a recording, a name or folder of weights, or the folder of a run",
+        help="a recording, a name or folder of weights, the folder of a run, or a store of clips",
     )
     parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
-    parser.add_argument("--plot", metavar="PNG", help="draw the curves of a training run into this file")
+    parser.add_argument("--plot", metavar="PNG", help="draw the curves of a run, or some clips of a store")
     add_recording_options(parser)
 
 
@@ -45,6 +50,11 @@ def _run(args: argparse.Namespace) -> int:
         if args.plot is not None:
             facts["plot"] = str(plot_run(args.target, args.plot))
         say_result(args.json, facts, _run_text(facts))
+    elif is_store(args.target):
+        facts = describe_store(args.target)
+        if args.plot is not None:
+            facts["plot"] = str(contact_sheet(ClipStore(args.target), args.plot))
+        say_result(args.json, facts, store_text(facts))
     elif _is_weights(args.target):
         facts = describe(args.target, revision=args.revision)
         say_result(args.json, facts, _weights_text(facts))
@@ -69,7 +79,7 @@ def _is_weights(target: str) -> bool:
     if not looks_like_file and target.count("/") == 1 and not target.startswith((".", "~", "/")):
         return True
     raise MissingFileError(
-        f"{target}: expected a recording, a folder of weights, or a name of weights; found none of the three."
+        f"{target}: expected a recording, a folder of weights, of a run or of clips, or a name of weights; found none."
         f"{suggest(target.lower(), list_pretrained())}"
     )
 

@@ -28,20 +28,29 @@ def generator_for(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def clips_of_split(store: ClipStore, split: str | None) -> Tensor:
-    """Indices of the clips whose column ``split`` says so; of all clips for ``None``.
+def clips_of_split(store: ClipStore, split: str | None, protocol: str | None = None) -> Tensor:
+    """Indices of the clips of a split; of all clips for ``None``.
+
+    Args:
+        store: The clips.
+        split: ``train``, ``test`` or what else the column says.
+        protocol: The column is ``split_PROTOCOL``, where a data set has several protocols; else, and in a store that
+            was made for one split only, it is ``split``.
 
     Raises:
         DataError: There is no such column, or no such clip.
     """
     if split is None:
         return torch.arange(len(store))
-    if "split" not in store.columns:
+    column = "split" if protocol is None or "split" in store.columns else f"split_{protocol}"
+    if column not in store.columns:
+        known = [name.removeprefix("split_") for name in store.columns if name.startswith("split_")]
+        choose = f"choose one of its protocols (--data.protocol {', '.join(known)}), or " if known else ""
         raise DataError(
-            f"{store.path}: data.split asks for the split {split!r}, but the clips have no column 'split'; to train on "
-            "all of them: --data.split none."
+            f"{store.path}: data.split asks for the split {split!r}, but the clips have no column {column!r}; {choose}"
+            "to train on all of them: --data.split none."
         )
-    names = store.columns["split"].astype(str)
+    names = store.columns[column].astype(str)
     found = torch.from_numpy(np.flatnonzero(names == split))
     if not len(found):
         raise DataError(f"{store.path}: no clip of the split {split!r}; there are {', '.join(np.unique(names))}.")

@@ -211,15 +211,9 @@ class StoreWriter:
 
         Every clip needs the same columns, and confidence if the first one has it.
         """
-        joints = len(self.layout.joints)
-        if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
-            raise DataError(f"{name}: expected positions [M, T, {joints}, 3], found {positions.shape}.")
-        if not np.isfinite(positions).all():
-            raise DataError(f"{name}: positions hold NaN or infinity; normalise the recording first.")
+        check_clip(name, positions, confidence, self.layout)
         if self._columns["name"] and set(columns) != set(self._columns) - set(REQUIRED):
             raise DataError(f"{name}: expected the columns of the clips before it, found {sorted(columns)}.")
-        if confidence is not None and confidence.shape != positions.shape[:3]:
-            raise DataError(f"{name}: expected confidence {positions.shape[:3]}, found {confidence.shape}.")
         if self._columns["name"] and (confidence is not None) != self._has_confidence:
             raise DataError(f"{name}: either all clips of a store have a tracking confidence, or none.")
         self._has_confidence = confidence is not None
@@ -255,21 +249,54 @@ class StoreWriter:
             raise DataError(f"{self.path}: there is no clip to write.")
         if not self._has_confidence:
             (self._temporary / "confidence.bin").unlink()
-        types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
-        columns = {name: np.array(values, dtype=types.get(name)) for name, values in self._columns.items()}
-        np.savez(self._temporary / "clips.npz", **columns)  # type: ignore[arg-type]
-        meta = {
-            "format": FORMAT,
-            "layout": self.layout.name,
-            "num_clips": len(self._columns["name"]),
-            "num_rows": self._rows,
-            "sha256": self._hash.hexdigest(),
-            "confidence": self._has_confidence,
-            **self.info,
-        }
-        (self._temporary / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-        old = self.path.with_name(f".{self.path.name}-old-{os.getpid()}")
-        if self.path.exists():
-            self.path.rename(old)
-        self._temporary.rename(self.path)
-        shutil.rmtree(old, ignore_errors=True)
+        digest = self._hash.hexdigest()
+        write_index(self._temporary, self.layout, self._columns, digest, self._has_confidence, self.info)
+        put_in_place(self._temporary, self.path)
+
+
+def check_clip(name: str, positions: FloatArray, confidence: FloatArray | None, layout: Layout) -> None:
+    """Raise :class:`~mamp.errors.DataError` unless a store with this layout takes the clip."""
+    joints = len(layout.joints)
+    if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
+        raise DataError(f"{name}: expected positions [M, T, {joints}, 3], found {positions.shape}.")
+    if not np.isfinite(positions).all():
+        raise DataError(f"{name}: positions hold NaN or infinity; normalise the recording first.")
+    if confidence is not None and confidence.shape != positions.shape[:3]:
+        raise DataError(f"{name}: expected confidence {positions.shape[:3]}, found {confidence.shape}.")
+
+
+def write_index(
+    folder: Path, layout: Layout, columns: dict[str, list[Any]], sha256: str, confidence: bool, info: dict[str, Any]
+) -> None:
+    """Write ``clips.npz`` and ``meta.json`` beside positions that are written.
+
+    Args:
+        folder: Where the positions are.
+        layout: Their joints.
+        columns: One entry a clip in each, those of :data:`REQUIRED` among them.
+        sha256: Of the file of positions.
+        confidence: Whether there is a file of confidence.
+        info: Anything to keep in ``meta.json``.
+    """
+    types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
+    arrays = {name: np.array(values, dtype=types.get(name)) for name, values in columns.items()}
+    np.savez(folder / "clips.npz", **arrays)  # type: ignore[arg-type]
+    meta = {
+        "format": FORMAT,
+        "layout": layout.name,
+        "num_clips": len(columns["name"]),
+        "num_rows": int((arrays["people"].astype(np.int64) * arrays["frames"]).sum()),
+        "sha256": sha256,
+        "confidence": confidence,
+        **info,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+
+def put_in_place(folder: Path, path: Path) -> None:
+    """Rename a finished folder to its name; what was there goes."""
+    old = path.with_name(f".{path.name}-old-{os.getpid()}")
+    if path.exists():
+        path.rename(old)
+    folder.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

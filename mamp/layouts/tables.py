@@ -188,4 +188,48 @@ CMU31 = _tree(
     },
 )
 
-TABLES = (NTU25, KINECT20, CMU31)
+# Kinect v1 tracked by NITE (SBU Kinect Interaction): the neck is midway between the shoulders, the torso between neck
+# and hips, the hand near the wrist, the foot at the ankle.
+SBU15 = _tree(
+    "sbu15",
+    """
+    head neck
+    neck torso
+    torso -
+    left_shoulder neck
+    left_elbow left_shoulder
+    left_hand left_elbow
+    right_shoulder neck
+    right_elbow right_shoulder
+    right_hand right_elbow
+    left_hip torso
+    left_knee left_hip
+    left_foot left_knee
+    right_hip torso
+    right_knee right_hip
+    right_foot right_knee
+    """,
+    {
+        "spine_base": between("left_hip", "right_hip"),
+        "spine_mid": "torso",
+        "spine_shoulder": "neck",
+        "neck": between("neck", "head", 0.4),
+        "head": "head",
+        **_both_sides(
+            {
+                "shoulder_{s}": "{s}_shoulder",
+                "elbow_{s}": "{s}_elbow",
+                "wrist_{s}": between("{s}_elbow", "{s}_hand", 0.85),
+                "hand_{s}": "{s}_hand",
+                "hip_{s}": "{s}_hip",
+                "knee_{s}": "{s}_knee",
+                "ankle_{s}": "{s}_foot",
+                "foot_{s}": "{s}_foot",
+                "hand_tip_{s}": beyond("{s}_elbow", "{s}_hand", 0.25),
+                "thumb_{s}": "{s}_hand",
+            }
+        ),
+    },
+)
+
+TABLES = (NTU25, KINECT20, CMU31, SBU15)

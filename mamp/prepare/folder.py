@@ -1,63 +1,88 @@
-"""A folder of recordings, in any format that ``mamp.load`` reads, to a store."""
+"""A folder of recordings, in any format that ``mamp.load`` reads."""
 
 from __future__ import annotations
 
+import argparse
 import csv
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from mamp.cli.command import add_recording_options
 from mamp.config import Preprocessing
-from mamp.data import StoreWriter
-from mamp.errors import DataError, MAMPError, MissingFileError, RecordingError
-from mamp.layouts import get_layout
-from mamp.preprocessing import normalize
+from mamp.errors import DataError, MissingFileError, RecordingError
+from mamp.prepare.source import (
+    Clip,
+    Column,
+    Dataset,
+    Item,
+    Listing,
+    Source,
+    find_files,
+    key_of,
+    normalized_clip,
+    store_preprocessing,
+)
 from mamp.readers import FORMATS, load
-from mamp.skeleton import Skeleton
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class FolderReport:
-    """What became of the files of a folder.
-
-    Attributes:
-        written: Names of the clips of the store, in order.
-        failed: What was wrong with each file that was left out.
-        frames: Frames that were written.
-        people: Most people of a clip.
-    """
-
-    written: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    frames: int = 0
-    people: int = 0
+READING = ("format", "layout", "fps", "unit", "up")
 
 
-def find_recordings(folder: Path) -> list[Path]:
-    """Files anywhere under a folder whose suffix is that of a format, sorted; hidden ones are left out.
+class Folder(Dataset):
+    """Every recording under a folder and in the zip files there, named by its path below the folder.
+
+    Args:
+        raw: Looked through to the bottom.
+        expected: How clips are placed, and how many people are kept; written into the store for training to check.
+        labels: A CSV for :func:`read_labels`; then every clip has a column ``label``, a whole number where all are.
+        reading: Options of :func:`mamp.load`.
 
     Raises:
-        MissingFileError: There is no such folder, or no such file in it.
+        DataError: The labels are malformed.
     """
-    if not folder.is_dir():
-        raise MissingFileError(f"{folder}: expected a folder of recordings, found none.")
-    suffixes = {suffix for one in FORMATS.values() for suffix in one.suffixes}
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and Path(path.name.lower().removesuffix(".gz")).suffix in suffixes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    if not found:
-        raise MissingFileError(f"{folder}: expected recordings in it ({', '.join(sorted(suffixes))}), found none.")
-    return found
+
+    def __init__(
+        self, raw: Path, expected: Preprocessing, labels: Path | None = None, reading: dict[str, Any] | None = None
+    ) -> None:
+        self.raw = raw
+        self.layout = expected.layout
+        self.expected = expected
+        self.labels_file = labels
+        self.labels = None if labels is None else read_labels(labels)
+        self.reading = reading or {}
+        self.whole = self.labels is not None and all(label.lstrip("-").isdigit() for label in self.labels.values())
+
+    def list_items(self) -> Listing:
+        """All files whose suffix is that of a format."""
+        suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
+        failed: dict[str, str] = {}
+        files = find_files(self.raw, suffixes, failed)
+        if self.labels_file is not None:
+            files = [path for path in files if path.resolve() != self.labels_file.resolve()]
+        if not files and not failed:
+            raise MissingFileError(f"{self.raw}: expected recordings in it ({', '.join(suffixes)}), found none.")
+        items = tuple(Item(key_of(self.raw, path), path) for path in files)
+        for name in sorted(set(self.labels or ()) - {item.key for item in items}):
+            failed[name] = "is labelled, but there is no such file"
+        return Listing(items, failed=failed)
+
+    def read(self, item: Item) -> list[Clip]:
+        """One recording, normalised but neither cropped nor resized."""
+        columns: dict[str, Column] = {}
+        if self.labels is not None:
+            if item.key not in self.labels:
+                raise RecordingError(f"{item.key}: has no label in the CSV.")
+            label = self.labels[item.key]
+            columns["label"] = int(label) if self.whole else label
+        return [normalized_clip(load(item.path, **self.reading), self.expected, item.key, **columns)]
+
+    def info(self) -> dict[str, Any]:
+        """How clips are placed."""
+        return {"preprocessing": store_preprocessing(self.expected)}
+
+    def options(self) -> dict[str, Any]:
+        """Everything that was said."""
+        people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
+        return {**self.info(), **people, "labels": self.labels, "reading": self.reading}
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -83,72 +108,40 @@ def read_labels(path: Path) -> dict[str, str]:
     return labels
 
 
-def build_folder_store(
-    folder: Path,
-    output: Path,
-    expected: Preprocessing,
-    labels: Path | None = None,
-    strict: bool = False,
-    read: Callable[[str], Skeleton] = load,
-    info: dict[str, Any] | None = None,
-) -> FolderReport:
-    """Write every recording under a folder into one store, normalised but neither cropped nor resized.
-
-    A file that cannot be used is left out and told of. Clips are named by their path below the folder.
-
-    Args:
-        folder: Looked through to the bottom.
-        output: The store.
-        expected: How clips are placed, and how many people are kept; written into the store for training to check.
-        labels: A CSV for :func:`read_labels`; then every clip has a column ``label``, a whole number where all are.
-        strict: Write nothing when a file cannot be used.
-        read: Reads a file.
-        info: Anything else to keep in ``meta.json``.
-
-    Raises:
-        MissingFileError: There is nothing to read.
-        DataError: No file could be used, or one could not and ``strict`` was asked for, or the labels are malformed.
-    """
-    files = find_recordings(folder)
-    known = None
-    if labels is not None:
-        known = read_labels(labels)
-        files = [path for path in files if path.resolve() != labels.resolve()]
-    whole = known is not None and all(label.lstrip("-").isdigit() for label in known.values())
-    report = FolderReport()
-    about = {"preprocessing": store_preprocessing(expected), **(info or {})}
-    with StoreWriter(output, get_layout(expected.layout), about) as writer:
-        for path in tqdm(files, unit="file", delay=2, disable=None):
-            name = path.relative_to(folder).as_posix()
-            try:
-                columns: dict[str, Any] = {} if known is None else {"label": _label(known, name, whole)}
-                recording = read(str(path))
-                clip = normalize(recording, expected)
-                positions = clip.positions[: clip.num_present]
-                writer.add(name, positions, recording.fps, **columns)
-            except (MAMPError, OSError) as error:
-                report.failed[name] = str(error)
-                logger.warning("left out %s: %s", name, str(error).partition("\n")[0])
-                continue
-            report.written.append(name)
-            report.frames += positions.shape[1]
-            report.people = max(report.people, len(positions))
-        for name in sorted(set(known or ()) - {path.relative_to(folder).as_posix() for path in files}):
-            report.failed[name] = "is labelled, but there is no such file"
-            logger.warning("left out %s: it is labelled, but there is no such file", name)
-        if not report.written:
-            raise DataError(f"{folder}: none of the {len(files)} files could be used; {output} was not written.")
-        if strict and report.failed:
-            raise DataError(f"{len(report.failed)} of {len(files)} files could not be used; {output} was not written.")
-    return report
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", type=Path, metavar="CSV", help="columns file (path below RAW_DIR) and label; fills the column label"
+    )
+    group = parser.add_argument_group("clips", "how they are placed; the recipe must expect the same")
+    group.add_argument(
+        "--center",
+        choices=("clip", "none"),
+        default="clip",
+        help="spine of the first frame at the origin [%(default)s]",
+    )
+    group.add_argument("--facing", action="store_true", help="turn each clip towards the camera")
+    group.add_argument("--max-people", type=int, metavar="N", help="keep those who move most [all; 2 with --absent]")
+    group.add_argument(
+        "--absent",
+        choices=("zeros", "copy", "none"),
+        default="none",
+        help="a person who is missing in some frames is zeros there (zeros, copy: as published for two people), or "
+        "holds the nearest pose (none) [%(default)s]",
+    )
+    add_recording_options(parser)
 
 
-def store_preprocessing(expected: Preprocessing) -> dict[str, Any]:
-    """What of the preprocessing is already done to the clips of a store."""
-    return {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}
+def _open(args: argparse.Namespace) -> Folder:
+    max_people = 2 if args.max_people is None and args.absent != "none" else args.max_people
+    expected = Preprocessing(center=args.center, facing=args.facing, max_people=max_people, absent_person=args.absent)
+    return Folder(args.raw, expected, args.labels, {name: getattr(args, name) for name in READING})
 
 
-def _label(labels: dict[str, str], name: str, whole: bool) -> str | int:
-    if name not in labels:
-        raise RecordingError(f"{name}: has no label in the CSV.")
-    return int(labels[name]) if whole else labels[name]
+SOURCE = Source(
+    "folder",
+    "every recording under a folder, in any format that mamp reads",
+    "python -m mamp.prepare folder recordings store --labels labels.csv",
+    _open,
+    _add_arguments,
+    failed_status=1,
+)

@@ -15,7 +15,7 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import Layout, get_layout
 from mamp.readers.asf import AsfSkeleton, Bone, find_asf, parse_asf_file
 from mamp.readers.assemble import Options, assemble, choose_layout
-from mamp.readers.files import StrPath, check_numbers, read_bytes, read_lines
+from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_bytes, read_lines
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -49,7 +49,8 @@ def parse_amc_file(path: StrPath, skeleton: AsfSkeleton) -> dict[str, NDArray[np
         try:
             columns = [[float(word) for word in words[at + 1 + i :: size]] for i in range(dof[name])]
         except ValueError as error:
-            raise ReadError(f"{path}: expected numbers for the bone {name!r}; {error}.") from None
+            advice = decimal_comma(str(error).rpartition(" ")[2].strip("'"))
+            raise ReadError(f"{path}: expected numbers for the bone {name!r}; {error}.{advice}") from None
         motion[name] = np.array(columns).reshape(dof[name], -1).T
         check_numbers(motion[name], f"{path}, bone {name!r}", nan=False)
     return motion

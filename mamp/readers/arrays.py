@@ -139,8 +139,10 @@ def parse_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
 def _numbers(array: NDArray[Any], where: str) -> NDArray[np.floating]:
     if array.dtype.kind not in "iuf":
         raise ReadError(f"{where}: expected numbers, found type {array.dtype}.")
-    with np.errstate(over="ignore"):  # what does not fit is infinite, and refused as such
-        return array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is infinite, and refused as such
+        numbers = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    numbers[np.isnan(numbers)] = np.nan  # numpy warns of every use of a signalling NaN
+    return numbers
 
 
 def _scalar(array: NDArray[Any], where: str) -> Any:

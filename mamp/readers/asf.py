@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
-from mamp.readers.files import LARGEST, StrPath, read_lines
+from mamp.readers.files import LARGEST, StrPath, decimal_comma, list_folder, read_lines
 from mamp.readers.rotations import rotation
 
 DOF = ("rx", "ry", "rz")
@@ -74,7 +74,7 @@ def find_asf(path: StrPath) -> Path:
         MissingFileError: There is none, or it is not clear which.
     """
     path = Path(path)
-    found = sorted(file for file in path.parent.iterdir() if file.name.lower().endswith((".asf", ".asf.gz")))
+    found = [file for file in list_folder(path.parent) if file.name.lower().endswith((".asf", ".asf.gz"))]
     by_stem = {file.name.lower().split(".asf")[0]: file for file in found}
     stem = path.name.lower().split(".amc")[0]
     while stem:
@@ -176,5 +176,8 @@ def _numbers(words: list[str], path: StrPath, what: str, count: int | None = Non
     except ValueError:
         values = []
     if not values or (count is not None and len(values) != count) or not all(abs(v) < LARGEST for v in values):
-        raise ReadError(f"{path}: expected {count or 1} numbers for {what}, found {' '.join(words)[:60]!r}.")
+        raise ReadError(
+            f"{path}: expected {count or 1} numbers for {what}, found {' '.join(words)[:60]!r}."
+            f"{decimal_comma(' '.join(words))}"
+        )
     return values

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, assemble
-from mamp.readers.files import LARGEST, StrPath, check_numbers, parse_int, parse_table, read_text
+from mamp.readers.files import LARGEST, StrPath, check_numbers, decimal_comma, parse_int, parse_table, read_text
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -208,5 +208,5 @@ def _float(text: str, where: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) < LARGEST:
-        raise ReadError(f"{where}: expected numbers for {what}, found {text.strip()[:40]!r}.")
+        raise ReadError(f"{where}: expected numbers for {what}, found {text.strip()[:40]!r}.{decimal_comma(text)}")
     return value

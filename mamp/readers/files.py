@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from os import PathLike
@@ -13,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
+from mamp.readers.archive import list_members, read_member, split_archive
 
 StrPath = str | PathLike[str]
 
 MAX_BYTES = 4 << 30
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 LARGEST = 1e9  # no coordinate, angle or length of a recording is larger, in any unit
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """Read a file, unpacked if it is gzipped.
+    """Read a file, which may lie in a zip file (``data.zip/file.txt``); unpacked if it is gzipped.
 
     Raises:
         MissingFileError: There is no such file.
@@ -31,7 +34,10 @@ def read_bytes(path: StrPath) -> bytes:
     try:
         if path.is_dir():
             raise ReadError(f"{path} is a folder; expected a file with one recording.")
-        data = path.read_bytes()
+        inside = None if path.exists() else split_archive(path)
+        data = path.read_bytes() if inside is None else read_member(*inside, MAX_BYTES)
+    except MissingFileError:
+        raise
     except FileNotFoundError:
         parent = "" if path.parent.is_dir() else f" (nor the folder {path.parent})"
         raise MissingFileError(f"no such file: {path}{parent}. Check the path.") from None
@@ -49,6 +55,21 @@ def read_bytes(path: StrPath) -> bytes:
     if not data.strip():
         raise ReadError(f"{path} is empty; expected a recording.")
     return data
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Files and folders in a folder, or files in a folder of a zip file; empty where there is no such folder.
+
+    Raises:
+        ReadError: It may not be read, or the zip file is damaged.
+    """
+    try:
+        if folder.is_dir():
+            return sorted(folder.iterdir())
+    except OSError as error:
+        raise ReadError(f"{folder} cannot be read: {error}.") from None
+    inside = split_archive(folder / "_")
+    return [] if inside is None else sorted(path for path in list_members(inside[0]) if path.parent == folder)
 
 
 def read_text(path: StrPath) -> str:
@@ -76,15 +97,20 @@ def read_lines(path: StrPath) -> list[str]:
 
 
 def parse_table(
-    lines: Sequence[str], where: str, columns: int | None = None, first: int | None = None
+    lines: Sequence[str],
+    where: str,
+    columns: int | None = None,
+    first: int | None = None,
+    delimiter: str | None = None,
 ) -> NDArray[np.float64]:
-    """Numbers of lines that hold equally many, separated by white space.
+    """Numbers of lines that hold equally many, separated by white space or by ``delimiter``.
 
     Args:
         lines: At least one line.
         where: File, and part of it, for messages.
         columns: How many numbers each line must hold.
         first: Only read this many at the start of each line.
+        delimiter: What separates the numbers, if not white space.
 
     Returns:
         [lines, columns] float64, finite or NaN.
@@ -94,14 +120,24 @@ def parse_table(
     """
     usecols = None if first is None else range(first)
     try:
-        table = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2, usecols=usecols)
+        table = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2, usecols=usecols, delimiter=delimiter)
     except ValueError as error:
         reason = str(error).split(";")[0].replace("float64", "a number")
-        raise ReadError(f"{where}: expected rows of equally many numbers; {reason}. Is the file cut?") from None
+        advice = decimal_comma(lines[0]) or " Is the file cut?"
+        raise ReadError(f"{where}: expected rows of equally many numbers; {reason}.{advice}") from None
     if columns is not None and table.shape[1] != columns:
-        raise ReadError(f"{where}: expected {columns} numbers a row, found {table.shape[1]}.")
+        doubled = delimiter == "," and table.shape[1] == 2 * columns
+        advice = decimal_comma("0,0" if doubled else lines[0])
+        raise ReadError(f"{where}: expected {columns} numbers a row, found {table.shape[1]}.{advice}")
     check_numbers(table, where)
     return table
+
+
+def decimal_comma(text: str) -> str:
+    """What to say of text that is no number, or no row of numbers, when it looks like decimal commas; else nothing."""
+    if any(DECIMAL_COMMA.fullmatch(word) for word in re.split(r"[;\s]+", text[:10_000])):
+        return " It seems to have decimal commas: export it with points, 1.5 instead of 1,5."
+    return ""
 
 
 def check_numbers(values: NDArray[np.floating], where: str, *, nan: bool = True) -> None:

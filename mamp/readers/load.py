@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mamp.errors import ReadError
-from mamp.readers import amc, arrays, bvh, msr, ntu, nwucla, pku, table
+from mamp.readers import amc, arrays, bvh, msr, ntu, nwucla, pku, sbu, table, uiprmd, utdmhad, utkinect
 from mamp.readers.assemble import LayoutLike, Options
-from mamp.readers.files import StrPath, read_bytes, read_text
+from mamp.readers.files import StrPath, decimal_comma, read_bytes, read_text
 from mamp.skeleton import Skeleton
 
 
@@ -31,6 +31,10 @@ FORMATS: dict[str, Format] = {
     "nwucla": Format(nwucla.read, (".json",), "NW-UCLA style JSON (Kinect v1)"),
     "pku": Format(pku.read, (".txt",), "PKU-MMD skeleton text (150 numbers a row)"),
     "msr": Format(msr.read, (".txt",), "MSR-Action3D skeleton text (20 rows of x, y, z, confidence a frame)"),
+    "uiprmd": Format(uiprmd.read, (".txt",), "UI-PRMD Kinect positions with the file of angles beside it"),
+    "utdmhad": Format(utdmhad.read, (".mat",), "UTD-MHAD skeleton (MATLAB, d_skel [20, 3, frames], Kinect v1)"),
+    "sbu": Format(sbu.read, (".txt",), "SBU Kinect Interaction skeleton_pos.txt (two people of 15 joints)"),
+    "utkinect": Format(utkinect.read, (".txt",), "UTKinect-Action joints (frame number, 20 joints; Kinect v1)"),
 }
 
 
@@ -99,16 +103,22 @@ def find_format(path: StrPath) -> str:
 
 def list_formats() -> str:
     """One line for each format: name, suffixes, description."""
-    return "\n".join(f"  {key:8}{' '.join(one.suffixes):12}{one.about}" for key, one in FORMATS.items())
+    return "\n".join(f"  {key:10}{' '.join(one.suffixes):12}{one.about}" for key, one in FORMATS.items())
 
 
 def _sniff_text(path: StrPath) -> str:
-    lines = (line.split() for line in read_text(path).splitlines() if line.strip())
-    first = next(lines, [])
-    known = {pku.COLUMNS: "pku", 4: "msr", 1: "ntu"}
-    if len(first) in known:
-        return known[len(first)]
+    first = next((line for line in read_text(path).splitlines() if line.strip()), "")
+    with_commas, words = first.count(",") + 1, len(first.split())
+    if words == 1 and with_commas > 1:
+        known, count = {uiprmd.COLUMNS: "uiprmd", sbu.COLUMNS: "sbu"}, with_commas
+        known |= {2 * columns: name for columns, name in known.items()}  # decimal commas, of which the reader will tell
+    else:
+        known, count = {pku.COLUMNS: "pku", 4: "msr", 1: "ntu", utkinect.COLUMNS: "utkinect"}, words
+    if count in known:
+        return known[count]
     raise ReadError(
-        f"{path}: a .txt file is told by its first row: {pku.COLUMNS} numbers (PKU-MMD), 4 (MSR-Action3D) or the "
-        f"number of frames (NTU RGB+D); found {len(first)} words. Say format=NAME:\n{list_formats()}"
+        f"{path}: a .txt file is told by its first row: {pku.COLUMNS} numbers (PKU-MMD), 4 (MSR-Action3D), "
+        f"{utkinect.COLUMNS} (UTKinect), {uiprmd.COLUMNS} (UI-PRMD) or {sbu.COLUMNS} (SBU) with commas "
+        f"between, or the number of frames (NTU RGB+D); found {count} words.{decimal_comma(first)} Say format=NAME:\n"
+        f"{list_formats()}"
     )

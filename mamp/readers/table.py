@@ -17,7 +17,7 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.arrays import build
 from mamp.readers.assemble import LayoutLike, Options
-from mamp.readers.files import StrPath, check_numbers, read_lines
+from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_lines
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """
     options = options or Options()
     lines = read_lines(path)
-    delimiter = max(",;\t", key=lines[0].count)
+    delimiter = next((mark for mark in ";\t" if mark in lines[0]), ",")
     header = [cell.strip().strip('"') for cell in lines[0].split(delimiter)]
     if all(_is_number(cell) for cell in header):
         return build(_cells(lines, delimiter, len(header), path), path, "csv", options)
@@ -81,6 +81,7 @@ def _cells(lines: list[str], delimiter: str, width: int, path: StrPath) -> NDArr
         at, found = len(values), cells[len(values)].strip()[:40]
         raise ReadError(
             f"{path}: expected a number in row {at // width + 1}, column {at % width + 1}, found {found!r}."
+            f"{decimal_comma(found)}"
         ) from None
     table = np.array(values).reshape(-1, width)
     check_numbers(table, str(path))

@@ -175,8 +175,9 @@ def check_store(config: TrainConfig, data: Path) -> ClipStore:
     found, wanted = stored.get("absent_person"), expected.absent_person
     if found is not None and "none" not in (found, wanted) and found != wanted:
         raise ConfigError(
-            f"{data}: clips of this set have {show(found)} in place of a second person who is not there, the encoder is to "
-            f"expect {show(wanted)}. Take a recipe of this set, or set --encoder.preprocessing.absent_person {show(found)}."
+            f"{data}: the published runs on this set have {show(found)} in place of an absent second person, the "
+            f"encoder is to expect {show(wanted)}. Take a recipe of this set, or set "
+            f"--encoder.preprocessing.absent_person {show(found)}."
         )
     return store
 

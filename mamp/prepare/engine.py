@@ -1,0 +1,234 @@
+"""From a dataset to a store: reading on all cores, resuming, the report, and what a dry run says."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mamp.errors import DataError
+from mamp.prepare.journal import ItemResult, Journal, work_folder
+from mamp.prepare.pool import read_in_order, read_item
+from mamp.prepare.report import Report
+from mamp.prepare.source import Dataset, Item, Listing
+from mamp.readers.archive import member_stamp, split_archive
+
+logger = logging.getLogger(__name__)
+
+BATCH_ITEMS = 16
+BATCH_BYTES = 4 << 20  # of raw files: what a process reads, and what a kill may lose, at a time
+SAMPLE = 48  # files that a dry run reads
+TOLD = 20  # files left out that are told of at once; the report has them all
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to work; none of it changes the store.
+
+    Attributes:
+        workers: Processes; all cores by default.
+        strict: A file that cannot be used ends the work, and nothing is written.
+        overwrite: Replace a store that is there.
+        restart: Throw away what an earlier run of the same output did.
+    """
+
+    workers: int | None = None
+    strict: bool = False
+    overwrite: bool = False
+    restart: bool = False
+
+    def processes(self) -> int:
+        """Number of processes."""
+        if self.workers is not None:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
+    """Make the store of a dataset.
+
+    Returns:
+        The report, as it is written into ``report.json`` of the store.
+
+    Raises:
+        MissingFileError: There is nothing to read.
+        DataError: The output cannot be written or holds something, no file could be used, or one could not and
+            ``strict`` was asked for.
+    """
+    settings = settings or Settings()
+    check_output(output, settings.overwrite, dataset.raw)
+    listing, sizes, files = _list(dataset, output, settings)
+    plan = {"options": dataset.options(), "kind": type(dataset).__name__, "layout": dataset.layout, "files": files}
+    with Journal(output, dataset.layout, plan, settings.restart) as journal:
+        if journal.done:
+            logger.warning("going on after %d of %d files", journal.done, len(listing.items))
+        bar = tqdm(total=len(listing.items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
+        told = len(journal.report.failed)
+        with bar:
+            rest = list(zip(listing.items, sizes, strict=True))[journal.done :]
+            for results in read_in_order(dataset, _batches(rest), settings.processes()):
+                failed = [result for result in results if result.error is not None]
+                told = _tell(failed, told)
+                if failed and settings.strict:
+                    journal.remove()
+                    raise DataError(_strict(failed[0].key, str(failed[0].error), output))
+                journal.write(results)
+                bar.update(len(results))
+        if not journal.report.clips[""]:
+            report = _complete(journal.report, listing).to_dict()
+            journal.remove()
+            first = next((f" The first: {key}: {why}" for key, why in report["failed"].items()), "")
+            raise DataError(
+                f"{dataset.raw}: none of the {len(listing.items)} files could be used; {output} was not written.{first}"
+            )
+        return journal.finish(dataset.info(), _complete(journal.report, listing).to_dict())
+
+
+def estimate(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
+    """What :func:`prepare` would do, from a sample of the files; writes nothing.
+
+    Raises:
+        MissingFileError: There is nothing to read.
+        DataError: The output could not be written.
+    """
+    settings = settings or Settings()
+    check_output(output, settings.overwrite, dataset.raw)
+    listing, sizes, _ = _list(dataset, output, settings)
+    count = min(SAMPLE, len(listing.items))
+    chosen = [index * len(listing.items) // count for index in range(count)]
+    began = time.perf_counter()
+    results = [read_item(dataset, listing.items[index]) for index in chosen]
+    seconds = time.perf_counter() - began
+    clips = [clip for result in results for clip in result.clips]
+    share = sum(sizes) / max(1, sum(sizes[index] for index in chosen)) if count else 0.0
+    values = sum(clip.positions.size for clip in clips)
+    parent = next(folder for folder in [output.parent, *output.absolute().parents] if folder.exists())
+    return {
+        "output": str(output),
+        "files": len(listing.items),
+        "bytes_raw": sum(sizes),
+        "failed": listing.failed,
+        "left_out": {why: len(keys) for why, keys in _complete(Report(), listing).left_out.items()},
+        "sampled": count,
+        "sampled_failed": {result.key: result.error for result in results if result.error is not None},
+        "clips": round(len(clips) * share),
+        "frames": round(sum(clip.positions.shape[1] for clip in clips) * share),
+        "bytes": round(values * 4 * share),
+        "bytes_free": shutil.disk_usage(parent).free,
+        "workers": settings.processes(),
+        "seconds": round(seconds * share / settings.processes(), 1),
+        "begun": work_folder(output).exists(),
+    }
+
+
+def estimate_text(found: dict[str, Any]) -> str:
+    """The estimate as a few lines of text."""
+    lines = [
+        f"{found['output']}: would be made of {found['files']} files, {_size(found['bytes_raw'])}",
+        f"  about {found['clips']} clips, {found['frames']} frames, {_size(found['bytes'])}"
+        f" ({_size(found['bytes_free'])} free there)",
+        f"  about {found['seconds']:g} s with {found['workers']} processes",
+    ]
+    lines += [f"  left out on purpose: {count} ({why})" for why, count in found["left_out"].items()]
+    failed = {**found["failed"], **found["sampled_failed"]}
+    lines += [f"  cannot be used: {key}: {why}" for key, why in list(failed.items())[:TOLD]]
+    if found["begun"]:
+        lines.append("  an earlier run is not finished; the same command without --dry-run goes on with it")
+    if found["bytes"] > found["bytes_free"]:
+        lines.append("  there is not enough room for it")
+    return "\n".join(lines)
+
+
+def check_output(output: Path, overwrite: bool, *raw: Path) -> None:
+    """Raise unless the store may be written there; never let anything but a store be replaced, or raw data be lost."""
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        if not all((output / name).is_file() for name in ("meta.json", "clips.npz", "positions.bin")):
+            raise DataError(f"{output}: exists and is not a store of clips; name a folder that does not exist.")
+        if not overwrite:
+            raise DataError(f"{output}: there is a store already; --overwrite replaces it.")
+    for one in raw:
+        inner, outer = output.resolve(), one.resolve()
+        if inner == outer or outer in inner.parents or inner in outer.parents:
+            raise DataError(f"{output}: output and raw data ({one}) may not lie in one another; name another output.")
+
+
+def _list(dataset: Dataset, output: Path, settings: Settings) -> tuple[Listing, list[int], str]:
+    """What to read, the size of each item, and a hash of all of it."""
+    listing = dataset.list_items()
+    folder = f"{dataset.raw}{os.sep}"
+    failed = {key: why.replace(folder, "").removeprefix(f"{key}: ") for key, why in listing.failed.items()}
+    listing = replace(listing, failed=failed)
+    for key, why in list(listing.failed.items())[:TOLD]:
+        logger.warning("left out %s: %s", key, why.partition("\n")[0])
+    if listing.failed and settings.strict:
+        raise DataError(_strict(*next(iter(listing.failed.items())), output))
+    if not listing.items:
+        raise DataError(f"{dataset.raw}: none of the files found can be used; {output} was not written.")
+    digest = hashlib.sha256()
+    sizes = []
+    for item in listing.items:
+        size, stamp = _stamp(item.path)
+        sizes.append(size)
+        digest.update(f"{item.key}\0{size}\0{stamp}\n".encode())
+    return listing, sizes, digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size of a file and what changes with it; zeros if it cannot be had, which reading it will tell."""
+    try:
+        stat = path.stat()
+        return stat.st_size, stat.st_mtime_ns
+    except OSError:
+        inside = split_archive(path)
+        return (0, 0) if inside is None else member_stamp(*inside)
+
+
+def _batches(items: Sequence[tuple[Item, int]]) -> list[list[Item]]:
+    """Consecutive items in batches of about equal work."""
+    batches: list[list[Item]] = []
+    count, size = BATCH_ITEMS, BATCH_BYTES
+    for item, bytes_of_item in items:
+        if count >= BATCH_ITEMS or size >= BATCH_BYTES:
+            batches.append([])
+            count = size = 0
+        batches[-1].append(item)
+        count, size = count + 1, size + bytes_of_item
+    return batches
+
+
+def _tell(failed: list[ItemResult], told: int) -> int:
+    for result in islice(failed, max(0, TOLD - told)):
+        logger.warning("left out %s: %s", result.key, str(result.error).partition("\n")[0])
+    if told < TOLD <= told + len(failed):
+        logger.warning("further files that cannot be used are in the report only")
+    return told + len(failed)
+
+
+def _complete(report: Report, listing: Listing) -> Report:
+    """Add what was found before anything was read."""
+    report.files = len(listing.items) + len(listing.failed)
+    report.failed.update(listing.failed)
+    for key, why in listing.left_out.items():
+        report.left_out.setdefault(why, []).append(key)
+    return report
+
+
+def _strict(key: str, why: str, output: Path) -> str:
+    return f"{key}: {why} {output} was not written; without --strict such a file is left out and reported."
+
+
+def _size(number: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"

@@ -1,0 +1,39 @@
+"""``packed``: several corpora in one store, for pre-training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mamp.console import DONE, say_result
+from mamp.prepare.engine import check_output
+from mamp.prepare.pretraining import build_pretraining_store
+from mamp.prepare.source import Source
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz", help="packed corpora, each a group")
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder of the store")
+    parser.add_argument(
+        "--max-speed", type=float, default=12.0, metavar="M/S", help="cut where a joint is faster [%(default)g]"
+    )
+    parser.add_argument(
+        "--min-frames", type=int, default=30, metavar="N", help="leave out shorter pieces [%(default)s]"
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    check_output(args.output, args.overwrite, *args.files)
+    counts = build_pretraining_store(args.files, args.output, args.max_speed, args.min_frames)
+    lines = [f"{name}: {count} clips" for name, count in counts.items()]
+    say_result(args.json, {"output": str(args.output), "clips": counts}, "\n".join([*lines, f"store: {args.output}"]))
+    return DONE
+
+
+SOURCE = Source(
+    "packed",
+    "corpora of one person each, many recordings in one .npz, for pre-training",
+    "python -m mamp.prepare packed cmu.npz ui-prmd.npz store",
+    add_arguments=_add_arguments,
+    run=_run,
+)

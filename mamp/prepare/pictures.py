@@ -1,0 +1,123 @@
+"""A contact sheet of a store: some clips, some frames of each, as stick figures from the front."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.data import ClipStore
+from mamp.errors import DataError, MissingExtraError
+
+LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#333333"
+
+
+def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: int = 8) -> Path:
+    """Draw clips that are spread over the store, a row each, and frames spread over each clip.
+
+    Every figure has the same scale (metres) and stands in the middle of its picture. The view is the camera's, along z,
+    with x to the left: of a person who faces it, the left side is on the right. Left sides are blue, right ones red; of
+    several people the others are paler.
+
+    Args:
+        store: What to draw.
+        path: PNG (or PDF, SVG) to write; written beside and renamed.
+        clips: At most so many rows.
+        frames: Pictures of a clip.
+
+    Returns:
+        The path.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        DataError: The picture cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("pictures need matplotlib: pip install 'mamp[train]'.") from None
+    path = Path(path)
+    chosen = choose_clips(store, clips)
+    rows = [_frames(store, clip, frames) for clip in chosen]
+    size = max(float(np.ptp(_seen(people[:, k]), axis=0)[:2].max()) for people in rows for k in range(frames))
+    half = 0.55 * size or 1.0
+    figure = Figure(figsize=(1.3 * frames, 1.6 * len(rows)))
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.18 / len(rows), wspace=0.02, hspace=0.2)
+    axes = figure.subplots(len(rows), frames, squeeze=False)
+    for row, clip, people in zip(axes, chosen, rows, strict=True):
+        for column, axis in enumerate(row):
+            pose = people[:, column]
+            _draw(axis, pose, store.layout.parents, _colours(store))
+            x, y, _ = (_seen(pose).min(0) + _seen(pose).max(0)) / 2
+            axis.set_xlim(x + half, x - half)
+            axis.set_ylim(y - half, y + half)
+            axis.set_aspect("equal")
+            axis.axis("off")
+        row[0].set_title(_title(store, clip), fontsize=7, loc="left", pad=2)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        figure.savefig(beside, dpi=120)
+        beside.replace(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot write the picture ({error}).") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def choose_clips(store: ClipStore, count: int) -> list[int]:
+    """Clips of as many different labels as there are, spread over the store; in the order of the store."""
+    count = min(count, len(store))
+    by = next((store.columns[name] for name in ("label", "content", "corpus") if name in store.columns), None)
+    if by is not None:
+        _, first = np.unique(by, return_index=True)
+        if len(first) >= count:
+            first = np.sort(first)
+            return [int(first[index * len(first) // count]) for index in range(count)]
+    return [index * len(store) // count for index in range(count)]
+
+
+def _frames(store: ClipStore, clip: int, count: int) -> NDArray[np.float32]:
+    """[M, count, V, 3] positions of frames from the first to the last; NaN where a person is absent."""
+    people = store.recording(clip).positions
+    return people[:, np.linspace(0, people.shape[1] - 1, count).round().astype(int)]
+
+
+def _seen(people: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[N, 3] joints of everybody who is there; the origin where nobody is."""
+    seen = people[np.isfinite(people).all(-1)]
+    return seen if len(seen) else np.zeros((1, 3), np.float32)
+
+
+def _colours(store: ClipStore) -> list[str]:
+    """Colour of each joint by its side."""
+    sides = dict.fromkeys(store.layout.joints, MIDDLE)
+    for left, right in store.layout.pairs:
+        sides[left], sides[right] = LEFT, RIGHT
+    return [sides[joint] for joint in store.layout.joints]
+
+
+def _draw(axis: object, people: NDArray[np.float32], parents: tuple[int, ...], colours: list[str]) -> None:
+    for number, pose in enumerate(people):
+        for joint, parent in enumerate(parents):
+            if parent >= 0:
+                x, y, _ = np.stack([pose[parent], pose[joint]], axis=-1)
+                axis.plot(  # type: ignore[attr-defined]
+                    x, y, color=colours[joint], linewidth=1.2, alpha=1.0 if number == 0 else 0.4, solid_capstyle="round"
+                )
+
+
+def _title(store: ClipStore, clip: int) -> str:
+    name = str(store.columns["name"][clip])
+    frames, fps = int(store.columns["frames"][clip]), float(store.columns["fps"][clip])
+    title = f"{name}, {frames} frames" + (f" at {fps:g}" if fps > 0 else "")
+    if "label" in store.columns:
+        label = str(store.columns["label"][clip])
+        classes = store.info.get("classes") or []
+        known = label.isdecimal() and int(label) < len(classes)
+        title += f", {classes[int(label)] if known else f'label {label}'}"
+    return title.replace("$", r"\$")

@@ -1,0 +1,119 @@
+"""Items read by several processes, in their order, with a bounded number under way."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+
+from mamp.data.store import check_clip
+from mamp.errors import DataError, MAMPError
+from mamp.layouts import get_layout
+from mamp.prepare.journal import ItemResult
+from mamp.prepare.source import Clip, Dataset, Item
+
+Batch = Sequence[Item]
+_dataset: Dataset  # of a worker process
+
+
+def read_item(dataset: Dataset, item: Item) -> ItemResult:
+    """Read one item; whatever is wrong with it becomes part of the result. Paths in messages are below ``raw``."""
+    folder = f"{dataset.raw}{os.sep}"
+    with _captured_warnings() as records:
+        clips: tuple[Clip, ...] = ()
+        trouble = None
+        try:
+            clips = tuple(dataset.read(item))
+            for clip in clips:
+                check_clip(clip.name, clip.positions, clip.confidence, get_layout(dataset.layout))
+        except (MAMPError, OSError) as error:
+            clips, trouble = (), str(error)
+        except MemoryError:
+            clips, trouble = (), "needs more memory than there is"
+        except Exception as error:  # one file must not end the work on thousands of others
+            logging.getLogger(__name__).debug("%s", item.key, exc_info=True)
+            clips, trouble = (), f"unexpected {type(error).__name__}: {error}"
+    warnings = tuple((str(record.msg), record.getMessage().replace(folder, "")) for record in records)
+    if trouble is not None:
+        trouble = trouble.replace(folder, "").removeprefix(f"{item.key}: ")
+    return ItemResult(item.key, clips, trouble, warnings)
+
+
+def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> Iterator[list[ItemResult]]:
+    """Yield what became of each batch, in order.
+
+    Args:
+        dataset: Reads.
+        batches: Items.
+        workers: Processes; with one, everything happens in this process.
+
+    Raises:
+        DataError: A worker process was killed.
+    """
+    workers = min(workers, len(batches))
+    if workers <= 1:
+        for batch in batches:
+            yield [read_item(dataset, item) for item in batch]
+        return
+    # The server that forks the workers has what they import, once for all of them.
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(kind)
+    context.set_forkserver_preload([__name__, type(dataset).__module__])
+    pool = ProcessPoolExecutor(workers, context, _begin, (dataset,))
+    waiting: deque[Future[list[ItemResult]]] = deque()
+    rest = iter(batches)
+    try:
+        for batch in rest:
+            waiting.append(pool.submit(_read_batch, batch))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that reads files was killed, perhaps for want of memory. The same command goes on where it was; "
+            "--workers sets how many there are."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(dataset: Dataset) -> None:
+    """Make this process a worker: Ctrl-C is for the parent, and without a parent there is nothing to do."""
+    global _dataset
+    _dataset = dataset
+    gc.freeze()  # what is imported is shared with the other workers for as long as nobody touches it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _read_batch(batch: Batch) -> list[ItemResult]:
+    return [read_item(_dataset, item) for item in batch]
+
+
+@contextmanager
+def _captured_warnings() -> Iterator[list[logging.LogRecord]]:
+    """Collect the warnings of the package instead of showing them."""
+    logger = logging.getLogger("mamp")
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append  # type: ignore[method-assign,assignment]
+    before, propagate, level = logger.handlers, logger.propagate, logger.level
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield records
+    finally:
+        logger.handlers, logger.propagate = before, propagate
+        logger.setLevel(level)

@@ -1,0 +1,108 @@
+"""What became of raw data: counts, and what was dropped or left out, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+SHOWN = 10  # examples of a kind in the text
+KEPT = 50  # examples of a kind of warning in the report
+
+
+@dataclass
+class Report:
+    """Counts over all items of a run, whatever processes read them.
+
+    Attributes:
+        files: Items that were read, or should have been.
+        clips: Clips written into each store; ``""`` is the main one.
+        frames: Frames of the clips of each store.
+        bodies: People of the clips of each store, summed.
+        people: Most people of a clip.
+        failed: Items that could not be used: key -> why.
+        left_out: Items that were left out on purpose: why -> keys.
+        dropped_frames: Frames that are not in the clips: why -> how many.
+        dropped_people: People or tracks that are not in the clips: why -> how many.
+        warnings: What the readers warned of: kind -> how often.
+        examples: The first warnings of each kind.
+    """
+
+    files: int = 0
+    clips: Counter[str] = field(default_factory=Counter)
+    frames: Counter[str] = field(default_factory=Counter)
+    bodies: Counter[str] = field(default_factory=Counter)
+    people: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    dropped_frames: Counter[str] = field(default_factory=Counter)
+    dropped_people: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_clip(self, row: dict[str, Any]) -> None:
+        """Count one clip by its row of the journal."""
+        store = row["store"]
+        self.clips[store] += 1
+        self.frames[store] += row["frames"]
+        self.bodies[store] += row["people"]
+        self.people = max(self.people, row["people"])
+        self.dropped_frames.update(row["dropped_frames"])
+        self.dropped_people.update(row["dropped_people"])
+
+    def add_warning(self, kind: str, text: str) -> None:
+        """Count one warning."""
+        self.warnings[kind] += 1
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < KEPT:
+            examples.append(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in an order that does not depend on how the work was spread."""
+        return {
+            "files": self.files,
+            "clips": self.clips[""],
+            "frames": self.frames[""],
+            "bodies": self.bodies[""],
+            "people": self.people,
+            "stores": {
+                name: {"clips": self.clips[name], "frames": self.frames[name], "bodies": self.bodies[name]}
+                for name in sorted(self.clips)
+                if name
+            },
+            "failed": dict(sorted(self.failed.items())),
+            "left_out": {why: sorted(keys) for why, keys in sorted(self.left_out.items())},
+            "dropped_frames": dict(sorted(self.dropped_frames.items())),
+            "dropped_people": dict(sorted(self.dropped_people.items())),
+            "warnings": [
+                {"kind": kind, "count": self.warnings[kind], "examples": self.examples[kind]}
+                for kind in sorted(self.warnings)
+            ],
+        }
+
+
+def report_text(output: str, report: dict[str, Any]) -> str:
+    """The report as a few lines of text."""
+    failed = report["failed"]
+    left_out = {why: len(keys) for why, keys in report["left_out"].items()}
+    people = f"up to {report['people']} people"
+    tail = f", {len(failed)} left out" if failed else ""
+    lines = [f"{output}: {report['clips']} clips, {report['frames']} frames, {people}{tail}"]
+    for name, counts in report["stores"].items():
+        lines.append(f"  {name}: {counts['clips']} clips, {counts['frames']} frames")
+    lines += [f"  left out on purpose: {count} ({why})" for why, count in left_out.items()]
+    lines += [f"  dropped frames: {count} ({why})" for why, count in report["dropped_frames"].items()]
+    lines += [f"  dropped tracks: {count} ({why})" for why, count in report["dropped_people"].items()]
+    for warning in report["warnings"]:
+        more = f" (and {warning['count'] - 1} like it)" if warning["count"] > 1 else ""
+        lines.append(f"  warning: {warning['examples'][0]}{more}")
+    lines += [f"  could not be used: {key}: {_short(why)}" for key, why in list(failed.items())[:SHOWN]]
+    if len(failed) > SHOWN:
+        lines.append(f"  could not be used: {len(failed) - SHOWN} more, listed in report.json")
+    lines += [f"  sha256 of {file}: {digest}" for file, digest in report["sha256"].items()]
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    line = text.partition("\n")[0]
+    return line if len(line) <= 200 else line[:197] + "..."

@@ -1,0 +1,101 @@
+"""Files inside zip files, by paths that lead into them: ``data.zip/folder/file.txt``. Nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from mamp.errors import MissingFileError, ReadError
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file goes by the name of a zip file."""
+    return path.suffix.lower() == ".zip"
+
+
+def list_members(archive: Path) -> list[Path]:
+    """Paths of the files in a zip file, as they stand in it; hidden ones and those of macOS are left out.
+
+    Raises:
+        ReadError: It is damaged, or a member's path climbs out of it.
+    """
+    hidden = (".", "__MACOSX/")
+    return [archive / name for name in _directory(archive) if not name.startswith(hidden) and "/." not in name]
+
+
+def split_archive(path: Path) -> tuple[Path, str] | None:
+    """The zip file and the member that a path leads to, or ``None`` where it leads into no zip file."""
+    for parent in path.parents:
+        if is_archive(parent) and parent.is_file():
+            return parent, path.relative_to(parent).as_posix()
+    return None
+
+
+def read_member(archive: Path, member: str, limit: int) -> bytes:
+    """Unpacked bytes of a member, never more than ``limit`` + 1.
+
+    Raises:
+        MissingFileError: There is no such member.
+        ReadError: The zip file or the member is damaged, or locked by a password.
+    """
+    info = _directory(archive).get(member)
+    if info is None:
+        raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    try:
+        with _open(archive, _stamp(archive)).open(info) as file:
+            return file.read(limit + 1)
+    except _DAMAGE as error:
+        raise ReadError(f"{archive / member}: damaged or locked in its zip file ({error}); get it again.") from None
+
+
+def member_stamp(archive: Path, member: str) -> tuple[int, int]:
+    """Size and check sum of a member, as the zip file states them.
+
+    Raises:
+        MissingFileError: There is no such member.
+    """
+    info = _directory(archive).get(member)
+    if info is None:
+        raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    return info.file_size, info.CRC
+
+
+def _directory(archive: Path) -> dict[str, zipfile.ZipInfo]:
+    return _read_directory(archive, _stamp(archive))
+
+
+def _stamp(archive: Path) -> tuple[int, int]:
+    try:
+        stat = archive.stat()
+    except OSError as error:
+        raise ReadError(f"{archive} cannot be read: {error}.") from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=2)
+def _open(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
+    """An open zip file; the directory of a large one takes long to read, so it stays open for the next member."""
+    try:
+        return zipfile.ZipFile(archive)
+    except _DAMAGE as error:
+        raise ReadError(f"{archive}: damaged or cut zip file ({error}); download it again.") from None
+
+
+@lru_cache(maxsize=2)
+def _read_directory(archive: Path, stamp: tuple[int, int]) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in _open(archive, stamp).infolist():
+        if info.is_dir():
+            continue
+        path, windows = PurePosixPath(info.filename), PureWindowsPath(info.filename)
+        if path.is_absolute() or windows.drive or ".." in windows.parts:
+            raise ReadError(
+                f"{archive}: the path of a member climbs out of the zip file ({info.filename[:80]!r}); refused. "
+                "Get the archive from where its owners distribute it."
+            )
+        members[path.as_posix()] = info
+    return members

@@ -1,0 +1,52 @@
+"""SBU Kinect Interaction ``skeleton_pos.txt``: frame number, then x, y, z of 15 joints of two people, with commas.
+
+Coordinates are normalised; the data's own README gives the way back to millimetres of the camera (x to the camera's
+left, y up, z away): x = 1280 - 2560 x', y = 960 - 1920 y', z = 10000 z' / 7.8125.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.skeleton import Skeleton
+
+FPS = 15.0
+JOINTS, PEOPLE = 15, 2
+COLUMNS = 1 + PEOPLE * JOINTS * 3
+PAIR = re.compile(r"(s\d\ds\d\d)")
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file: the person on the left of the picture first; joints at exactly zero were not tracked.
+
+    Raises:
+        ReadError: The file is missing, cut, or not rows of 91 numbers.
+    """
+    table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
+    normalised = rearrange(table[:, 1:], "t (m v c) -> m t v c", m=PEOPLE, c=3)
+    return assemble(
+        to_millimetres(normalised), path, "sbu", options or Options(), layout="sbu15", fps=FPS, unit="mm", up="y",
+        zeros="keep", info=parse_path(path),
+    )  # fmt: skip
+
+
+def to_millimetres(normalised: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normalised coordinates [..., 3] in millimetres of the camera; NaN for what is exactly zero."""
+    positions = np.array([1280.0, 960.0, 0.0]) + normalised * np.array([-2560.0, -1920.0, 10000 / 7.8125])
+    return np.where((normalised == 0).all(-1, keepdims=True), np.nan, positions)
+
+
+def parse_path(path: StrPath) -> dict[str, int | str]:
+    """Parse ``.../s01s02/03/001/skeleton_pos.txt``: pair, label (action - 1), example; else empty."""
+    folders = [folder.name for folder in Path(path).parents if folder.name]
+    pair = next((match[1] for folder in folders[2:] if (match := PAIR.match(folder))), None)
+    if pair is None or not (folders[0].isdecimal() and folders[1].isdecimal()):
+        return {}
+    return {"label": int(folders[1]) - 1, "pair": pair, "example": int(folders[0])}

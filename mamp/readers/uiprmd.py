@@ -1,0 +1,108 @@
+"""UI-PRMD Kinect text: a file of positions and one of angles, 22 joints, 66 comma-separated numbers a frame.
+
+A position is that of a joint in the axes of its parent, in centimetres; the angles (degrees, about x, y and z) turn
+those axes by R = Rz Rx Ry. So p = p(parent) + G(parent) position and G = G(parent) R, from the root on, which is in the
+axes of the camera.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.errors import MissingFileError, ReadError
+from mamp.layouts import find_layout
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
+from mamp.readers.rotations import rotation
+from mamp.skeleton import Skeleton
+
+FPS = 30.0
+JOINTS = (
+    "waist", "spine", "chest", "neck", "head", "head_tip",
+    "l_collar", "l_upper_arm", "l_forearm", "l_hand", "r_collar", "r_upper_arm", "r_forearm", "r_hand",
+    "l_upper_leg", "l_lower_leg", "l_foot", "l_toes", "r_upper_leg", "r_lower_leg", "r_foot", "r_toes",
+)  # fmt: skip
+PARENTS = (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20)
+COLUMNS = 3 * len(JOINTS)
+NAME = re.compile(r"m(\d+)_s(\d+)_e(\d+)_(?:positions|angles)(_inc)?", re.IGNORECASE)
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file of positions and the file of angles that belongs to it (:func:`find_angles`).
+
+    Raises:
+        ReadError: A file is missing, cut, or not rows of 66 numbers; or the two differ in length.
+    """
+    if "angles" in Path(path).name.lower():
+        raise ReadError(f"{path}: holds the angles; give the file of positions, the angles are found beside it.")
+    positions = _parse(path)
+    angles_path = find_angles(path)
+    angles = _parse(angles_path)
+    if len(angles) != len(positions):
+        raise ReadError(
+            f"{path}: {len(positions)} frames, but {len(angles)} in {angles_path}. Is one of them cut, or of another "
+            "recording?"
+        )
+    info = {**parse_name(Path(path).name), "angles": str(angles_path)}
+    return assemble(
+        forward_kinematics(positions, angles)[None], path, "uiprmd", options or Options(),
+        layout=find_layout(JOINTS, PARENTS), fps=FPS, unit="cm", up="y", zeros="keep", info=info,
+    )  # fmt: skip
+
+
+def parse_name(name: str) -> dict[str, int | bool]:
+    """Parse ``mMM_sSS_eEE_positions[_inc].txt``: label (movement - 1), subject, example, correct; else empty."""
+    match = NAME.search(name)
+    if match is None:
+        return {}
+    movement, subject, example = (int(match[group]) for group in (1, 2, 3))
+    return {"label": movement - 1, "subject": subject, "example": example, "correct": match[4] is None}
+
+
+def find_angles(path: StrPath) -> Path:
+    """Find the angles of a file of positions: in the same folder, or in ``Angles`` beside ``Positions``.
+
+    Raises:
+        MissingFileError: There are none.
+    """
+    path = Path(path)
+    name = re.sub("positions", "angles", path.name, flags=re.IGNORECASE)
+    if name == path.name:
+        raise MissingFileError(
+            f"{path}: expected the name of UI-PRMD, such as m01_s01_e01_positions.txt, by which the file of angles is "
+            "found; rename the two."
+        )
+    folders = [path.parent]
+    for here, there in (("Positions", "Angles"), ("positions", "angles")):
+        if here in path.parent.name:
+            folders.append(path.parent.with_name(path.parent.name.replace(here, there)))
+    names = (name, name.removesuffix(".gz"), f"{name}.gz")
+    for folder in folders:
+        files = {file.name: file for file in list_folder(folder)}
+        if found := next((files[name] for name in names if name in files), None):
+            return found
+    raise MissingFileError(
+        f"{path}: its positions are relative to turning joints, so the angles are needed: expected {name} beside it"
+        f"{f' or in {folders[1]}' if folders[1:] else ''}, found none."
+    )
+
+
+def forward_kinematics(positions: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions in the axes of the camera from those relative to the parent and angles in degrees, all [T, 22, 3]."""
+    turns = rotation("zxy", np.deg2rad(angles[..., [2, 0, 1]]))
+    result = positions.copy()
+    for joint, parent in enumerate(PARENTS):
+        if parent >= 0:
+            result[:, joint] = result[:, parent] + np.einsum("tij,tj->ti", turns[:, parent], positions[:, joint])
+            turns[:, joint] = turns[:, parent] @ turns[:, joint]
+    return result
+
+
+def _parse(path: StrPath) -> NDArray[np.float64]:
+    table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
+    return rearrange(table, "t (v c) -> t v c", c=3)

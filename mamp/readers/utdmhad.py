@@ -1,0 +1,56 @@
+"""UTD-MHAD ``_skeleton.mat``: the array ``d_skel`` [20, 3, frames] (Kinect v1, 30 frames per second)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from einops import rearrange
+
+from mamp.errors import ReadError
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, read_bytes
+from mamp.readers.mat import parse_mat
+from mamp.skeleton import Skeleton
+
+FPS = 30.0
+
+# The file's own order, from the head down, not that of the Kinect SDK.
+JOINTS = (
+    "head", "shoulder_center", "spine", "hip_center",
+    "shoulder_left", "elbow_left", "wrist_left", "hand_left",
+    "shoulder_right", "elbow_right", "wrist_right", "hand_right",
+    "hip_left", "knee_left", "ankle_left", "foot_left",
+    "hip_right", "knee_right", "ankle_right", "foot_right",
+)  # fmt: skip
+NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)")
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file; joints at exactly zero were not tracked.
+
+    Raises:
+        ReadError: The file is missing, not a MATLAB file, damaged, or without ``d_skel`` [20, 3, frames].
+    """
+    arrays = parse_mat(read_bytes(path), str(path))
+    if "d_skel" not in arrays:
+        found = ", ".join(map(repr, arrays)) or "no array of numbers"
+        raise ReadError(f"{path}: expected the array 'd_skel' of UTD-MHAD's skeleton files, found {found}."[:300])
+    array = arrays["d_skel"]
+    if array.ndim == 2:
+        array = array[..., None]  # MATLAB drops the last axis of a single frame
+    if array.ndim != 3 or array.shape[:2] != (len(JOINTS), 3):
+        raise ReadError(f"{path}: expected d_skel [{len(JOINTS)}, 3, frames], found {list(array.shape)}.")
+    return assemble(
+        rearrange(array, "v c t -> 1 t v c"), path, "utdmhad", options or Options(), layout=JOINTS, fps=FPS, unit="m",
+        up="y", zeros="joint", info=parse_name(Path(path).name),
+    )  # fmt: skip
+
+
+def parse_name(name: str) -> dict[str, int]:
+    """Parse ``aA_sS_tT_skeleton.mat``: label (action - 1), subject, example; else empty."""
+    match = NAME.search(name)
+    if match is None:
+        return {}
+    action, subject, trial = map(int, match.groups())
+    return {"label": action - 1, "subject": subject, "example": trial}

@@ -1,0 +1,86 @@
+"""UTKinect-Action ``joints_sSS_eEE.txt``: frame number, then x, y, z of 20 joints (Kinect v1).
+
+A recording holds ten actions one after the other; ``actionLabel.txt`` says which frame numbers are which. The camera
+ran at 30 frames per second, but only frames with a skeleton were kept, mostly every second one; some were kept twice.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from einops import rearrange
+
+from mamp.errors import ReadError
+from mamp.readers.assemble import Options, assemble
+from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.skeleton import Skeleton
+
+CAMERA_FPS, FPS = 30.0, 15.0
+JOINTS = 20
+COLUMNS = 1 + 3 * JOINTS
+ACTIONS = (
+    "walk", "sitDown", "standUp", "pickUp", "carry", "throw", "push", "pull", "waveHands", "clapHands",
+)  # fmt: skip
+NAME = re.compile(r"s(\d+)_e(\d+)")
+LABEL = re.compile(r"(\w+)\s*:\s*(\S+)\s+(\S+)")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One action in a recording: ``label`` is a place in :data:`ACTIONS`; frame numbers, both included."""
+
+    label: int
+    start: int
+    end: int
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a whole recording; a frame kept twice counts once, joints at exactly zero were not tracked.
+
+    ``info["frame_numbers"]`` are the camera's, ascending, to be cut by the intervals of :func:`read_labels`.
+
+    Raises:
+        ReadError: The file is missing, cut, or not rows of 61 numbers that begin with a frame number.
+    """
+    table = parse_table(read_lines(path), str(path), columns=COLUMNS)
+    if not (np.isfinite(table[:, 0]) & (table[:, 0] >= 0) & (table[:, 0] % 1 == 0)).all():
+        raise ReadError(f"{path}: expected rows that begin with the number of a frame.")
+    numbers, rows = np.unique(table[:, 0].astype(np.int64), return_index=True)
+    step = float(np.median(np.diff(numbers))) if len(numbers) > 1 else CAMERA_FPS / FPS
+    info: dict[str, object] = {"frame_numbers": numbers}
+    if match := NAME.search(Path(path).name):
+        info |= {"subject": int(match[1]), "example": int(match[2])}
+    return assemble(
+        rearrange(table[rows, 1:], "t (v c) -> 1 t v c", c=3), path, "utkinect", options or Options(),
+        layout="kinect20", fps=CAMERA_FPS / step, unit="m", up="y", zeros="joint", info=info,
+    )  # fmt: skip
+
+
+def read_labels(path: StrPath) -> dict[str, list[Interval]]:
+    """Read ``actionLabel.txt``: recording (``s01_e01``) -> its actions; those marked NaN are left out.
+
+    Raises:
+        ReadError: The file is missing or malformed.
+    """
+    found: dict[str, list[Interval]] = {}
+    current: list[Interval] | None = None
+    for number, line in enumerate(read_lines(path), start=1):
+        text = line.strip()
+        if NAME.fullmatch(text):
+            current = found.setdefault(text, [])
+            continue
+        match = LABEL.fullmatch(text)
+        if match is None or current is None or match[1] not in ACTIONS:
+            raise ReadError(
+                f"{path}, line {number}: expected a recording such as s01_e01, or one of its actions such as "
+                f"'walk: 252 390'; found {text[:60]!r}."
+            )
+        if "nan" in (match[2].lower(), match[3].lower()):
+            continue
+        if not (match[2].isdecimal() and match[3].isdecimal() and int(match[2]) <= int(match[3]) < 1 << 31):
+            raise ReadError(f"{path}, line {number}: expected two ascending frame numbers, found {text[:60]!r}.")
+        current.append(Interval(ACTIONS.index(match[1]), int(match[2]), int(match[3])))
+    return found

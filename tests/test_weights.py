@@ -1,0 +1,77 @@
+"""The weights inside the package: they are what their manifest and card say, and give the embeddings they gave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mamp import MAMPEncoder, load
+from mamp.hub import describe, fingerprint
+from mamp.hub.manifest import load_manifest, weights_folder
+from mamp.synthetic import write_recordings
+
+FOLDER = weights_folder() / "openmocap"
+EMBEDDINGS = "openmocap-embeddings.json"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MAMPEncoder:
+    return MAMPEncoder.from_pretrained()
+
+
+def test_file_is_the_one_of_the_manifest() -> None:
+    entry = load_manifest().find("openmocap")
+    assert entry is not None
+    release = entry.revisions[entry.revision]
+    assert release.sha256 == hashlib.sha256((FOLDER / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_size_and_storage(encoder: MAMPEncoder) -> None:
+    assert sum(p.numel() for p in encoder.parameters()) == 6_336_000
+    assert {tensor.dtype for tensor in load_file(FOLDER / "model.safetensors").values()} == {torch.float16}
+    assert encoder.dtype == torch.float32
+    assert not encoder.training
+
+
+def test_card_tells_the_fingerprint_and_no_blank_is_left(encoder: MAMPEncoder) -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert fingerprint(encoder) in card
+    assert "To be filled in" not in card
+    assert re.search(r"licen[cs]e", card)
+
+
+def test_revision_can_be_named(encoder: MAMPEncoder) -> None:
+    assert fingerprint(MAMPEncoder.from_pretrained("openmocap@v1")) == fingerprint(encoder)
+
+
+def test_embeddings_are_those_they_were(encoder: MAMPEncoder, golden, tmp_path) -> None:
+    """Stored beside the other golden files; a new release of the weights comes with new ones."""
+    stored = json.loads((golden / EMBEDDINGS).read_text(encoding="utf-8"))
+    assert stored["fingerprint"] == fingerprint(encoder)
+    assert describe("openmocap")["fingerprint"] == stored["fingerprint"]
+    paths = {path.name: path for path in write_recordings(tmp_path, variations=1)}
+    for name, expected in stored["embeddings"].items():
+        vector = encoder.encode(load(paths[name]))
+        np.testing.assert_allclose(vector[: len(expected)], expected, atol=2e-4)
+
+
+def test_half_precision_storage_keeps_the_embedding(encoder: MAMPEncoder, tmp_path) -> None:
+    """As if unrounded: weights moved by up to half a unit in the last place of float16, saved in 16 bits, loaded."""
+    generator = torch.Generator().manual_seed(0)
+    unrounded = MAMPEncoder.from_pretrained()
+    with torch.no_grad():
+        for parameter in unrounded.parameters():
+            parameter *= 1 + 2.0**-11 * (torch.rand(parameter.shape, generator=generator) - 0.5)
+    unrounded.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    rounded = MAMPEncoder.from_pretrained(tmp_path / "half")
+    recordings = [load(path) for path in write_recordings(tmp_path / "files", variations=1)]
+    a, b = np.asarray(unrounded.encode(recordings)), np.asarray(rounded.encode(recordings))
+    cosine = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosine.min() >= 0.9999
+    assert not np.array_equal(a, b)
