@@ -193,7 +193,8 @@ def test_the_official_lists_of_missing_skeletons(shared):
     assert missing_skeletons(120) == names
 
 
-# Who was recorded in each setup of NTU RGB+D 60, by all three cameras, twice in all 60 actions.
+# Who was recorded in each setup, by all three cameras, twice in 60 actions: the first 60 up to setup 17 (NTU RGB+D 60),
+# the further 60 of NTU RGB+D 120 from there on.
 SUBJECTS_OF_SETUP = {
     1: (1, 2, 3, 4, 5, 6, 7, 8),
     2: (3, 7, 8, 9, 10, 11, 12, 13, 14),
@@ -212,34 +213,60 @@ SUBJECTS_OF_SETUP = {
     15: (7, 8, 15, 16, 17, 19, 25, 37),
     16: (7, 8, 19, 21, 25, 39, 40),
     17: (3, 7, 8, 9, 15, 16, 17, 20),
+    18: (8, 41, 42, 43, 44, 45),
+    19: (8, 41, 42, 46, 47, 48, 49, 50, 51),
+    20: (8, 41, 43, 44, 52, 53, 54),
+    21: (55, 56, 57, 58, 59, 60),
+    22: (61, 62, 63, 64, 65, 66, 67),
+    23: (55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68),
+    24: (57, 60, 61, 62, 63, 64, 67),
+    25: (55, 56, 58, 59, 65, 66, 68),
+    26: (8, 41, 44, 49, 50, 51, 69, 70, 71, 72, 74, 75, 76, 77),
+    27: (6, 8, 11, 41, 43, 44, 78, 79, 80, 81, 82, 83, 84, 85, 86),
+    28: (8, 41, 42, 43, 46, 48, 70, 73, 87),
+    29: (6, 8, 41, 43, 44, 48, 49, 51, 67, 74, 75, 80, 88, 89, 90),
+    30: (8, 11, 41, 43, 44, 48, 67, 75, 76, 81, 85, 88, 91, 92, 93, 94, 95, 96),
+    31: (6, 8, 41, 42, 43, 44, 51, 67, 82, 85, 96, 97, 98, 99, 100, 101),
+    32: (8, 41, 43, 44, 67, 102, 103, 104, 105, 106),
 }
 
 
-def test_the_official_list_and_the_row_order_of_its_splits():
+@pytest.mark.parametrize(
+    ("benchmark", "setups", "key", "protocols"),
+    [
+        (60, 17, "ntu", {"xsub": "ntu/XSub", "xview": "ntu/XView"}),
+        (120, 32, "ntu120", {"xsub": "ntu120/XSub", "xset": "ntu120/XSet"}),
+    ],
+)
+def test_the_official_list_and_the_row_order_of_its_splits(benchmark, setups, key, protocols):
     every = (
         sample_name(setup, camera, subject, replication, action)
-        for setup, subjects in SUBJECTS_OF_SETUP.items()
+        for setup in range(1, setups + 1)
         for camera in (1, 2, 3)
-        for subject in subjects
+        for subject in SUBJECTS_OF_SETUP[setup]
         for replication in (1, 2)
-        for action in range(1, 61)
+        for action in (range(1, 61) if setup <= 17 else range(61, 121))
     )
-    missing = missing_skeletons(60)
+    missing = missing_skeletons(benchmark)
     names = [name for name in every if name not in missing]
     lists = EXPECTED["ntu_lists"]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    assert (len(names), digest) == (lists["ntu/n_names"], lists["ntu/names_sha256_newline_joined"])
+    assert (len(names), digest) == (lists[f"{key}/n_names"], lists[f"{key}/names_sha256_newline_joined"])
     assert names == sorted(names)
     facts = [parse_name(name) for name in names]
-    columns = {key: np.array([fact[key] for fact in facts]) for key in ("subject", "camera", "setup")}
+    columns = {column: np.array([fact[column] for fact in facts]) for column in ("subject", "camera", "setup")}
     columns["name"] = np.array(names)
-    for protocol, key in (("xsub", "ntu/XSub"), ("xview", "ntu/XView")):
+    for protocol, expected in protocols.items():
         for split in ("train", "test"):
-            rows = published_order(columns, 60, protocol, split)
-            assert rows[:10].tolist() == lists[key][f"{split}_first10"]
-            assert (len(rows), sha256(rows)) == (lists[key][f"n_{split}"], lists[key][f"{split}_sha256_i64"])
+            rows = published_order(columns, benchmark, protocol, split)
+            wanted = lists[expected]
+            assert rows[:10].tolist() == wanted[f"{split}_first10"]
+            assert (len(rows), sha256(rows)) == (wanted[f"n_{split}"], wanted[f"{split}_sha256_i64"])
+
+
+def test_the_row_order_of_an_unknown_protocol():
     with pytest.raises(DataError, match="has the protocols xsub, xset; found 'xview'"):
-        published_order(columns, 120, "xview", "train")
+        published_order({"name": np.array([]), "camera": np.array([])}, 120, "xview", "train")
 
 
 def test_the_subjects_and_setups_of_the_larger_benchmark():

@@ -45,13 +45,14 @@ from mamp.train.record import differences
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def light(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, and no TensorBoard, whose pictures take seconds."""
-    monkeypatch.setitem(sys.modules, TENSORBOARD, None)
+@pytest.fixture(autouse=True, scope="module")
+def light() -> Iterator[None]:
+    """One thread for all runs, since sums depend on it in the last bit; no TensorBoard, whose pictures take seconds."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, TENSORBOARD, None)
+        yield
     torch.set_num_threads(threads)
 
 
@@ -64,9 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run to the end, 12 steps."""
     output = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, TENSORBOARD, None)
-        train(tiny(), store, output)
+    train(tiny(), store, output)
     return output
 
 
