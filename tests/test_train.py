@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -31,10 +32,12 @@ from train_helpers import (
 )
 
 from mamp import MAMPEncoder
+from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
 from mamp.data.augment import Augmentation
 from mamp.data.loader import TrainingBatches, clip_weights
 from mamp.errors import ConfigError, DataError, MAMPError, TrainingError
+from mamp.hub import convert_checkpoint
 from mamp.layouts import get_layout
 from mamp.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from mamp.train.distributed import World
@@ -571,3 +574,16 @@ def test_spread_of_the_work_may_change_on_the_way() -> None:
     other = json.loads(json.dumps(tiny(data__workers=2, optim__per_device_batch=1, run__log_every=7).to_dict()))
     assert differences(config, other) == []
     assert differences(config, json.loads(json.dumps(tiny(optim__lr=0.123).to_dict()))) == ["optim.lr"]
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, ema: float | None) -> None:
+    facing = Preprocessing(facing=True, max_people=2)
+    config = tiny(optim__ema=ema)
+    config = dataclasses.replace(config, encoder=config.encoder.replace(preprocessing=facing))
+    train(config, store, tmp_path / "run")
+    newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    convert_checkpoint(newest, tmp_path / "out")
+    exported = MAMPEncoder.from_pretrained(tmp_path / "out")
+    assert exported.config == config.encoder
+    assert_same(exported.state_dict(), MAMPEncoder.from_pretrained(tmp_path / "run").state_dict())

@@ -65,7 +65,8 @@ def convert_checkpoint(
 ) -> Conversion:
     """Write the encoder of a checkpoint of the published code as a folder for ``from_pretrained``.
 
-    Pre-training, linear-probe and fine-tuning checkpoints are understood. Nothing in the file is executed.
+    Pre-training, linear-probe and fine-tuning checkpoints are understood, and those of ``python -m mamp.train``, which
+    say themselves what they expect. Nothing in the file is executed.
 
     Args:
         checkpoint: ``checkpoint-399.pth`` or the like.
@@ -85,8 +86,14 @@ def convert_checkpoint(
     state = _state_dict(content, path)
     tensors, dropped = _encoder_part(state)
     args = content.get("args")
-    preset, preprocessing = _preprocessing(preset, preprocessing, args)
-    config = _architecture(tensors, _num_heads(args), preprocessing, str(path))
+    own = content.get("encoder")  # a checkpoint of python -m mamp.train says what it is
+    if isinstance(own, dict) and preset is None and preprocessing is None:
+        said = MAMPConfig.from_dict(own, str(path))
+        preprocessing, heads = said.preprocessing, said.num_heads
+    else:
+        preset, preprocessing = _preprocessing(preset, preprocessing, args)
+        heads = _num_heads(args)
+    config = _architecture(tensors, heads, preprocessing, str(path))
     with torch.random.fork_rng(devices=[]):
         encoder = MAMPEncoder(config).to(tensors["temp_embed"].dtype)
     fill(encoder, tensors, str(path))
@@ -103,7 +110,8 @@ def convert_checkpoint(
         dropped=dropped,
     )
     facts = {
-        "Converted from": f"`{path.name}`, a {result.kind} checkpoint of the published code",
+        "Converted from": f"`{path.name}`, a {result.kind} checkpoint of "
+        + ("python -m mamp.train" if isinstance(own, dict) else "the published code"),
         "sha256 of that file": f"`{result.sha256}`",
         "Epoch index in that file": "not stated" if result.epoch is None else str(result.epoch),
         "Preprocessing taken from": preset or "the caller",
@@ -162,12 +170,14 @@ def _harmless_types() -> Iterator[None]:
 
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
     """Return the model's tensors without the prefixes that wrappers put before their names."""
-    state = content.get("model", content)
+    state = content.get("average") or content.get("model", content)
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(
             f"{path}: expected a state dict under 'model', found the keys {', '.join(map(str, list(content)[:8]))}."
         )
-    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
+    tensors = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): value for name, value in state.items()}
+    tensors.pop("n_averaged", None)
+    return tensors
 
 
 def _encoder_part(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -152,6 +152,7 @@ class Trainer:
             best = loss < self.best_loss
             self.best_loss = min(loss, self.best_loss)
         state = {
+            "encoder": self.config.encoder.to_dict(),
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
