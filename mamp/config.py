@@ -102,7 +102,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class MAMPConfig:
-    """Architecture of the encoder (paper section 3.1) and what its weights expect of their input.
+    """Architecture of the encoder (that of the paper) and what its weights expect of their input.
 
     The defaults are the published model: 8 blocks, 256 wide, 120 frames of 25 joints, tokens of 4 frames of one joint.
     Field names are those of the published configuration files.

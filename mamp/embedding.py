@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-# Bodies that go through the blocks together: few enough that the activations stay in the caches.
+# Bodies that go through the blocks together on a CPU: few, so that memory does not grow with the batch.
 BODIES_AT_ONCE = 4
 
 
@@ -110,5 +110,6 @@ def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float
     start, length = middle_crop(len(clip.frames), crop)
     resized = F.interpolate(rearrange(steps, "t d -> 1 d t"), size=length, mode="linear", align_corners=False)
     rows = rearrange(resized, "1 d t -> t d")
-    nearest = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
-    return rows[torch.from_numpy(nearest - start).clamp(0, length - 1)]
+    # A frame without anybody takes the next one that has somebody.
+    kept = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
+    return rows[torch.from_numpy(kept - start).clamp(0, length - 1)]

@@ -1,4 +1,4 @@
-"""``MAMPEncoder``: clips to tokens (paper section 3.1), and recordings to embeddings."""
+"""``MAMPEncoder``: clips to tokens (the paper's encoder), and recordings to embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Building blocks of the transformer (paper section 3.1), with the parameter names of the published checkpoints.
+"""Building blocks of the paper's transformer, with the parameter names of the published checkpoints.
 
 Axis key of the whole package: B clips, M people, T frames, V joints, C coordinates, L tokens, D width, H heads.
 N stands for B * M bodies, the person fastest.
@@ -74,7 +74,7 @@ class Block(nn.Module):
 
 
 class JointEmbedding(nn.Module):
-    """Linear embedding of patches of ``t_patch_size`` frames x ``patch_size`` joints (paper equation 1).
+    """Linear embedding of patches of ``t_patch_size`` frames x ``patch_size`` joints.
 
     ``forward`` maps [N, T, V, C] to [N, T / t_patch_size, V / patch_size, D].
     """

@@ -1,4 +1,4 @@
-"""Which tokens the encoder sees (paper section 3.3).
+"""Which tokens the encoder sees: motion-aware masking (the paper's), and its neighbours.
 
 A rule turns a clip and uniform noise u into one sort key per token; the tokens with the smallest keys are kept.
 
@@ -72,7 +72,7 @@ def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
     """Sort key of motion-aware masking: Gumbel top-k over ``softmax(I / (max(I) * tau))``.
 
     With I divided by its maximum over the body, the masked set is drawn without replacement in proportion to the
-    softmax, so moving tokens are masked more often (paper equations 5 and 6).
+    softmax, so moving tokens are masked more often (the paper's motion-aware masking).
 
     Args:
         intensity: [N, L] motion intensity.

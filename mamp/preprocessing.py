@@ -1,4 +1,4 @@
-"""From a recording to the clip that the weights expect (paper section 4.1 and the published data preparation).
+"""From a recording to the clip that the weights expect, by the published data preparation.
 
 The order is fixed: joints of the model, gaps, choice of people, centring, facing, axes and unit, absent people, crop,
 resize, stream.

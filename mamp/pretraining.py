@@ -1,4 +1,4 @@
-"""Masked motion prediction (paper sections 3.2 to 3.4): decoder, target and loss."""
+"""Masked motion prediction (the objective of the paper): decoder, target and loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PretrainingOutput:
 
 
 def temporal_motion(x: Tensor, stride: int) -> Tensor:
-    """Motion ``x[t + stride] - x[t]`` of clips [N, T, V, C]; zero in the last ``stride`` frames (paper equation 2)."""
+    """Motion ``x[t + stride] - x[t]`` of clips [N, T, V, C], the paper's target; zero in the last ``stride`` frames."""
     motion = torch.zeros_like(x)
     motion[:, :-stride] = x[:, stride:] - x[:, :-stride]
     return motion

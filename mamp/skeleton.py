@@ -114,10 +114,10 @@ class Skeleton:
         return np.asarray(np.isfinite(self.positions).all(axis=-1))
 
     def to_layout(self, layout: str | Layout) -> Skeleton:
-        """Express the recording in another layout, by default the model's ``ntu25``.
+        """Express the recording in another layout, such as the model's ``ntu25``.
 
         Joints are taken, put between two others, or extrapolated, as the layout's table says; what the table cannot
-        give is NaN. ``layout.describe()`` of the source says which is which.
+        give is NaN. ``recording.layout.describe(target)`` says which is which.
         """
         target = _resolve_layout(layout)
         if target.joints == self.layout.joints:

@@ -1,4 +1,4 @@
-"""Learning-rate schedule and parameter groups (paper section 4.2, supplementary)."""
+"""Learning-rate schedule and parameter groups of the published runs."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def published_recipes() -> list[Recipe]:
     for name, run in PUBLISHED.items():
         config = published_config(run)
         about = f"{run.dataset}: masked motion prediction (MAMP), as published"
-        source = "Mao et al., ICCV 2023, section 4.2 and supplementary; published pre-training script of this set"
+        source = "Mao et al., ICCV 2023; published pre-training script of this set"
         recipes.append(Recipe(name, about, source, config, run.clips))
         joints = replace(config.objective, target="joints", masking="random", motion_aware_tau=0.0)
         about = f"{run.dataset}: masked joint reconstruction with random masks (MAE baseline), as published"
