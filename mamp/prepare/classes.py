@@ -22,6 +22,7 @@ UTDMHAD = (
     "tennis swing", "arm curl", "tennis serve", "push", "knock", "catch", "pick up and throw", "jog", "walk",
     "sit to stand", "stand to sit", "lunge", "squat",
 )  # fmt: skip
+CLASSES = {"ui-prmd": UIPRMD, "nw-ucla": NWUCLA, "msr-action3d": MSR, "utd-mhad": UTDMHAD}  # by the name of the set
 SBU_FOLDS = (  # of the five-fold evaluation in the data's README, as pairs of people
     ("s01s02", "s03s04", "s05s02", "s06s04"),
     ("s02s03", "s02s07", "s03s05", "s05s03"),

@@ -1,7 +1,8 @@
 """Packed corpora: many recordings of one skeleton in one ``.npz`` file.
 
 Arrays ``positions`` [F, V, 3] (metres, y up), ``offsets`` [N + 1] of the clips in it, ``joints`` names, ``parents``,
-and optionally ``fps``, ``clip`` names, and columns such as ``label``, ``subject``, ``view``.
+and optionally ``fps``, ``clip`` names, and columns such as ``label``, ``subject``, ``view``. In the
+layouts of the Kinect, a joint at exactly (0, 0, 0) was not tracked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mamp.layouts import find_layout
 from mamp.skeleton import Skeleton
 
 COLUMNS = ("label", "subject", "view", "fold", "content", "style", "correct")
+KINECT = ("kinect20", "ntu25")
 
 
 def read_packed(path: Path) -> Iterator[Skeleton]:
@@ -32,7 +34,10 @@ def read_packed(path: Path) -> Iterator[Skeleton]:
     names = arrays.get("clip", np.arange(len(offsets) - 1).astype(str))
     for clip, (first, last) in enumerate(pairwise(offsets)):
         info = {name: arrays[name][clip].item() for name in COLUMNS if name in arrays}
-        yield Skeleton(positions[first:last], layout, fps, name=f"{path.stem}/{names[clip]}", info=info)
+        here = positions[first:last]
+        if layout.name in KINECT:
+            here = np.where(here.any(axis=-1, keepdims=True), here, np.float32(np.nan))
+        yield Skeleton(here, layout, fps, name=f"{path.stem}/{names[clip]}", info=info)
 
 
 def split_glitches(recording: Skeleton, max_speed: float, min_frames: int) -> Iterator[Skeleton]:

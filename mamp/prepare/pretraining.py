@@ -1,12 +1,19 @@
-"""Build a pre-training store from packed corpora."""
+"""Build one store from packed corpora, to train on or to evaluate on."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import reduce
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mamp.config import Preprocessing
 from mamp.data import StoreWriter
+from mamp.errors import ConfigError
 from mamp.layouts import MODEL_LAYOUT
+from mamp.prepare.classes import CLASSES
 from mamp.prepare.packed import read_packed, split_glitches
 from mamp.preprocessing import normalize
 from mamp.skeleton import Skeleton
@@ -22,21 +29,59 @@ def corpus_of(recording: Skeleton, corpus: str) -> str:
 
 
 def build_pretraining_store(
-    corpora: list[Path], output: Path, max_speed: float = 12.0, min_frames: int = 30
+    corpora: list[Path],
+    output: Path,
+    max_speed: float | None = 12.0,
+    min_frames: int = 30,
+    test: tuple[str, Collection[str]] | None = None,
 ) -> dict[str, int]:
     """Write the recordings of several corpora, each in the model's joints, into one store.
+
+    Args:
+        corpora: Packed corpora.
+        output: The store.
+        max_speed: Cut where a joint is faster, in metres a second; none does not cut.
+        min_frames: Leave out shorter pieces.
+        test: A column and those of its values whose clips are the split ``test``; the others are ``train``.
 
     Returns:
         Clips written from each corpus.
     """
     keep_place = Preprocessing(center="none", max_people=None, absent_person="none")
+    info: dict[str, Any] = {"corpora": [path.stem for path in corpora]}
+    if len(corpora) == 1:
+        info["source"] = corpora[0].stem
+        info |= {"classes": list(CLASSES[corpora[0].stem])} if corpora[0].stem in CLASSES else {}
+    columns = _common_columns(corpora)
+    if test is not None and test[0] not in columns:
+        raise ConfigError(
+            f"--test: expected one of the columns {', '.join(sorted(columns)) or '(none)'}, found {test[0]!r}."
+        )
     counts = {}
-    with StoreWriter(output, MODEL_LAYOUT, {"corpora": [path.stem for path in corpora]}) as writer:
+    with StoreWriter(output, MODEL_LAYOUT, info) as writer:
         for path in corpora:
             counts[path.stem] = 0
             for recording in read_packed(path):
-                for piece in split_glitches(recording, max_speed, min_frames):
+                known = {name: recording.info[name] for name in columns}
+                if test is not None:
+                    known["split"] = "test" if str(known[test[0]]) in test[1] else "train"
+                pieces = [recording] if max_speed is None else split_glitches(recording, max_speed, min_frames)
+                for piece in pieces:
+                    if piece.num_frames < min_frames or not piece.tracked.any():
+                        continue
                     clip = normalize(piece, keep_place)
-                    writer.add(piece.name, clip.positions, piece.fps, corpus=corpus_of(recording, path.stem))
+                    corpus = corpus_of(recording, path.stem)
+                    writer.add(piece.name, clip.positions, piece.fps, corpus=corpus, **known)
                     counts[path.stem] += 1
     return counts
+
+
+def _common_columns(corpora: list[Path]) -> set[str]:
+    """Columns that the clips of all corpora have, with values of one kind."""
+    kinds = []
+    for path in corpora:
+        first = next(iter(read_packed(path)), None)
+        kinds.append({} if first is None else {name: np.array(value).dtype.kind for name, value in first.info.items()})
+    shared = reduce(lambda a, b: dict(a.items() & b.items()), kinds)
+    # The labels of two corpora number different things.
+    return set(shared) - ({"label"} if len(corpora) > 1 else set())
