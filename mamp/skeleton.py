@@ -14,6 +14,11 @@ from mamp.layouts import Layout, find_layout, get_layout
 
 FloatArray = NDArray[np.float32]
 
+_FLAT = (
+    "The weights were trained on bodies in 3D and have never seen a flat one: lift the keypoints to 3D first, or pass "
+    "allow_2d=True to go on without depth."
+)
+
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Skeleton:
@@ -28,9 +33,11 @@ class Skeleton:
         confidence: [M, T, V] (or [T, V]) tracking confidence in [0, 1], if there is one.
         name: What to call the recording in messages, usually its file name.
         info: Anything else that the file said (label, subject, units found, ...).
+        allow_2d: Take positions without depth: [..., 2], which get a third coordinate of 0, or one coordinate that
+            never changes. Refused otherwise, because the weights have only seen bodies in 3D.
 
     Raises:
-        RecordingError: The arrays do not have these shapes, hold infinity, or hold no tracked joint at all.
+        RecordingError: The arrays do not have these shapes, hold infinity, or lie in one plane without ``allow_2d``.
         LayoutError: The layout is unknown, or has another number of joints.
     """
 
@@ -40,6 +47,7 @@ class Skeleton:
     confidence: FloatArray | None = None
     name: str = "recording"
     info: dict[str, Any] = field(default_factory=dict)
+    allow_2d: bool = False
 
     def __init__(
         self,
@@ -49,6 +57,7 @@ class Skeleton:
         confidence: ArrayLike | None = None,
         name: str = "recording",
         info: dict[str, Any] | None = None,
+        allow_2d: bool = False,
     ) -> None:
         layout = _resolve_layout(layout)
         try:
@@ -57,15 +66,13 @@ class Skeleton:
             raise RecordingError(f"{name}: positions are not a regular array of numbers ({error}).") from None
         if array.ndim == 3:
             array = array[None]
+        if array.ndim == 4 and array.shape[-1] == 2 and allow_2d:
+            array = np.pad(array, [(0, 0)] * 3 + [(0, 1)])
         if array.ndim != 4 or array.shape[-1] != 3:
-            hint = ""
-            if array.ndim in (3, 4) and array.shape[-1] == 2:
-                hint = (
-                    " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D."
-                )
             raise RecordingError(
                 f"{name}: expected positions [people, frames, joints, 3] or [frames, joints, 3], "
-                f"found shape {np.shape(positions)}.{hint}"
+                f"found shape {np.shape(positions)}."
+                + (f" Two coordinates look like 2D keypoints. {_FLAT}" if np.shape(positions)[-1:] == (2,) else "")
             )
         people, frames, joints, _ = array.shape
         if joints != len(layout.joints):
@@ -79,6 +86,10 @@ class Skeleton:
             raise RecordingError(f"{name}: expected at least one frame, found none.")
         if np.isinf(array).any():
             raise RecordingError(f"{name}: positions hold infinite values; mark what was not tracked with NaN.")
+        if not allow_2d and (axis := _constant_axis(array)):
+            raise RecordingError(
+                f"{name}: {axis} is the same for every joint in every frame, which looks like 2D keypoints. {_FLAT}"
+            )
         if fps is not None and not (np.isfinite(fps) and fps > 0):
             raise RecordingError(f"{name}: expected a frame rate above zero, or None, found {fps!r}.")
         if confidence is not None:
@@ -90,7 +101,8 @@ class Skeleton:
                     f"{name}: expected confidence of shape {array.shape[:3]}, found {confidence.shape}."
                 )
         values = {"positions": array, "layout": layout, "confidence": confidence, "name": name, "info": info or {}}
-        for key, value in (*values.items(), ("fps", None if fps is None else float(fps))):
+        values |= {"fps": None if fps is None else float(fps), "allow_2d": allow_2d}
+        for key, value in values.items():
             object.__setattr__(self, key, value)
 
     @property
@@ -130,7 +142,7 @@ class Skeleton:
                 self.confidence[..., None], abs(weights) / abs(weights).sum(1, keepdims=True).clip(1e-9)
             )
             confidence = np.nan_to_num(confidence[..., 0])
-        return Skeleton(positions, target, self.fps, confidence, self.name, self.info)
+        return Skeleton(positions, target, self.fps, confidence, self.name, self.info, self.allow_2d)
 
     def replace(self, **changes: Any) -> Skeleton:
         """Return a copy with some fields changed, checked like a new one."""
@@ -148,6 +160,18 @@ def _resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
     if isinstance(layout, Layout):
         return layout
     return get_layout(layout) if isinstance(layout, str) else find_layout(layout)
+
+
+def _constant_axis(positions: FloatArray) -> str | None:
+    """Name the coordinate of [M, T, V, 3] that never changes while the others span a plane, if there is one."""
+    points = positions[np.isfinite(positions).all(axis=-1)]
+    for some in (points[:50], points):  # the first joints tell nearly always
+        extent = np.ptp(some, axis=0) if len(some) else np.zeros(3)
+        if np.count_nonzero(extent) != 2:
+            return None
+    if np.linalg.matrix_rank(np.cov(points, rowvar=False)) < 2:
+        return None  # all on one line: too little to say
+    return "xyz"[int(np.argmin(extent))]
 
 
 def _combine(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,7 +102,8 @@ def pose(layout: Layout, seed: int = 0) -> NDArray[np.float32]:
 
 
 def test_the_layouts_that_the_api_names() -> None:
-    assert {"ntu25", "kinect20", "cmu31", "bvh"} <= set(list_layouts())
+    named = "ntu25 kinect20 azure32 coco17 body25 h36m17 smpl22 smpl24 mediapipe33 cmu31 panoptic19 bvh"
+    assert set(named.split()) <= set(list_layouts())
     assert list_layouts() == sorted(set(list_layouts()))
     assert MODEL_LAYOUT is get_layout("ntu25") and len(MODEL_LAYOUT.joints) == 25
 
@@ -295,7 +297,7 @@ def test_parents_of_matched_names() -> None:
 
 def test_names_that_are_no_body() -> None:
     with pytest.raises(
-        LayoutError, match=r"joint names not understood: .*pelvis.*left_knee.*Found the names a, b"
+        LayoutError, match=r"joint names not understood: .*left_shoulder.*left_knee.*Found the names a, b"
     ) as e:
         find_layout(["a", "b"])
     assert isinstance(e.value, MAMPError) and "register_layout" in str(e.value)
@@ -307,8 +309,9 @@ def test_names_that_are_no_body() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(LayoutError, match=r"unknown layout 'kinect25'\. Did you mean 'kinect20'.*Known: .*ntu25"):
         get_layout("kinect25")
-    with pytest.raises(LayoutError, match="'bvh' is matched by joint names"):
-        get_layout("bvh")
+    for name in ("bvh", "mixamo"):
+        with pytest.raises(LayoutError, match=f"'{name}' is matched by joint names: give the list of joint names"):
+            get_layout(name)
 
 
 # --- registering ----------------------------------------------------------------------------------------------------
@@ -334,9 +337,12 @@ def test_register() -> None:
 @pytest.mark.usefixtures("own_names")
 def test_name_taken() -> None:
     first = register_layout("mine", **MINE)
-    for name in ("mine", "ntu25", "bvh"):
+    for name in ("mine", "ntu25"):
         with pytest.raises(LayoutError, match=f"layout '{name}' exists; choose another name, or pass overwrite=True"):
             register_layout(name, **MINE)
+    for name in ("bvh", "mixamo"):  # they stand for names that are matched, and cannot be replaced
+        with pytest.raises(LayoutError, match=rf"layout '{name}' exists; choose another name\."):
+            register_layout(name, **MINE, overwrite=True)
     assert get_layout("mine") is first
     assert register_layout("mine", **MINE, overwrite=True) is get_layout("mine") is not first
 
@@ -366,6 +372,26 @@ def test_register_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(LayoutError, match=message):
         register_layout("mine", **{**MINE, **changes})
     assert "mine" not in list_layouts()
+
+
+@pytest.mark.usefixtures("own_names")
+def test_registering_says_what_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="mamp.layouts"):
+        register_layout("mine", **MINE)
+    derived, absent = caplog.records
+    assert (derived.levelname, absent.levelname) == ("INFO", "WARNING")
+    assert "derives 1 of the model's joints: neck between root and top." in derived.getMessage()
+    assert (
+        "gives 4 of the model's 25 joints; absent from every recording in it: spine_mid, head," in absent.getMessage()
+    )
+
+
+@pytest.mark.usefixtures("own_names")
+def test_registering_a_whole_body_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    joints = [f"my_{joint}" for joint in MODEL_LAYOUT.joints]
+    with caplog.at_level(logging.INFO, logger="mamp.layouts"):
+        register_layout("whole", joints, dict(zip(MODEL_LAYOUT.joints, joints, strict=True)))
+    assert not caplog.records and "whole" in registry._registry
 
 
 def test_no_way_between_two_layouts() -> None:

@@ -13,14 +13,18 @@ from mamp.errors import LayoutError
 Weights = Mapping[str, float]
 
 
-def between(a: str, b: str, share: float = 0.5) -> dict[str, float]:
-    """A point on the way from joint ``a`` to joint ``b``; ``share`` 0 is ``a``, 1 is ``b``."""
-    return {a: 1.0 - share, b: share}
+def between(a: str | Weights, b: str | Weights, share: float = 0.5) -> dict[str, float]:
+    """A point on the way from ``a`` to ``b``, joints or points made of joints; ``share`` 0 is ``a``, 1 is ``b``."""
+    point: dict[str, float] = {}
+    for end, part in ((a, 1.0 - share), (b, share)):
+        for name, weight in ({end: 1.0} if isinstance(end, str) else end).items():
+            point[name] = point.get(name, 0.0) + part * weight
+    return point
 
 
-def beyond(a: str, b: str, share: float) -> dict[str, float]:
-    """A point past joint ``b`` on the line from ``a``, by ``share`` of their distance."""
-    return {a: -share, b: 1.0 + share}
+def beyond(a: str | Weights, b: str | Weights, share: float) -> dict[str, float]:
+    """A point past ``b`` on the line from ``a``, by ``share`` of their distance."""
+    return between(a, b, 1.0 + share)
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,17 @@ class Layout:
         """Say of each joint of ``target`` how it is had from this layout: taken, between, extrapolated or absent."""
         result = {}
         for joint, row in zip(target.joints, self.conversion(target), strict=True):
-            used = [f"{self.joints[i]}" for i in np.flatnonzero(row)]
+            used = [self.joints[i] for i in np.flatnonzero(row)]
             if not used:
                 result[joint] = "absent"
             elif len(used) == 1:
                 result[joint] = f"taken from {used[0]}"
             else:
-                result[joint] = ("extrapolated from " if (row < 0).any() else "between ") + " and ".join(used)
+                how = "extrapolated from" if (row < 0).any() else "between"
+                result[joint] = f"{how} {', '.join(used[:-1])} and {used[-1]}"
         return result
+
+    def absent(self, target: Layout) -> tuple[str, ...]:
+        """Name the joints of ``target`` that this layout cannot give."""
+        rows = zip(target.joints, self.conversion(target), strict=True)
+        return tuple(joint for joint, row in rows if not row.any())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from mamp.errors import LayoutError
 from mamp.layouts.layout import Layout, Weights, between, beyond
-from mamp.layouts.tables import mirror_pairs
+from mamp.layouts.trees import mirror_pairs
 
 # Role -> names without side, separators and case; first come, first served.
 CENTRE_ROLES: dict[str, tuple[str, ...]] = {
@@ -32,13 +32,14 @@ SIDE_ROLES: dict[str, tuple[str, ...]] = {
     "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
     "knee": ("leg", "lowerleg", "lowleg", "shin", "calf", "tibia", "knee"),
     "ankle": ("foot", "ankle"),
+    "ear": ("ear",),
     "toe": ("toebase", "toes", "toe", "ball", "footend", "footnub"),
 }
 
 
 def split_name(name: str) -> tuple[str, str]:
     """Split a joint name into side (``left``, ``right`` or ``""``) and what remains, in lower case."""
-    name = name.rsplit(":", 1)[-1]
+    name = re.sub(r"^mixamorig\d*", "", name.rsplit(":", 1)[-1])
     words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", name)
     words = [word.lower() for word in words]
     if words and words[0] in ("j", "joint", "bip", "b", "bn", "cc", "base") and len(words) > 1:
@@ -81,10 +82,10 @@ def match_names(names: Sequence[str], parents: Sequence[int] | None = None) -> L
     """Build the layout of joints with these names.
 
     Raises:
-        LayoutError: Too little of a body is recognised: pelvis, and shoulders, elbows, hips and knees of both sides.
+        LayoutError: Too little of a body is recognised: shoulders, elbows, hips and knees of both sides.
     """
     roles = find_roles(names)
-    needed = ["pelvis"] + [f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right")]
+    needed = [f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right")]
     missing = [role for role in needed if role not in roles]
     if missing:
         raise LayoutError(
@@ -97,19 +98,20 @@ def match_names(names: Sequence[str], parents: Sequence[int] | None = None) -> L
 
 def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
     """Joints of the model from the joints that play each role."""
-    mapping: dict[str, str | Weights] = {"spine_base": role["pelvis"]}
-    top = role.get("neck") or role.get("chest")
-    mapping["spine_shoulder"] = top or between(role["left_shoulder"], role["right_shoulder"])
-    if top:
-        mapping["spine_mid"] = between(role["pelvis"], top)
-    else:
-        mapping["spine_mid"] = {role["pelvis"]: 0.5, role["left_shoulder"]: 0.25, role["right_shoulder"]: 0.25}
-    if "head" in role:
-        mapping["head"] = between(role["head"], role["head_end"]) if "head_end" in role else role["head"]
-        if top:
-            mapping["neck"] = between(top, role["head"])
-        if top and "head_end" not in role:
-            mapping["head"] = beyond(role["pelvis"], role["head"], 0.12)
+    top = role.get("neck") or role.get("chest") or between(role["left_shoulder"], role["right_shoulder"])
+    pelvis = role.get("pelvis") or between(between(role["left_hip"], role["right_hip"]), top, 0.1)
+    mapping: dict[str, str | Weights] = {
+        "spine_base": pelvis,
+        "spine_mid": between(pelvis, top),
+        "spine_shoulder": top,
+    }
+    ears = between(role["left_ear"], role["right_ear"]) if {"left_ear", "right_ear"} <= set(role) else None
+    if ears:
+        mapping["neck"], mapping["head"] = between(top, ears, 0.4), ears
+    elif "head" in role:
+        mapping["neck"] = between(top, role["head"])
+        end = role.get("head_end")
+        mapping["head"] = between(role["head"], end) if end else beyond(pelvis, role["head"], 0.12)
     for s in ("left", "right"):
         mapping[f"shoulder_{s}"] = role[f"{s}_shoulder"]
         mapping[f"elbow_{s}"] = role[f"{s}_elbow"]

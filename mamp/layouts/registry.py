@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 from collections.abc import Mapping, Sequence
 
 from mamp.config import suggest
 from mamp.errors import LayoutError
+from mamp.layouts.estimators import ESTIMATORS
 from mamp.layouts.layout import Layout, Weights
 from mamp.layouts.names import match_names
-from mamp.layouts.tables import NTU25, TABLES, mirror_pairs
+from mamp.layouts.tables import NTU25, TABLES
+from mamp.layouts.trees import mirror_pairs
+
+logger = logging.getLogger(__name__)
 
 MODEL_LAYOUT = NTU25
 
-_registry: dict[str, Layout] = {layout.name: layout for layout in TABLES}
+# Names that stand for joint names that are matched one by one.
+_MATCHED = ("bvh", "mixamo")
+
+_registry: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS)}
 _lock = threading.Lock()
 
 
 def list_layouts() -> list[str]:
-    """Names of the registered layouts; ``bvh`` stands for joint names that are matched one by one."""
+    """Names of the registered layouts; ``bvh`` stands for joint names that are matched one by one, Mixamo's too."""
     return sorted([*_registry, "bvh"])
 
 
@@ -28,8 +37,10 @@ def get_layout(name: str) -> Layout:
     Raises:
         LayoutError: There is none; the message suggests the nearest name.
     """
-    if name == "bvh":
-        raise LayoutError("layout 'bvh' is matched by joint names: give the list of joint names instead of 'bvh'.")
+    if name in _MATCHED:
+        raise LayoutError(
+            f"layout {name!r} is matched by joint names: give the list of joint names instead of {name!r}."
+        )
     if name not in _registry:
         raise LayoutError(
             f"unknown layout {name!r}.{suggest(name, list_layouts())} Known: {', '.join(list_layouts())}. "
@@ -41,14 +52,24 @@ def get_layout(name: str) -> Layout:
 def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
     """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
 
+    Case and separators do not count: ``SHOULDER_LEFT``, ``shoulder left`` and ``ShoulderLeft`` are the same joint. The
+    layout found has the names as registered, in the order given.
+
     Raises:
         LayoutError: Too few of the names are understood.
     """
     joints = [str(joint) for joint in joints]
-    for layout in _registry.values():
-        if len(joints) == len(layout.joints) and set(joints) == set(layout.joints):
-            return layout.reordered(joints)
+    keys = [_key(joint) for joint in joints]
+    for layout in list(_registry.values()):
+        registered = {_key(joint): joint for joint in layout.joints}
+        if len(keys) == len(layout.joints) and set(keys) == set(registered):
+            return layout.reordered([registered[key] for key in keys])
     return match_names(joints, parents)
+
+
+def _key(joint: str) -> str:
+    """What identifies a joint name: letters and digits. The Azure Kinect SDK spells its navel both ways."""
+    return re.sub(r"[^a-z0-9]", "", joint.lower()).replace("naval", "navel")
 
 
 def register_layout(
@@ -61,6 +82,8 @@ def register_layout(
     overwrite: bool = False,
 ) -> Layout:
     """Make a skeleton layout of your own known by name.
+
+    What the mapping leaves out is logged as a warning, and what is put between or beyond joints as information.
 
     Args:
         name: The name to register.
@@ -96,7 +119,26 @@ def register_layout(
         dict(mapping),
     )
     with _lock:
-        if (name in _registry or name == "bvh") and not overwrite:
-            raise LayoutError(f"layout {name!r} exists; choose another name, or pass overwrite=True.")
+        if name in _MATCHED or (name in _registry and not overwrite):
+            hint = "" if name in _MATCHED else ", or pass overwrite=True"
+            raise LayoutError(f"layout {name!r} exists; choose another name{hint}.")
         _registry[name] = layout
+    _report(layout)
     return layout
+
+
+def _report(layout: Layout) -> None:
+    """Log how the joints of the model are had from a new layout."""
+    had = layout.describe(MODEL_LAYOUT)
+    derived = [f"{joint} {how}" for joint, how in had.items() if how.startswith(("between", "extrapolated"))]
+    if derived:
+        logger.info("layout %r derives %d of the model's joints: %s.", layout.name, len(derived), "; ".join(derived))
+    absent = layout.absent(MODEL_LAYOUT)
+    if absent:
+        logger.warning(
+            "layout %r gives %d of the model's %d joints; absent from every recording in it: %s.",
+            layout.name,
+            len(had) - len(absent),
+            len(had),
+            ", ".join(absent),
+        )

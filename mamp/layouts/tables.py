@@ -1,33 +1,12 @@
-"""The layouts that the package knows, one table each."""
+"""The model's layout, and those of depth cameras and motion capture; pose estimators are in ``estimators.py``."""
 
 from __future__ import annotations
 
-from mamp.layouts.layout import Layout, Weights, between, beyond
-
-
-def _tree(name: str, rows: str, mapping: dict[str, str | Weights] | None = None) -> Layout:
-    """Build a layout from rows ``joint parent`` (``-`` for the root); pairs are the names that differ in the side."""
-    joints, parent_names = zip(*(row.split() for row in rows.strip().splitlines()), strict=True)
-    parents = tuple(-1 if parent == "-" else joints.index(parent) for parent in parent_names)
-    return Layout(name, joints, parents, mirror_pairs(joints), mapping or {})
-
-
-def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Find the (left, right) pairs among names such as ``hip_left``, ``LeftHip`` or ``lfemur``."""
-    swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("_L", "_R"), (".L", ".R"))
-    starts = (("l", "r"), ("L", "R"), ("l_", "r_"))
-    pairs = []
-    for left in joints:
-        others = [left.replace(a, b, 1) for a, b in swaps if a in left]
-        others += [b + left[len(a) :] for a, b in starts if left.startswith(a)]
-        right = next((name for name in others if name != left and name in joints), None)
-        if right is not None:
-            pairs.append((left, right))
-    return tuple(pairs)
-
+from mamp.layouts.layout import between, beyond
+from mamp.layouts.trees import both_sides, tree
 
 # Kinect v2 (NTU RGB+D, PKU-MMD): the joints of the published models, in their order.
-NTU25 = _tree(
+NTU25 = tree(
     "ntu25",
     """
     spine_base -
@@ -66,23 +45,8 @@ NTU25_BONES = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17
 NTU25_PARTS = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 0, 1, 1, 2, 2)
 
 
-def _both_sides(rows: dict[str, str | Weights]) -> dict[str, str | Weights]:
-    """Repeat rows for both sides: ``{s}`` is replaced by left and right, ``{s1}`` by l and r."""
-    result: dict[str, str | Weights] = {}
-    for side in ("left", "right"):
-
-        def put(text: str, side: str = side) -> str:
-            return text.format(s=side, s1=side[0])
-
-        for joint, source in rows.items():
-            result[put(joint)] = (
-                put(source) if isinstance(source, str) else {put(name): weight for name, weight in source.items()}
-            )
-    return result
-
-
 # Kinect v1, in the order of its SDK (NW-UCLA; MSR-Action3D has the same joints in another order).
-KINECT20 = _tree(
+KINECT20 = tree(
     "kinect20",
     """
     hip_center -
@@ -112,7 +76,7 @@ KINECT20 = _tree(
         "spine_shoulder": "shoulder_center",
         "neck": between("shoulder_center", "head", 0.4),
         "head": "head",
-        **_both_sides(
+        **both_sides(
             {
                 "shoulder_{s}": "shoulder_{s}",
                 "elbow_{s}": "elbow_{s}",
@@ -129,8 +93,69 @@ KINECT20 = _tree(
     },
 )
 
+# Azure Kinect, in the order of its body tracking SDK (k4abt). The neck joint is the foot of the neck and the head joint
+# its top; the middle of the head, where Kinect v2 has its head, is between the ears.
+AZURE32 = tree(
+    "azure32",
+    """
+    pelvis -
+    spine_navel pelvis
+    spine_chest spine_navel
+    neck spine_chest
+    clavicle_left spine_chest
+    shoulder_left clavicle_left
+    elbow_left shoulder_left
+    wrist_left elbow_left
+    hand_left wrist_left
+    handtip_left hand_left
+    thumb_left wrist_left
+    clavicle_right spine_chest
+    shoulder_right clavicle_right
+    elbow_right shoulder_right
+    wrist_right elbow_right
+    hand_right wrist_right
+    handtip_right hand_right
+    thumb_right wrist_right
+    hip_left pelvis
+    knee_left hip_left
+    ankle_left knee_left
+    foot_left ankle_left
+    hip_right pelvis
+    knee_right hip_right
+    ankle_right knee_right
+    foot_right ankle_right
+    head neck
+    nose head
+    eye_left head
+    ear_left head
+    eye_right head
+    ear_right head
+    """,
+    {
+        "spine_base": "pelvis",
+        "spine_mid": between("spine_navel", "spine_chest", 0.6),
+        "spine_shoulder": "neck",
+        "neck": between("neck", between("ear_left", "ear_right"), 0.4),
+        "head": between("ear_left", "ear_right"),
+        **both_sides(
+            {
+                "shoulder_{s}": "shoulder_{s}",
+                "elbow_{s}": "elbow_{s}",
+                "wrist_{s}": "wrist_{s}",
+                "hand_{s}": "hand_{s}",
+                "hip_{s}": "hip_{s}",
+                "knee_{s}": "knee_{s}",
+                "ankle_{s}": "ankle_{s}",
+                "foot_{s}": "foot_{s}",
+                "hand_tip_{s}": "handtip_{s}",
+                "thumb_{s}": "thumb_{s}",
+            }
+        ),
+    },
+)
+
 # CMU and HDM05 motion capture (ASF/AMC). A joint stands at the END of the bone of its name: lfemur is the left knee.
-CMU31 = _tree(
+CMU31 = tree(
     "cmu31",
     """
     root -
@@ -171,7 +196,7 @@ CMU31 = _tree(
         "spine_shoulder": between("thorax", "lowerneck"),
         "neck": between("lowerneck", "upperneck"),
         "head": "head",
-        **_both_sides(
+        **both_sides(
             {
                 "shoulder_{s}": "{s1}clavicle",
                 "elbow_{s}": "{s1}humerus",
@@ -190,7 +215,7 @@ CMU31 = _tree(
 
 # Kinect v1 tracked by NITE (SBU Kinect Interaction): the neck is midway between the shoulders, the torso between neck
 # and hips, the hand near the wrist, the foot at the ankle.
-SBU15 = _tree(
+SBU15 = tree(
     "sbu15",
     """
     head neck
@@ -215,7 +240,7 @@ SBU15 = _tree(
         "spine_shoulder": "neck",
         "neck": between("neck", "head", 0.4),
         "head": "head",
-        **_both_sides(
+        **both_sides(
             {
                 "shoulder_{s}": "{s}_shoulder",
                 "elbow_{s}": "{s}_elbow",
@@ -232,4 +257,4 @@ SBU15 = _tree(
     },
 )
 
-TABLES = (NTU25, KINECT20, CMU31, SBU15)
+TABLES = (NTU25, KINECT20, AZURE32, CMU31, SBU15)
