@@ -21,21 +21,18 @@ from torch import Tensor
 
 from mamp import Preprocessing, Skeleton, get_layout
 from mamp.data import ClipStore, StoreWriter
+from mamp.data.affine import facing_angle, map_of_joints, mirrored_joints, rotation_matrix, to_the_right
 from mamp.data.augment import (
     COLUMNS,
     Augmentation,
     PackedBatch,
     augment,
     drop_joints,
-    facing_angle,
-    mirror,
-    rotate,
-    rotation_matrix,
-    unpack,
 )
+from mamp.data.buffers import Buffers
 from mamp.data.loader import Shard, TrainingBatches, clip_weights, clips_of_split, generator_for
 from mamp.errors import ConfigError, DataError, LayoutError, MAMPError
-from mamp.preprocessing import normalize
+from mamp.preprocessing import lerp, normalize, resample_index, to_stream
 
 NTU = get_layout("ntu25")
 Array = NDArray[np.float32]
@@ -129,6 +126,20 @@ def test_files_are_closed_with_the_store(store: ClipStore) -> None:
         again.read(0)
         del again
     assert len(names(Path("/proc/self/fd"))) == open_files
+
+
+def test_read_into_an_array(store: ClipStore) -> None:
+    out = np.full((1, 7, 25, 3), np.nan, np.float32)
+    assert store.read(1, 3, out=out) is out, "the first of two people"
+    np.testing.assert_array_equal(out, positions(2, 80, 1)[:1, 3:10])
+
+
+def test_systems_without_positioned_reads(store: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "preadv", raising=False)
+    np.testing.assert_array_equal(store.read(1, 3, 7), positions(2, 80, 1)[:, 3:10])
+    (store.path / "positions.bin").write_bytes(b"1234567")
+    with pytest.raises(DataError, match=r"positions\.bin ended in clip clip0"):
+        store.read(0)
 
 
 def test_threads_share_a_store(store: ClipStore) -> None:
@@ -300,7 +311,30 @@ def packed(x: Array, start: int, length: int, uniform: Tensor | None = None) -> 
 
 
 def resized(batch: PackedBatch, num_frames: int) -> Tensor:
-    return unpack(batch.rows, batch, num_frames)
+    """Crops alone, clip by clip, with what the encoder's preprocessing is made of."""
+    x = torch.zeros(*batch.present.shape, num_frames, *batch.rows.shape[1:])
+    for b, m in batch.present.nonzero().tolist():
+        low, high, share = resample_index(batch.start[b, m], batch.length[b], num_frames)
+        x[b, m] = lerp(batch.rows[low], batch.rows[high], share[:, None, None])
+    return x
+
+
+def rotate(x: Tensor, matrix: Tensor) -> Tensor:
+    """Rotate clips [B, M, T, V, 3] by a matrix [B, 3, 3] each."""
+    return torch.einsum("bij,bmtvj->bmtvi", matrix, x)
+
+
+def mirror(x: Tensor) -> Tensor:
+    """Mirror clips [B, M, T, V, 3]: negate x, and swap left and right."""
+    flipped = x.clone()
+    for left, right in NTU.pairs:
+        i, j = NTU.joints.index(left), NTU.joints.index(right)
+        flipped[..., [i, j], :] = x[..., [j, i], :]
+    return flipped * torch.tensor([-1.0, 1.0, 1.0])
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_random_crop_and_resize(feeder: dict[str, Any]) -> None:
@@ -324,11 +358,12 @@ def test_random_crop_and_resize(feeder: dict[str, Any]) -> None:
 def test_rotation(feeder: dict[str, Any]) -> None:
     angles = torch.from_numpy(feeder["rot/angles"])
     matrices = rotation_matrix(angles)
-    x = torch.from_numpy(feeder["rot/x"].transpose(3, 1, 2, 0).copy())
-    rotated = rotate(x[None].expand(3, -1, -1, -1, -1), angles).numpy()
+    x = np.ascontiguousarray(feeder["rot/x"].transpose(3, 1, 2, 0))
     for i in range(3):
         np.testing.assert_allclose(matrices[i].numpy(), feeder[f"rot/matrix{i}"], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(rotated[i], feeder[f"rot/out{i}"].transpose(3, 1, 2, 0), rtol=0, atol=1e-6)
+        uniform = torch.tensor([uniform_of(np.zeros(2), angles[i].numpy())])
+        made = augment(packed(x, 0, x.shape[1], uniform), Augmentation(), NTU, x.shape[1])
+        np.testing.assert_allclose(made.x[0].numpy(), feeder[f"rot/out{i}"].transpose(3, 1, 2, 0), rtol=0, atol=1e-6)
     torch.testing.assert_close(matrices @ matrices.transpose(1, 2), torch.eye(3).expand(3, 3, 3), rtol=0, atol=1e-6)
 
 
@@ -435,7 +470,7 @@ def test_confidence_goes_with_the_positions(tmp_path: Path) -> None:
     assert made.confidence is not None and made.confidence.shape == (2, 2, 16, 25)
     assert not made.confidence[~batch.present].any()
     as_coordinates = replace_rows(batch, batch.confidence)
-    torch.testing.assert_close(made.confidence, resized(as_coordinates, 16)[..., 0])
+    close(made.confidence, resized(as_coordinates, 16)[..., 0])
 
 
 def replace_rows(batch: PackedBatch, values: Tensor | None) -> PackedBatch:
@@ -647,27 +682,122 @@ def changed(batch: PackedBatch, **settings: Any) -> tuple[Tensor, Tensor]:
 
 
 def test_everything_off_is_crop_and_resize(batch: PackedBatch) -> None:
-    assert torch.equal(augment(batch, OFF, NTU, 16).x, resized(batch, 16))
+    close(augment(batch, OFF, NTU, 16).x, resized(batch, 16))
 
 
-def test_mirror_twice_is_identity(batch: PackedBatch) -> None:
-    x = resized(batch, 16)
-    every = torch.ones(12, dtype=torch.bool)
-    once = mirror(x, NTU, every)
-    assert torch.equal(mirror(once, NTU, every), x) and not torch.equal(once, x)
-    left, right = NTU.joints.index("hand_left"), NTU.joints.index("hand_right")
-    assert torch.equal(once[:, :, :, left, 1:], x[:, :, :, right, 1:])
-    assert torch.equal(once[:, :, :, left, 0], -x[:, :, :, right, 0])
-    head = NTU.joints.index("head")
-    assert torch.equal(once[..., head, 1:], x[..., head, 1:]) and torch.equal(once[..., head, 0], -x[..., head, 0])
+def test_mirrored_joints_swap_in_pairs() -> None:
+    order = mirrored_joints(NTU)
+    assert [order[i] for i in order] == list(range(25))
+    assert order[NTU.joints.index("hand_left")] == NTU.joints.index("hand_right")
+    assert order[NTU.joints.index("head")] == NTU.joints.index("head")
 
 
 def test_mirror_of_some(batch: PackedBatch) -> None:
     plain, some = changed(batch, mirror=0.5)
     which = batch.uniform[:, COLUMNS.index("mirror")] < 0.5
     assert 0 < which.sum() < 12
-    assert torch.equal(some[~which], plain[~which])
-    assert torch.equal(some[which], mirror(plain, NTU, torch.ones(12, dtype=torch.bool))[which])
+    close(some[~which], plain[~which])
+    close(some[which], mirror(plain)[which])
+    assert (abs(mirror(plain) - plain)[which].flatten(1).amax(dim=1) > 0.1).all()
+
+
+def test_map_of_joints_is_the_matrix_of_each() -> None:
+    matrix, x = torch.randn(2, 3, 3), torch.randn(2, 7, 4, 3)
+    order = [2, 1, 0, 3]
+    found = x.flatten(2) @ map_of_joints(matrix, torch.eye(4)[order])
+    close(found.view(x.shape), torch.einsum("bij,btvj->btvi", matrix, x[:, :, order]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"mirror": 0.5}, {"center": True}, {"center": True, "mirror": 0.5}])
+@pytest.mark.parametrize("num_frames", [16, 15])
+def test_order_of_the_steps(batch: PackedBatch, settings: dict[str, Any], num_frames: int) -> None:
+    """Centre, view, mirror, scale and rotation one after another, and the map that is all of them at once."""
+    made = augment(batch, Augmentation(view_rotation=2.0, scale=(0.5, 1.5), **settings), NTU, num_frames)
+    u = {name: batch.uniform[:, i] for i, name in enumerate(COLUMNS)}
+    x = resized(batch, num_frames)
+    if "center" in settings:
+        spine = NTU.joints.index("spine_mid")
+        x = (x - x[:, :1, :1, spine : spine + 1]) * batch.present[..., None, None, None]
+    zero = torch.zeros(12)
+    x = rotate(x, rotation_matrix(torch.stack([zero, (u["yaw"] * 2 - 1) * 2.0, zero], dim=1)))
+    if "mirror" in settings:
+        x = torch.where((u["mirror"] < 0.5)[:, None, None, None, None], mirror(x), x)
+    x = x * (0.5 + u["scale"])[:, None, None, None, None]
+    angles = torch.stack([u["rot_x"], u["rot_y"], u["rot_z"]], dim=1)
+    x = rotate(x, rotation_matrix((angles * 2 - 1) * 0.3))
+    torch.testing.assert_close(made.x, x, rtol=1e-6, atol=2e-6)
+
+
+def test_streams_of_a_batch(batch: PackedBatch) -> None:
+    """Bones and motion of the clips, made in groups, with a target of its own where noise is added."""
+    settings = Augmentation(noise=0.1)
+    joint, made = (augment(batch, settings, NTU, 16, stream) for stream in ("joint", "bone_motion"))
+    assert torch.equal(made.x, to_stream(joint.x, "bone_motion"))
+    assert torch.equal(made.target, to_stream(joint.target, "bone_motion"))
+
+
+@pytest.mark.parametrize("group", [1, 2, 5, 100])
+def test_groups_change_nothing(batch: PackedBatch, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Augmentation(noise=0.1, mirror=0.5, center=True)
+    expected = augment(batch, settings, NTU, 16, "motion")
+    monkeypatch.setattr("mamp.data.crops.GROUP", group)
+    made = augment(batch, settings, NTU, 16, "motion")
+    close(made.x, expected.x)
+    close(made.target, expected.target)
+
+
+# --- memory that is used again ---------------------------------------------------------------------------------------
+
+
+def test_memory_is_used_again_when_nobody_holds_it() -> None:
+    buffers = Buffers()
+    first = buffers.take(3, 4)
+    place = first.data_ptr()
+    part = first[1:]
+    del first
+    assert buffers.take(3, 4).data_ptr() != place, "a part of it is still held"
+    del part
+    assert buffers.take(2, 2).data_ptr() == place
+    assert buffers.take(15).shape == (15,) and buffers.take(5000).shape == (5000,)
+
+
+def test_memory_waits_for_autograd() -> None:
+    buffers = Buffers()
+    weight = torch.ones(4, requires_grad=True)
+    x = buffers.take(4).fill_(3.0)
+    place, loss = x.data_ptr(), (weight * x).sum()
+    del x
+    other = buffers.take(4).fill_(7.0)
+    assert other.data_ptr() != place
+    loss.backward()
+    assert weight.grad is not None and weight.grad.tolist() == [3.0] * 4
+
+
+def test_a_pickled_pool_is_empty() -> None:
+    buffers = Buffers(keep=2, slack=1.5)
+    buffers.take(100_000)
+    copy = pickle.loads(pickle.dumps(buffers))
+    assert (copy.keep, copy.slack) == (2, 1.5) and len(pickle.dumps(buffers)) < 1000
+
+
+def test_clips_in_use_are_not_overwritten(batch: PackedBatch, store: ClipStore) -> None:
+    settings = Augmentation(noise=0.1)
+    made = augment(batch, settings, NTU, 16)
+    kept = [made.x.clone(), made.target.clone(), batch.rows.clone()]
+    for step in range(4):
+        for parts in batches_of(store, epoch=step).load(0):
+            augment(parts[0], settings, NTU, 16)
+    assert all(torch.equal(*pair) for pair in zip(kept, (made.x, made.target, batch.rows), strict=True))
+
+
+def test_a_batch_after_another_needs_no_new_memory(store: ClipStore) -> None:
+    places = set()
+    for epoch in range(6):
+        for parts in batches_of(store, epoch=epoch).load(0):
+            made = augment(parts[0], Augmentation(noise=0.1), NTU, 16)
+            places |= {made.x.data_ptr(), made.target.data_ptr()}
+            del made
+    assert len(places) <= 3
 
 
 def test_scale(batch: PackedBatch) -> None:
@@ -687,7 +817,7 @@ def test_rotation_keeps_lengths(batch: PackedBatch) -> None:
     plain, turned = changed(batch, rotation=0.3)
     torch.testing.assert_close(turned.norm(dim=-1), plain.norm(dim=-1), rtol=0, atol=1e-5)
     angle = (2 * batch.uniform[:, COLUMNS.index("rot_x") : COLUMNS.index("rot_z") + 1] - 1) * 0.3
-    torch.testing.assert_close(turned, rotate(plain, angle))
+    close(turned, rotate(plain, rotation_matrix(angle)))
 
 
 def test_centring_of_the_crop(batch: PackedBatch) -> None:
@@ -703,7 +833,11 @@ def test_centring_of_the_crop(batch: PackedBatch) -> None:
 def test_facing_is_that_of_preprocessing(batch: PackedBatch) -> None:
     _, faced = changed(batch, center=True, facing=True)
     torch.testing.assert_close(
-        facing_angle(faced, NTU).cos(), torch.ones(12), rtol=0, atol=1e-5, msg="it looks at the camera"
+        facing_angle(to_the_right(faced[:, 0], NTU)).cos(),
+        torch.ones(12),
+        rtol=0,
+        atol=1e-5,
+        msg="it looks at the camera",
     )
     x, _ = changed(batch)
     recording = Skeleton(x[0, :1].numpy(), "ntu25")
@@ -727,7 +861,7 @@ def test_noise_leaves_the_target_clean(batch: PackedBatch) -> None:
 
 def test_people_are_dropped_but_the_first(batch: PackedBatch) -> None:
     made = augment(batch, dataclasses.replace(OFF, person_dropout=0.5), NTU, 16)
-    plain = resized(batch, 16)
+    plain = augment(batch, OFF, NTU, 16).x
     alone = batch.uniform[:, COLUMNS.index("person")] < 0.5
     assert (alone & batch.present[:, 1]).any() and (~alone & batch.present[:, 1]).any()
     assert torch.equal(made.x[:, 0], plain[:, 0]) and torch.equal(made.target, plain)
@@ -736,7 +870,7 @@ def test_people_are_dropped_but_the_first(batch: PackedBatch) -> None:
 
 def test_dropped_joints_hang_on_the_next(batch: PackedBatch) -> None:
     made = augment(batch, dataclasses.replace(OFF, joint_dropout=0.3), NTU, 16)
-    plain = resized(batch, 16)
+    plain = augment(batch, OFF, NTU, 16).x
     assert torch.equal(made.target, plain)
     lost = (made.x != plain).any(dim=-1).any(dim=2)[batch.present]
     assert 0.2 < lost.float().mean() < 0.4
@@ -751,7 +885,8 @@ def test_drop_joints_by_hand() -> None:
     x = torch.randn(1, 1, 4, 25, 3)
     lost = torch.zeros(1, 1, 25, dtype=torch.bool)
     lost[..., [NTU.joints.index(name) for name in ("wrist_left", "hand_left", "spine_base")]] = True
-    found = drop_joints(x, lost, NTU)
+    found = x.clone()
+    drop_joints(found, lost, NTU)
     at = NTU.joints.index
     for name in ("wrist_left", "hand_left"):
         assert torch.equal(found[..., at(name), :], x[..., at("elbow_left"), :])

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
+from mamp.data.affine import Placement, facing_angle, map_of_joints, mirrored_joints, rotation_matrix, to_the_right
+from mamp.data.crops import CLIPS, WORK, Bodies, between, find_bodies, group_size, memory, resize
 from mamp.errors import ConfigError
 from mamp.layouts import Layout
-from mamp.preprocessing import lerp, resample_index, to_stream
+from mamp.preprocessing import to_stream
 
 # Columns of the uniform numbers of a clip.
 COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "seed", "speed", "person")
@@ -100,7 +102,7 @@ class PackedBatch:
         rows: [F, V, 3] frames of all bodies.
         start: [B, M] first row of each body.
         length: [B] frames of each crop.
-        present: [B, M] false where a slot is filled up with zeros.
+        present: [B, M] false where a slot is filled up with zeros; the first person of a clip always is present.
         uniform: [B, len(COLUMNS)] random numbers of each clip.
         clips: [B] index of each clip in the store.
         confidence: [F, V] tracking confidence of the rows, if the store has it.
@@ -144,121 +146,93 @@ def column(uniform: Tensor, name: str) -> Tensor:
     return uniform[:, COLUMNS.index(name)]
 
 
-def unpack(rows: Tensor, batch: PackedBatch, num_frames: int) -> Tensor:
-    """Resize every crop of ``rows`` [F, V, ...] to ``num_frames``: [B, M, T, V, ...], zeros where nobody is present."""
-    low, high, share = resample_index(torch.zeros_like(batch.length), batch.length, num_frames)
-    low, high = (rearrange(i, "b t -> b 1 t") + rearrange(batch.start, "b m -> b m 1") for i in (low, high))
-    share = rearrange(share, "b t -> b 1 t").reshape(share.shape[0], 1, num_frames, *[1] * (rows.ndim - 1))
-    present = batch.present.reshape(*batch.present.shape, *[1] * rows.ndim)
-    return lerp(rows[low], rows[high], share) * present
-
-
-def rotation_matrix(angles: Tensor) -> Tensor:
-    """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3] in radians, with the published signs."""
-    (sx, sy, sz), (cx, cy, cz) = angles.sin().unbind(1), angles.cos().unbind(1)
-    zero, one = torch.zeros_like(sx), torch.ones_like(sx)
-
-    def matrix(*entries: Tensor) -> Tensor:
-        return rearrange(torch.stack(entries, dim=1), "b (i j) -> b i j", i=3)
-
-    rx = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
-    ry = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
-    rz = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
-    return rz @ ry @ rx
-
-
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate clips [B, M, T, V, 3] about the origin by one set of angles [B, 3] each."""
-    return einsum(rotation_matrix(angles).to(x.dtype), x, "b i j, b m t v j -> b m t v i")
-
-
-def facing_angle(x: Tensor, layout: Layout) -> Tensor:
-    """Angle [B] about the vertical that turns the first person of each clip to the camera (negative z) on average."""
-
-    def joint(name: str) -> Tensor:
-        return x[:, 0, :, layout.joints.index(name)]
-
-    right = joint("hip_right") - joint("hip_left") + joint("shoulder_right") - joint("shoulder_left")
-    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)  # x and z of (up cross right)
-    fx, fz = F.normalize(forward, dim=-1).sum(dim=1).unbind(dim=-1)
-    return torch.atan2(-fx, -fz)  # with the published sign of a rotation about y
-
-
-def mirror(x: Tensor, layout: Layout, which: Tensor) -> Tensor:
-    """Swap left and right of the clips where ``which`` [B] is true: negate x, and exchange paired joints."""
-    order = list(range(len(layout.joints)))
-    for left, right in layout.pairs:
-        i, j = layout.joints.index(left), layout.joints.index(right)
-        order[i], order[j] = order[j], order[i]
-    flipped = x[..., order, :] * x.new_tensor([-1.0, 1.0, 1.0])
-    return torch.where(rearrange(which, "b -> b 1 1 1 1"), flipped, x)
-
-
-def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> Tensor:
-    """Put lost joints, ``lost`` [B, M, V], where their parents are; a joint without a parent is never lost."""
-    x = x.clone()
-    for joint in _from_the_root(layout):
-        parent = layout.parents[joint]
-        gone = rearrange(lost[..., joint], "b m -> b m 1 1")
-        x[..., joint, :] = torch.where(gone, x[..., parent, :], x[..., joint, :])
-    return x
-
-
 def augment(
     batch: PackedBatch, settings: Augmentation, layout: Layout, num_frames: int, stream: str = "joint"
 ) -> TrainingClips:
     """Make the training clips of a batch: crop and resize, place, mirror, scale, rotate, degrade, choose the stream."""
-    x = unpack(batch.rows, batch, num_frames)
-    confidence = None if batch.confidence is None else unpack(batch.confidence, batch, num_frames)
-    x = _place(x, batch, settings, layout)
-    if settings.mirror:
-        x = mirror(x, layout, column(batch.uniform, "mirror") < settings.mirror)
-    if settings.scale != (1.0, 1.0):
-        low, high = settings.scale
-        x = x * rearrange(low + (high - low) * column(batch.uniform, "scale"), "b -> b 1 1 1 1")
-    if settings.rotation:
-        angles = torch.stack([column(batch.uniform, name) for name in ("rot_x", "rot_y", "rot_z")], dim=1)
-        x = rotate(x, (angles * 2 - 1) * settings.rotation)
-    target = x
-    x = _degrade(x, batch, settings, layout)
-    if stream == "joint":
-        return TrainingClips(x, target, confidence)
-    changed = x is not target
-    x = to_stream(x, stream)
-    return TrainingClips(x, to_stream(target, stream) if changed else x, confidence)
+    bodies = find_bodies(batch.start, batch.length, batch.present, num_frames)
+    target = resize(batch.rows, bodies, placement(batch, bodies, settings, layout))
+    confidence = None if batch.confidence is None else resize(batch.confidence, bodies)
+    x = target
+    if settings.person_dropout or settings.joint_dropout or settings.noise:
+        x = memory(CLIPS, target.device, *target.shape).copy_(target)
+        degrade(x, batch, settings, layout)
+    if stream != "joint":
+        for clips in (target,) if x is target else (x, target):
+            for part in clips.split(group_size(clips.device, len(clips))):
+                part.copy_(to_stream(part, stream))
+    return TrainingClips(x, target, confidence)
 
 
-def _place(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> Tensor:
-    """Centre the crop, turn it to the camera, and to a random view, as asked for."""
+def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout: Layout) -> Placement:
+    """Centre the crops, turn them to the camera and to a random view, mirror, scale and rotate, as asked for."""
+    uniform, clips, frames = batch.uniform, bodies.shape[0], bodies.shape[2]
+    device, joints = uniform.device, len(layout.joints)
+    rows, weight = bodies.rows[:clips], bodies.weight[:clips]  # of the first person
+
+    origin = None
     if settings.center:
         spine = layout.joints.index("spine_mid")
-        x = (x - x[:, :1, :1, spine : spine + 1]) * rearrange(batch.present, "b m -> b m 1 1 1")
+        origin = between(batch.rows.flatten(1), rows[:, 0], weight[:, 0])[:, 3 * spine : 3 * spine + 3]
+    steps = []
     if settings.facing or settings.view_rotation:
-        yaw = (column(batch.uniform, "yaw") * 2 - 1) * settings.view_rotation
-        yaw = yaw + facing_angle(x, layout) if settings.facing else yaw
-        x = rotate(x, torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=1))
-    return x
+        yaw = (column(uniform, "yaw") * 2 - 1) * settings.view_rotation
+        if settings.facing:
+            yaw = yaw + facing_angle(between(to_the_right(batch.rows, layout), rows, weight))
+        steps.append(rotation_matrix(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=1)))
+    # As many joints at once as make a product quick, and share out a clip evenly; all of them where they swap places.
+    together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)
+    places = torch.eye(joints if settings.mirror else together, device=device)
+    if settings.mirror:
+        mirrored = rearrange(column(uniform, "mirror") < settings.mirror, "b -> b 1 1")
+        flip = torch.tensor([-1.0, 1.0, 1.0], device=device).diag()
+        steps.append(torch.where(mirrored, flip, torch.eye(3, device=device)))
+        places = torch.where(mirrored, places[mirrored_joints(layout)], places)
+    if settings.scale != (1.0, 1.0):
+        smallest, largest = settings.scale
+        factor = smallest + (largest - smallest) * column(uniform, "scale")
+        steps.append(rearrange(factor, "b -> b 1 1") * torch.eye(3, device=device))
+    if settings.rotation:
+        first = COLUMNS.index("rot_x")
+        steps.append(rotation_matrix((uniform[:, first : first + 3] * 2 - 1) * settings.rotation))
+    if not steps:
+        return Placement(origin)
+    matrix = reduce(lambda before, step: step @ before, [step.to(batch.rows.dtype) for step in steps])
+    return Placement(origin, map_of_joints(matrix, places))
 
 
-def _degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> Tensor:
-    """Lose people and joints, and add jitter, as a tracker would; each clip draws from its own seed."""
+def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> None:
+    """Lose people and joints of ``x``, and add jitter, as a tracker would; each clip draws from its own seed."""
     if settings.person_dropout:
         alone = column(batch.uniform, "person") < settings.person_dropout
-        x = torch.cat([x[:, :1], x[:, 1:] * rearrange(~alone, "b -> b 1 1 1 1")], dim=1)
+        x[:, 1:].mul_(rearrange(~alone, "b -> b 1 1 1 1"))
     if not (settings.joint_dropout or settings.noise):
-        return x
+        return
     generators = [
         torch.Generator().manual_seed(int(u * 2**31)) for u in column(batch.uniform, "seed").double().tolist()
     ]
-    people, joints = x.shape[1], x.shape[3]
+    clips, people, frames, joints, axes = x.shape
     if settings.joint_dropout:
         draw = torch.stack([torch.rand(people, joints, generator=generator) for generator in generators])
-        x = drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
+        drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
     if settings.noise:
-        jitter = torch.stack([torch.randn(x.shape[1:], generator=generator) for generator in generators])
-        std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1 1 1 1")
-        x = x + std * jitter.to(x.device, x.dtype) * rearrange(batch.present, "b m -> b m 1 1 1")
-    return x
+        std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1") * batch.present
+        std = rearrange(std, "b m -> b m 1 1 1").to(x.dtype)
+        group = min(group_size(x.device, clips), clips)
+        jitter = WORK.take(group, people, frames, joints, axes)
+        for first in range(0, clips, group):
+            part = slice(first, first + group)
+            drawn = jitter[: len(x[part])]
+            for one, generator in zip(drawn, generators[part], strict=True):
+                one.normal_(generator=generator)
+            x[part].add_(drawn.to(x.device).mul_(std[part]))
+
+
+def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> None:
+    """Put lost joints, ``lost`` [B, M, V], where their parents are; a joint without a parent is never lost."""
+    for joint in _from_the_root(layout):
+        gone = rearrange(lost[..., joint], "b m -> b m 1 1")
+        x[..., joint, :] = torch.where(gone, x[..., layout.parents[joint], :], x[..., joint, :])
 
 
 def _from_the_root(layout: Layout) -> list[int]:

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mamp.data.augment import COLUMNS, Augmentation, PackedBatch
+from mamp.data.augment import COLUMNS, Augmentation, PackedBatch, column
+from mamp.data.buffers import Buffers
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, DataError
+
+ROWS = Buffers()  # what is read for one batch serves the next
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
@@ -175,31 +177,38 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         return [self._pack(clips[rows], uniform[rows]) for rows in parts]
 
     def _pack(self, clips: Tensor, uniform: Tensor) -> PackedBatch:
-        rows, confidence, starts, lengths, present = [], [], [], [], []
-        first = 0
-        for clip, draw in zip(clips.tolist(), uniform.tolist(), strict=True):
-            frames = int(self.store.columns["frames"][clip])
-            u_length, u_start, u_speed = (draw[COLUMNS.index(name)] for name in ("length", "start", "speed"))
-            start, length = self.augmentation.crop(frames, u_length, u_start, u_speed)
-            bodies = self.store.read(clip, start, length)[: self.max_people]
-            fill = 0 if len(bodies) == 1 and self.absent_person == "copy" else None
-            slots = [m if m < len(bodies) else fill for m in range(self.max_people)]
-            starts.append([first + (m or 0) * length for m in slots])
-            present.append([m is not None for m in slots])
-            lengths.append(length)
-            rows.append(rearrange(bodies, "m t v c -> (m t) v c"))
-            first += len(rows[-1])
-            if self.store.has_confidence:
-                weight = self.store.read_confidence(clip, start, length)[: self.max_people]
-                confidence.append(rearrange(weight, "m t v -> (m t) v"))
+        columns, joints = self.store.columns, len(self.store.layout.joints)
+        frames = columns["frames"][clips.numpy()].tolist()
+        people = columns["people"][clips.numpy()].clip(max=self.max_people).tolist()
+        draws = [column(uniform, name).tolist() for name in ("length", "start", "speed")]
+        crops = [self.augmentation.crop(*numbers) for numbers in zip(frames, *draws, strict=True)]
+        length = torch.tensor([length for _, length in crops])
+        count = torch.tensor(people)
+        first = (count * length).cumsum(0) - count * length
+
+        slot = torch.arange(self.max_people)
+        present = slot < count[:, None]
+        if self.absent_person == "copy":
+            present |= count[:, None] == 1
+        start = first[:, None] + torch.where(slot < count[:, None], slot, 0) * length[:, None]
+
+        total = int((count * length).sum())
+        rows = ROWS.take(total, joints, 3)
+        into = rows.numpy()
+        confidence = np.empty((total, joints), np.float32) if self.store.has_confidence else None
+        for clip, at, bodies, crop in zip(clips.tolist(), first.tolist(), people, crops, strict=True):
+            part, shape = slice(at, at + bodies * crop[1]), (bodies, crop[1], joints)
+            self.store.read(clip, *crop, out=into[part].reshape(*shape, 3))
+            if confidence is not None:
+                self.store.read_confidence(clip, *crop, out=confidence[part].reshape(shape))
         return PackedBatch(
-            torch.from_numpy(np.concatenate(rows)),
-            torch.tensor(starts),
-            torch.tensor(lengths),
-            torch.tensor(present),
+            rows,
+            start,
+            length,
+            present,
             uniform,
             clips,
-            torch.from_numpy(np.concatenate(confidence)) if confidence else None,
+            None if confidence is None else torch.from_numpy(confidence),
         )
 
     def load(self, num_workers: int, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:

@@ -108,11 +108,20 @@ class ClipStore:
         """Whether the clips have a tracking confidence."""
         return bool(self.info.get("confidence", False))
 
-    def read(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
-        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip."""
-        return self._read("positions.bin", (3,), clip, start, length)
+    def read(self, clip: int, start: int = 0, length: int | None = None, out: FloatArray | None = None) -> FloatArray:
+        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip.
 
-    def read_confidence(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
+        Args:
+            clip: Index of the clip.
+            start: First frame.
+            length: How many frames; to the end by default.
+            out: Contiguous float32 array to read into; it takes the first people if it has room for fewer than M.
+        """
+        return self._read("positions.bin", (3,), clip, start, length, out)
+
+    def read_confidence(
+        self, clip: int, start: int = 0, length: int | None = None, out: FloatArray | None = None
+    ) -> FloatArray:
         """Tracking confidence [M, length, V] of the same frames.
 
         Raises:
@@ -120,18 +129,22 @@ class ClipStore:
         """
         if not self.has_confidence:
             raise DataError(f"{self.path}: the recordings of this store have no tracking confidence.")
-        return self._read("confidence.bin", (), clip, start, length)
+        return self._read("confidence.bin", (), clip, start, length, out)
 
-    def _read(self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None) -> FloatArray:
-        people, frames = int(self.columns["people"][clip]), int(self.columns["frames"][clip])
-        length = frames - start if length is None else length
-        shape = (length, len(self.layout.joints), *values)
+    def _read(
+        self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None, out: FloatArray | None
+    ) -> FloatArray:
+        frames = int(self.columns["frames"][clip])
+        if out is None:
+            length = frames - start if length is None else length
+            out = np.empty((self.columns["people"][clip], length, len(self.layout.joints), *values), "<f4")
         first = int(self.columns["first_row"][clip]) + start
-        row_bytes, size = math.prod(shape[1:]) * 4, math.prod(shape) * 4
-        bodies = [_read_at(self._open(file), size, (first + m * frames) * row_bytes) for m in range(people)]
-        if any(len(body) != size for body in bodies):
-            raise DataError(f"{self.path}: {file} ended in clip {self.columns['name'][clip]}; prepare the data again.")
-        return np.stack([np.frombuffer(body, "<f4").reshape(shape) for body in bodies])
+        row_bytes, descriptor = math.prod(out.shape[2:]) * 4, self._open(file)
+        for m, body in enumerate(out):
+            if _read_at(descriptor, body, (first + m * frames) * row_bytes) != body.nbytes:
+                name = self.columns["name"][clip]
+                raise DataError(f"{self.path}: {file} ended in clip {name}; prepare the data again.")
+        return out
 
     def _open(self, file: str) -> int:
         """Descriptor of a file of the store, closed with the store."""
@@ -160,12 +173,14 @@ class ClipStore:
         return (self.recording(clip) for clip in range(len(self)))
 
 
-def _read_at(descriptor: int, size: int, offset: int) -> bytes:
-    """Bytes of a file from an offset, whatever other threads and forked processes read at the same time."""
-    if hasattr(os, "pread"):
-        return os.pread(descriptor, size, offset)
+def _read_at(descriptor: int, into: FloatArray, offset: int) -> int:
+    """Read a file from an offset, whatever other threads and forked processes read at the same time; bytes read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [into.data], offset)
     os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where processes share no descriptor
-    return os.read(descriptor, size)
+    data = os.read(descriptor, into.nbytes)
+    into.data.cast("B")[: len(data)] = data
+    return len(data)
 
 
 class StoreWriter:

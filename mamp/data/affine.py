@@ -1,0 +1,86 @@
+"""The affine maps of augmentation: rotations, the view of the camera, the mirror; small matrices, one a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamp.layouts import Layout
+
+# A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
+# signs. [axis, 3, 3] each.
+AXIS = torch.eye(3).diag_embed()
+REST = torch.eye(3) - AXIS
+TURN = torch.tensor(
+    [
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]],
+        [[0.0, 0.0, -1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
+        [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+    ]
+)
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3] in radians, with the published signs."""
+    axis, rest, turn = (part.to(angles) for part in (AXIS, REST, TURN))
+    rx, ry, rz = (axis + angles.cos()[..., None, None] * rest + angles.sin()[..., None, None] * turn).unbind(dim=1)
+    return rz @ ry @ rx
+
+
+def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
+    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones."""
+    left_hip, right_hip, left_shoulder, right_shoulder = (
+        positions[..., layout.joints.index(name), :]
+        for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
+    )
+    return right_hip - left_hip + right_shoulder - left_shoulder
+
+
+def facing_angle(right: Tensor) -> Tensor:
+    """Angle [B] about the vertical that turns people to the camera (negative z) on average.
+
+    Args:
+        right: [B, T, 3] where their right is, see :func:`to_the_right`.
+    """
+    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)  # x and z of (up cross right)
+    fx, fz = F.normalize(forward, dim=-1).sum(dim=1).unbind(dim=-1)
+    return torch.atan2(-fx, -fz)  # with the published sign of a rotation about y
+
+
+def mirrored_joints(layout: Layout) -> list[int]:
+    """For each joint the one that is in its place after left and right are swapped."""
+    order = list(range(len(layout.joints)))
+    for left, right in layout.pairs:
+        i, j = layout.joints.index(left), layout.joints.index(right)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def map_of_joints(matrix: Tensor, places: Tensor) -> Tensor:
+    """One matrix that maps several joints at once, [B, K * 3, K * 3], for a product from the right.
+
+    A product with 3 by 3 matrices leaves a processor idle: wider ones run at several times the rate.
+
+    Args:
+        matrix: [B, 3, 3] what happens to a point.
+        places: [..., K, K] one in row i and column j where joint i of the K goes to the place of joint j.
+    """
+    product = places[..., :, None, :, None] * matrix.mT[:, None, :, None, :]
+    return rearrange(product, "b v c w i -> b (v c) (w i)")
+
+
+@dataclass
+class Placement:
+    """An affine map for each clip: ``(x - origin) @ matrix``.
+
+    Attributes:
+        origin: [B, 3]
+        matrix: [B, K * 3, K * 3], of K joints at once.
+    """
+
+    origin: Tensor | None = None
+    matrix: Tensor | None = None

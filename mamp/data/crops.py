@@ -1,0 +1,109 @@
+"""Crops of any length, resized to one, and placed: each frame is read once and written once.
+
+On a CPU, bodies are worked on in groups whose arrays stay in its cache, and the memory of one batch serves the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamp.data.affine import Placement
+from mamp.data.buffers import Buffers
+from mamp.preprocessing import resample_index
+
+GROUP = 16
+CLIPS, WORK = Buffers(), Buffers()
+
+
+@dataclass
+class Bodies:
+    """Where the frames of the N people who are present come from and go to; the first person of each clip first.
+
+    Attributes:
+        clip: [N] clip of each body.
+        slot: [N] its place among the B * M.
+        rows: [N, T, 2] the two rows between which each frame of the resized crop lies.
+        weight: [N, T, 2] their weights.
+        shape: B, M, T.
+    """
+
+    clip: Tensor
+    slot: Tensor
+    rows: Tensor
+    weight: Tensor
+    shape: tuple[int, int, int]
+
+
+def find_bodies(start: Tensor, length: Tensor, present: Tensor, num_frames: int) -> Bodies:
+    """The people of packed crops; see :class:`mamp.data.augment.PackedBatch`."""
+    clips, people = present.shape
+    person, clip = present.T.nonzero().unbind(1)
+    slot = clip * people + person
+    low, high, share = resample_index(torch.zeros_like(length), length, num_frames)
+    rows, weight = torch.stack([low, high], dim=2), torch.stack([1 - share, share], dim=2)
+    first = rearrange(start.flatten()[slot], "n -> n 1 1")
+    return Bodies(
+        clip, slot, rows.index_select(0, clip) + first, weight.index_select(0, clip), (clips, people, num_frames)
+    )
+
+
+def between(rows: Tensor, where: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum of two of the ``rows`` [F, W] each, [..., W]: linear interpolation, without copies of the rows.
+
+    Args:
+        rows: [F, W]
+        where: [..., 2]
+        weight: [..., 2]
+    """
+    found = F.embedding_bag(where.flatten(0, -2), rows, mode="sum", per_sample_weights=weight.flatten(0, -2))
+    return found.view(*where.shape[:-1], rows.shape[1])
+
+
+def resize(rows: Tensor, bodies: Bodies, placement: Placement | None = None) -> Tensor:
+    """Resize the crops in ``rows`` [F, V, ...], and place them: [B, M, T, V, ...], zeros where nobody is present."""
+    placement = placement or Placement()
+    (clips, people, frames), flat = bodies.shape, rows.flatten(1)
+    x = memory(CLIPS, rows.device, clips, people, frames, *rows.shape[1:])
+    x[:, 1:].zero_()
+    group = group_size(rows.device, len(bodies.clip))
+    first_people = x[:, 0].flatten(2)
+    for first in range(0, clips, group):
+        part = slice(first, min(first + group, clips))
+        _resize_group(flat, bodies, part, placement, first_people[part])
+    others = memory(WORK, rows.device, group, *first_people.shape[1:])
+    for first in range(clips, len(bodies.clip), group):
+        part = slice(first, first + group)
+        slot = bodies.slot[part]
+        out = others[: len(slot)]
+        _resize_group(flat, bodies, part, placement, out)
+        x.view(clips * people, frames, -1).index_copy_(0, slot, out)
+    return x
+
+
+def _resize_group(rows: Tensor, bodies: Bodies, part: slice, placement: Placement, out: Tensor) -> None:
+    """Resize and place some bodies of ``rows`` [F, V * C] into ``out`` [N, T, V * C]."""
+    resized = between(rows, bodies.rows[part], bodies.weight[part])
+    clip = bodies.clip[part]
+    if placement.origin is not None:
+        resized.sub_(placement.origin[clip].repeat(1, out.shape[2] // 3)[:, None])
+    if placement.matrix is None:
+        out.copy_(resized)
+        return
+    matrix = placement.matrix.index_select(0, clip)
+    wide = (len(out), -1, matrix.shape[-1])
+    torch.bmm(resized.view(wide), matrix, out=out.view(wide))
+
+
+def memory(buffers: Buffers, device: torch.device, *shape: int) -> Tensor:
+    """Memory that is used again; on a GPU its own allocator does that."""
+    return buffers.take(*shape) if device.type == "cpu" else torch.empty(shape, device=device)
+
+
+def group_size(device: torch.device, everything: int) -> int:
+    """How many bodies or clips to work on at a time."""
+    return GROUP if device.type == "cpu" else max(everything, 1)
