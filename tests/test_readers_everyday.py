@@ -236,12 +236,12 @@ def test_sbu_coordinates(tmp_path):
     """The middle of the picture 2 metres away; a joint at zero is not tracked; the person on the left comes first."""
     values = np.tile([0.5, 0.5, 1.5625], 30)
     values[3:6] = 0
-    values[45 + 6 : 45 + 9] = (0.75, 0.25, 1.5625)
+    values[45 + 6 : 45 + 9] = (0.75, 0.25, 1.171875)
     path = tmp_path / "skeleton_pos.txt"
     path.write_text("1," + ",".join(map(str, values)) + "\n")
     skeleton = load(path)
     np.testing.assert_allclose(skeleton.positions[0, 0, 0], (0, 0, 2), atol=1e-6)
-    np.testing.assert_allclose(skeleton.positions[1, 0, 2], (-0.64, 0.48, 2), atol=1e-6)
+    np.testing.assert_allclose(skeleton.positions[1, 0, 2], (-0.64, 0.48, 1.5), atol=1e-6)
     assert skeleton.tracked.sum() == 29 and not skeleton.tracked[0, 0, 1] and "pair" not in skeleton.info
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,21 @@ from everyday_helpers import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from readers_helpers import (
+    amass_npz,
+    azure_json,
+    c3d_file,
+    mediapipe_csv,
+    mediapipe_json,
+    mmpose_json,
+    openpose_json,
+    rest,
+)
 from test_readers_mocap import human_amc, human_asf, human_bvh
 from test_readers_ntu import ntu_text
 
 from mamp.errors import MAMPError
+from mamp.layouts import get_layout
 from mamp.readers import load
 from mamp.skeleton import Skeleton
 
@@ -73,6 +87,14 @@ def csv() -> bytes:
     return "\n".join(",".join(map(str, row)) for row in [header, *rows.tolist()]).encode()
 
 
+def long_csv() -> bytes:
+    rows = ["frame,time,person,joint,x,y,z,confidence"]
+    for frame in range(3):
+        for joint, (x, y, z) in zip(get_layout("kinect20").joints, standing(3)[frame], strict=True):
+            rows.append(f"{frame},{frame / 10},1,{joint},{x},{y},{z},0.5")
+    return "\n".join(rows).encode()
+
+
 POINTS = np.random.default_rng(0).normal(size=(3, 20, 3)).round(3)
 FILES: dict[str, tuple[str, bytes]] = {
     "ntu": ("clip.skeleton", ntu_text([[1, 2], [1], [2]]).encode()),
@@ -90,11 +112,23 @@ FILES: dict[str, tuple[str, bytes]] = {
     "sbu": ("skeleton_pos.txt", sbu_text(sbu_people(3)).encode()),
     "utkinect": ("joints_s01_e01.txt", utkinect_text(np.array([3, 4, 6]), standing(3)).encode()),
     "utdmhad": ("a1_s1_t1_skeleton.mat", utdmhad_file(3)),
+    "csv long": ("clip.csv", long_csv()),
+    "mediapipe": ("clip.json", mediapipe_json()),
+    "mediapipe csv": ("clip.csv", mediapipe_csv()),
+    "openpose": ("clip.json", openpose_json()),
+    "mmpose": ("clip.json", mmpose_json()),
+    "azure": ("clip.json", azure_json()),
+    "smpl": ("clip.npz", amass_npz()),
+    "smpl joints": ("joints.npz", npz(J=rest())),
+    "c3d": ("clip.c3d", c3d_file()),
     "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }
 # Formats of two files: both are there, one is damaged, the second name of a pair is loaded.
-PAIRS = {"amc": "amc", "asf": "amc", "uiprmd": "uiprmd", "uiprmd angles": "uiprmd"}
+PAIRS = {
+    "amc": "amc", "asf": "amc", "uiprmd": "uiprmd", "uiprmd angles": "uiprmd", "smpl": "smpl", "smpl joints": "smpl",
+}  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {"npy": {"layout": "kinect20"}, "csv": {"layout": "kinect20"}}
+BINARY = ("npy", "npz", "utdmhad", "utdmhad plain", "smpl", "smpl joints", "c3d")
 
 
 def write_all(folder: Path, kind: str) -> tuple[Path, Path]:
@@ -105,10 +139,14 @@ def write_all(folder: Path, kind: str) -> tuple[Path, Path]:
     return folder / FILES[kind][0], folder / FILES[loaded][0]
 
 
+def options(path: Path, kind: str) -> dict[str, Any]:
+    return {"joints": path.with_name("joints.npz")} if kind.startswith("smpl") else OPTIONS.get(kind, {})
+
+
 def outcome(path: Path, kind: str) -> Skeleton | MAMPError:
     """A sound recording, or an error of the package; anything else fails the test."""
     try:
-        skeleton = load(path, **OPTIONS.get(kind, {}))
+        skeleton = load(path, **options(path, kind))
     except MAMPError as error:
         assert len(str(error)) > 20, "an error without a message"
         return error
@@ -141,18 +179,43 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_damaged_files(tmp_path: Path, kind: str):
-    path, target = write_all(tmp_path, kind)
+def fuzz(folder: Path, kind: str, rounds: int, seed: str) -> tuple[int, float]:
+    """Read a file in many damaged versions; the number of errors, and the longest that one took, in CPU seconds."""
+    path, target = write_all(folder, kind)
     good = path.read_bytes()
     assert isinstance(outcome(target, kind), Skeleton)
-    rng = random.Random(kind)
-    errors, began = 0, time.perf_counter()
-    for _ in range(ROUNDS):
+    rng = random.Random(seed)
+    errors, longest = 0, 0.0
+    for _ in range(rounds):
         path.write_bytes(damage(good, rng))
+        began = time.process_time()
         errors += isinstance(outcome(target, kind), MAMPError)
+        longest = max(longest, time.process_time() - began)
+    return errors, longest
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_damaged_files(tmp_path: Path, kind: str):
+    began = time.process_time()
+    errors, _ = fuzz(tmp_path, kind, ROUNDS, kind)
     assert errors > ROUNDS // 5, f"most damage must be noticed, found {errors} of {ROUNDS}"
-    assert time.perf_counter() - began < ROUNDS * 0.1, "damage makes reading slow"
+    assert time.process_time() - began < ROUNDS * 0.1, "damage makes reading slow"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FILES)
+def test_a_million_damaged_files(tmp_path: Path, kind: str):
+    """A million over all formats; MAMP_FUZZ says how many instead, and MAMP_FUZZ_SEED which others."""
+    rounds = int(os.environ.get("MAMP_FUZZ", "1000000")) // len(FILES)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    logging.disable(logging.WARNING)
+    try:
+        _, longest = fuzz(tmp_path, kind, rounds, f"{kind} {os.environ.get('MAMP_FUZZ_SEED', '')}")
+    finally:
+        logging.disable(logging.NOTSET)
+    assert longest < 2, f"one file of {len(FILES[kind][1])} bytes took {longest:.1f} seconds"
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 500, f"reading takes {grown:.0f} MiB"
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -166,7 +229,7 @@ def test_anything(tmp_path_factory: pytest.TempPathFactory, kind: str, data: byt
     outcome(target, kind)
 
 
-TEXT = [kind for kind in FILES if kind not in ("npy", "npz", "utdmhad", "utdmhad plain")]
+TEXT = [kind for kind in FILES if kind not in BINARY]
 
 
 @pytest.mark.parametrize("kind", TEXT)
@@ -211,12 +274,12 @@ def test_files_of_no_use(tmp_path: Path, kind: str, change: str):
     assert path.name in str(found) or path.stem in str(found)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TEXT if kind != "nwucla"])
+@pytest.mark.parametrize("kind", [kind for kind in TEXT if not FILES[kind][0].endswith(".json")])
 def test_decimal_commas(tmp_path: Path, kind: str):
     """Numbers as written in many countries are told as such, never read as something else."""
     path, target = write_all(tmp_path, kind)
     text = path.read_bytes().decode("latin-1")
-    separated = text.replace(",", ";" if kind == "csv" else " ")
+    separated = text.replace(",", ";" if "csv" in kind else " ")
     path.write_bytes(re.sub(r"(\d)\.(\d)", r"\1,\2", separated).encode("latin-1"))
     found = outcome(target, kind)
     assert isinstance(found, MAMPError) and "decimal commas" in str(found), str(found)
@@ -235,6 +298,13 @@ def test_decimal_commas_between_commas(tmp_path: Path, kind: str):
 def npy_header(shape: tuple[int, ...]) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def huge_npz(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{name}.npy", npy_header((999_999_999, 156)) + bytes(1000))
     return buffer.getvalue()
 
 
@@ -263,10 +333,21 @@ HUGE = {
     ),
     "utkinect": ("joints_s01_e01.txt", b"999999999 " + b"1 " * 60 + b"\n1 " + b"1 " * 60),
     "nwucla": ("clip.json", b'{"skeletons": ' + b"[" * 200_000),
+    "mediapipe": ("clip.json", b"[" * 900 + b"1" + b"]" * 900),
+    "azure people": (
+        "clip.json",
+        json.dumps(
+            {"frames": [{"bodies": [{"body_id": i, "joint_positions": [[i, 1, 2]] * 32}]} for i in range(3000)]}
+        ).encode(),
+    ),
+    "csv long": ("clip.csv", b"frame,joint,x,y,z\n" + b"\n".join(b"%d,j%d,1,2,3" % (i, i) for i in range(9000))),
+    "c3d": ("clip.c3d", c3d_file().replace(b"\x03\x00\x00\x00\x00\x00\x80\xbf", b"\xff\xff\x00\x00\x00\x00\x80\xbf")),
+    "smpl": ("clip.npz", huge_npz("poses")),
 }
 LIMITED = """
 import resource, sys
 from mamp.errors import MAMPError
+from mamp.layouts import get_layout
 from mamp.readers import load
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {megabytes} * 2**20,) * 2)

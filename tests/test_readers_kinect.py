@@ -77,14 +77,14 @@ def test_msr(tmp_path):
 
 BAD = {
     "no json": ("clip.json", "{", "not JSON, or cut"),
-    "other json": ("clip.json", '{"poses": []}', "found the keys poses"),
-    "list": ("clip.json", "[1, 2]", "found no object"),
+    "other json": ("clip.json", '{"poses": []}', "found nobody in an object with the keys poses"),
+    "list": ("clip.json", "[1, 2]", "expected landmarks, found 1"),
     "deep": ("clip.json", "[" * 100_000, "nested too deeply"),
     "no frames": ("clip.json", '{"skeletons": []}', "expected skeletons"),
     "other joints": ("clip.json", json.dumps({"skeletons": np.ones((2, 25, 3)).tolist()}), r"found \[2, 25, 3\]"),
     "flat": ("clip.json", json.dumps({"skeletons": np.ones((2, 20, 2)).tolist()}), r"found \[2, 20, 2\]"),
     "ragged": ("clip.json", json.dumps({"skeletons": [[[1, 2, 3]] * 20, [[1, 2, 3]] * 19]}), "skeletons"),
-    "text": ("clip.json", json.dumps({"skeletons": [[["a", 2, 3]] * 20]}), "not numbers"),
+    "text": ("clip.json", json.dumps({"skeletons": [[["a", 2, 3]] * 20]}), "something else than numbers"),
     "infinite": ("clip.json", json.dumps({"skeletons": [[[float("inf"), 2, 3]] * 20]}), "found inf"),
     "too long": ("clip.json", json.dumps({"skeletons": [[[10**400, 2, 3]] * 20]}), "too large"),
     "zeros": ("clip.json", json.dumps({"skeletons": np.zeros((2, 20, 3)).tolist()}), "no tracked person"),

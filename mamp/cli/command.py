@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 
@@ -29,6 +29,7 @@ class Command:
         run: Does it; returns the exit status.
         add_arguments: Adds the command's arguments to its parser, if it has any.
         description: What ``--help`` says first, if more than ``help``.
+        main: Takes the arguments after the command's name in place of all that, if the command has its own parser.
     """
 
     name: str
@@ -37,6 +38,11 @@ class Command:
     run: Callable[[argparse.Namespace], int]
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
     description: str = ""
+    main: Callable[[Sequence[str]], int] | None = None
+
+
+# Options of mamp.load that commands take.
+READING = ("format", "layout", "fps", "unit", "up", "handedness", "joints", "allow_2d")
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +53,9 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fps", type=float, help="frames per second")
     group.add_argument("--unit", type=_unit, help="unit of the positions: m, cm, mm, in, ..., or its length in metres")
     group.add_argument("--up", help="axis that points up, for example y or z")
+    group.add_argument("--handedness", help="of the axes of the file: right or left")
+    group.add_argument("--joints", metavar="FILE", help="rest joints of the body model, for SMPL and AMASS")
+    group.add_argument("--allow-2d", action="store_true", help="take 2D keypoints, which the weights have never seen")
 
 
 def add_weights_options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +69,12 @@ def add_weights_options(parser: argparse.ArgumentParser) -> None:
 
 def read_recording(path: str, args: argparse.Namespace) -> Skeleton:
     """Read a file as the options of :func:`add_recording_options` say."""
-    return load(path, format=args.format, layout=args.layout, fps=args.fps, unit=args.unit, up=args.up)
+    return load(path, **reading_options(args))
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of :func:`add_recording_options` say, for :func:`mamp.load`."""
+    return {name: getattr(args, name) for name in READING}
 
 
 def open_encoder(args: argparse.Namespace) -> MAMPEncoder:

@@ -7,7 +7,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from mamp.cli.command import add_recording_options
+from mamp.cli.command import add_recording_options, reading_options
 from mamp.config import Preprocessing
 from mamp.errors import DataError, MissingFileError, RecordingError
 from mamp.prepare.source import (
@@ -23,8 +23,6 @@ from mamp.prepare.source import (
     store_preprocessing,
 )
 from mamp.readers import FORMATS, load
-
-READING = ("format", "layout", "fps", "unit", "up")
 
 
 class Folder(Dataset):
@@ -134,7 +132,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _open(args: argparse.Namespace) -> Folder:
     max_people = 2 if args.max_people is None and args.absent != "none" else args.max_people
     expected = Preprocessing(center=args.center, facing=args.facing, max_people=max_people, absent_person=args.absent)
-    return Folder(args.raw, expected, args.labels, {name: getattr(args, name) for name in READING})
+    return Folder(args.raw, expected, args.labels, reading_options(args))
 
 
 SOURCE = Source(

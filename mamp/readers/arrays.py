@@ -76,10 +76,15 @@ def build(
         positions = _split_columns(positions, path, options.layout)
     elif positions.ndim == 3:
         positions = positions[None]
+    if positions.ndim == 4 and positions.shape[-1] == 2 and options.allow_2d:
+        positions = np.concatenate([positions, positions[..., :1] * 0], axis=-1)
     if positions.ndim != 4 or positions.shape[-1] != 3:
         hint = ""
         if positions.ndim >= 3 and positions.shape[-1] == 2:
-            hint = " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D."
+            hint = (
+                " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D, or "
+                "say allow_2d=True to go on without depth."
+            )
         elif 3 in positions.shape:
             hint = " Move the axis of x, y, z to the end."
         raise ReadError(f"{path}: expected positions {SHAPES}, found shape {list(positions.shape)}.{hint}")
@@ -114,8 +119,22 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def parse_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
+def npz_names(data: bytes) -> set[str]:
+    """Names of the arrays of an ``.npz`` file; empty if it is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+    except Exception:  # damage to a zip file surfaces as almost any error, and the reader will tell of it
+        return set()
+
+
+def parse_npz(data: bytes, where: str, names: set[str] | None = None) -> dict[str, NDArray[Any]]:
     """Arrays of an ``.npz`` file by name.
+
+    Args:
+        data: The file.
+        where: Its name, for messages.
+        names: Arrays to look for; all, if not given.
 
     Raises:
         ReadError: Not a zip file, damaged, or as :func:`parse_npy`.
@@ -124,6 +143,8 @@ def parse_npz(data: bytes, where: str) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            if names is not None:
+                members = [info for info in members if info.filename.removesuffix(".npy") in names]
             if sum(info.file_size for info in members) > MAX_BYTES:
                 raise ReadError(f"{where}: unpacked larger than {MAX_BYTES >> 30} GiB, too large for one recording.")
             for info in members:

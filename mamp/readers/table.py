@@ -1,14 +1,19 @@
-"""CSV: one row a frame (or a frame and person).
+"""Tables of joints: CSV and data frames.
 
-With a header, ``head_x, head_y, head_z, ...`` in many spellings (``head.x``, ``head:X``, ``Head X``, ``headX``,
-``x_head``), and optionally ``head_confidence`` (``_c``, ``_score``, ``_visibility``), ``frame``, ``time`` (seconds),
-``person``. Without a header, joints * 3 numbers. Commas, semicolons or tabs; an empty cell was not tracked.
+Wide, one row a frame (or a frame and person): columns ``head_x, head_y, head_z, ...`` in many spellings (``head.x``,
+``head:X``, ``Head X``, ``headX``, ``x_head``, ``x0``), and optionally ``head_confidence`` (``_c``, ``_v``, ``_score``,
+``_visibility``, ``v0``), ``frame``, ``time`` (seconds; ``time_ms`` and alike), ``person``. Other columns are ignored.
+
+Long, one row a joint: columns ``frame`` or ``time``, ``joint`` (``landmark``, ``keypoint``, ``marker``), ``x``, ``y``,
+``z``, and optionally ``person`` and ``confidence``.
+
+Without a header, joints * 3 numbers. Commas, semicolons or tabs; an empty cell was not tracked.
 """
 
 from __future__ import annotations
 
-import logging
 import re
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +22,46 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.arrays import build
 from mamp.readers.assemble import LayoutLike, Options
-from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_lines
+from mamp.readers.columns import Columns, read_columns
+from mamp.readers.files import StrPath
+from mamp.readers.tracks import MAX_CELLS, rate_of_times, seconds_in
 from mamp.skeleton import Skeleton
-
-logger = logging.getLogger(__name__)
 
 COORDINATE = re.compile(r"(?P<joint>.*?)(?:[\s._:/|-]+(?P<axis>[xyzXYZ])|(?<=[a-z0-9])(?P<capital>[XYZ]))")
 PREFIXED = re.compile(r"(?P<axis>[xyzXYZ])[\s._:/|-]*(?P<joint>.*)")
-CONFIDENCE = re.compile(r"(?P<joint>.+?)[\s._:/|-]+(?:c|conf|confidence|score|visibility)", re.IGNORECASE)
-FRAME = ("frame", "frame_number", "frame_id", "frame_index", "frame_idx", "index")
-TIME = ("time", "timestamp", "time_s", "seconds", "t")
-PERSON = ("person", "person_id", "body", "body_id", "subject_id", "track", "track_id", "id")
+_SCORE = r"(?:c|v|conf|confidence|score|visibility|likelihood)"
+CONFIDENCE = re.compile(rf"(?P<joint>.+?)[\s._:/|-]+{_SCORE}", re.IGNORECASE)
+CONFIDENCE_PREFIXED = re.compile(rf"{_SCORE}[\s._:/|-]*(?P<joint>\d+|(?<=[\s._:/|-]).+)", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:joint|j|kp|keypoint|landmark|lm|point|p|marker)?[\s_]*(\d*)", re.IGNORECASE)
+
+FRAME = ("frame", "frame_number", "frame_id", "frame_index", "frame_idx", "frame_num", "index")
+TIME = (
+    "time", "timestamp", "time_s", "timestamp_s", "seconds", "t", "time_ms", "timestamp_ms", "timestamp_us",
+    "timestamp_usec",
+)  # fmt: skip
+PERSON = ("person", "person_id", "body", "body_id", "subject_id", "track", "track_id", "pose_id", "id")
+JOINT = (
+    "joint", "joint_name", "landmark", "landmark_name", "keypoint", "keypoint_name", "marker", "bodypart", "name",
+    "joint_id", "landmark_id", "landmark_index", "keypoint_id", "landmark_idx",
+)  # fmt: skip
+SCORE = ("confidence", "visibility", "score", "conf", "likelihood", "c", "v")
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What a table says.
+
+    Attributes:
+        joints: Names or numbers of the joints, as they stand there.
+        positions: [M, T, V, 3], NaN where empty.
+        confidence: [M, T, V], if there is any.
+        fps: Frames per second by its times, if there are any.
+    """
+
+    joints: list[str]
+    positions: NDArray[np.float64]
+    confidence: NDArray[np.float64] | None
+    fps: float | None
 
 
 def read(path: StrPath, options: Options | None = None) -> Skeleton:
@@ -37,59 +71,85 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         ReadError: The file is missing, rows differ in length, a cell is no number, or columns make no joints.
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
-    options = options or Options()
-    lines = read_lines(path)
-    delimiter = next((mark for mark in ";\t" if mark in lines[0]), ",")
-    header = [cell.strip().strip('"') for cell in lines[0].split(delimiter)]
-    if all(_is_number(cell) for cell in header):
-        return build(_cells(lines, delimiter, len(header), path), path, "csv", options)
-    if len(lines) < 2:
-        raise ReadError(f"{path}: expected a row for each frame after the header, found none.")
-    table = _cells(lines[1:], delimiter, len(header), path)
-    columns = {name.lower(): index for index, name in enumerate(header)}
-    joints, where = _joint_columns(header, path)
-    person = _pick(table, columns, PERSON)
-    frame = _pick(table, columns, FRAME)
-    time = _pick(table, columns, TIME)
-    row_of = _arrange(person, frame if frame is not None else time, len(table), path)
-    padded = np.concatenate([table, np.full((1, table.shape[1]), np.nan)])[row_of]
-    confidence = _confidence(header, joints, padded)
-    options = options.with_defaults(fps=_rate(time, path), layout=_layout(joints) if options.layout is None else None)
-    return build(padded[..., where], path, "csv", options, confidence=confidence)
+    return read_table(read_columns(path), path, "csv", options or Options())
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return False
-    return True
+def read_table(columns: Columns, path: StrPath, format: str, options: Options) -> Skeleton:
+    """A recording of a table; errors as :func:`read`."""
+    if not columns.header:
+        return build(columns.table(range(len(columns.values))), path, format, options)
+    table = parse_table(columns, allow_2d=options.allow_2d)
+    layout = _layout(table.joints) if options.layout is None else None
+    options = options.with_defaults(fps=table.fps, layout=layout)
+    return build(table.positions, path, format, options, confidence=table.confidence)
 
 
-def _cells(lines: list[str], delimiter: str, width: int, path: StrPath) -> NDArray[np.float64]:
-    cells: list[str] = []
-    for number, line in enumerate(lines, start=1):
-        row = line.split(delimiter)
-        if len(row) != width:
-            raise ReadError(f"{path}: expected {width} cells a row, found {len(row)} in row {number}. Is it cut?")
-        cells += row
-    values = []
-    try:
-        for cell in cells:
-            values.append(float(cell) if cell and not cell.isspace() else np.nan)
-    except ValueError:
-        at, found = len(values), cells[len(values)].strip()[:40]
+def parse_table(columns: Columns, allow_2d: bool = False) -> Table:
+    """What a table with a header says.
+
+    Args:
+        columns: Wide or long.
+        allow_2d: Joints may lack z, which is 0 then.
+
+    Raises:
+        ReadError: The columns make no joints, or rows no frames.
+    """
+    joint = columns.find(JOINT)
+    axes = [columns.find((axis,)) for axis in "xyz"]
+    if joint is not None and None not in axes[:2]:
+        return _long(columns, joint, axes, allow_2d)
+    joints, where = _joint_columns(columns.header, columns.where, allow_2d)
+    frame, time, person = _moments(columns)
+    row_of = _arrange(person, frame if frame is not None else time, len(columns), columns.where)
+    points = np.full((len(columns) + 1, len(joints), 3), np.nan)  # the last row is for who is not there
+    for axis in range(3):
+        for place, index in enumerate(where[:, axis]):
+            points[:-1, place, axis] = 0.0 if index < 0 else columns.numbers(index)
+    return Table(joints, points[row_of], _confidence(columns, joints, row_of), _rate(columns, time))
+
+
+def _long(columns: Columns, joint: int, axes: list[int | None], allow_2d: bool) -> Table:
+    if axes[2] is None and not allow_2d:
+        raise ReadError(f"{columns.where}: there are x and y, but no z.{FLAT}")
+    frame, time, person = _moments(columns)
+    moment = frame if frame is not None else time
+    if moment is None or np.isnan(moment).any():
+        raise ReadError(f"{columns.where}: rows of single joints need a 'frame' or 'time' column without empty cells.")
+    if person is None:
+        person = np.zeros(len(columns))
+    if np.isnan(person).any():
+        raise ReadError(f"{columns.where}: the 'person' column has empty cells.")
+    texts = columns.texts(joint)
+    names = list(dict.fromkeys(texts))
+    which = {name: place for place, name in enumerate(names)}
+    people, m = np.unique(person, return_inverse=True)
+    frames, t = np.unique(moment, return_inverse=True)
+    cells = len(people) * len(frames) * len(names)
+    if cells > max(MAX_CELLS, 64 * len(columns)):
         raise ReadError(
-            f"{path}: expected a number in row {at // width + 1}, column {at % width + 1}, found {found!r}."
-            f"{decimal_comma(found)}"
-        ) from None
-    table = np.array(values).reshape(-1, width)
-    check_numbers(table, str(path))
-    return table
+            f"{columns.where}: {len(people)} people, {len(frames)} frames and {len(names)} joints, but {len(columns)} "
+            "rows; is the column of joints right?"
+        )
+    place = (m, t, np.array([which[text] for text in texts]))
+    if len(np.unique(np.ravel_multi_index(place, (len(people), len(frames), len(names))))) != len(columns):
+        raise ReadError(f"{columns.where}: expected one row for each person, frame and joint, found several.")
+    positions = np.full((len(people), len(frames), len(names), 3), np.nan)
+    positions[place] = np.stack([np.zeros(len(columns)) if i is None else columns.numbers(i) for i in axes], axis=1)
+    confidence = None
+    if (score := columns.find(SCORE)) is not None:
+        confidence = np.zeros(positions.shape[:3])
+        confidence[place] = np.nan_to_num(columns.numbers(score))
+    return Table(names, positions, confidence, _rate(columns, time))
 
 
-def _joint_columns(header: list[str], path: StrPath) -> tuple[list[str], NDArray[np.int64]]:
-    """Joint names in order of appearance, and the columns [V, 3] of their coordinates."""
+FLAT = (
+    " It looks like 2D keypoints, which the weights were not trained on; lift them to 3D, or say allow_2d=True to go "
+    "on without depth."
+)
+
+
+def _joint_columns(header: list[str], where: str, allow_2d: bool) -> tuple[list[str], NDArray[np.int64]]:
+    """Joint names in order of appearance, and the columns [V, 3] of their coordinates; -1 for a z that is not there."""
     found: dict[str, dict[str, int]] = {}
     for index, name in enumerate(header):
         match = COORDINATE.fullmatch(name) or PREFIXED.fullmatch(name)
@@ -97,55 +157,65 @@ def _joint_columns(header: list[str], path: StrPath) -> tuple[list[str], NDArray
             parts = match.groupdict()
             axis = (parts["axis"] or parts.get("capital") or "").lower()
             if axis in found.setdefault(parts["joint"], {}):
-                raise ReadError(f"{path}: two columns are the {axis} of joint {parts['joint']!r}.")
+                raise ReadError(f"{where}: two columns are the {axis} of joint {parts['joint']!r}.")
             found[parts["joint"]][axis] = index
     if not found:
-        raise ReadError(f"{path}: expected columns such as head_x, head_y, head_z; found {', '.join(header)[:120]}.")
+        raise ReadError(f"{where}: expected columns such as head_x, head_y, head_z; found {', '.join(header)[:120]}.")
     for joint, axes in found.items():
         if set(axes) != set("xyz"):
-            flat = " It looks like 2D keypoints; lift them to 3D." if set(axes) == set("xy") else ""
-            raise ReadError(f"{path}: joint {joint!r} has only {', '.join(sorted(axes))} of x, y, z.{flat}")
+            if set(axes) == set("xy") and allow_2d:
+                axes["z"] = -1
+                continue
+            flat = FLAT if set(axes) == set("xy") else ""
+            raise ReadError(f"{where}: joint {joint!r} has only {', '.join(sorted(axes))} of x, y, z.{flat}")
     return list(found), np.array([[axes[axis] for axis in "xyz"] for axes in found.values()])
 
 
-def _pick(table: NDArray[np.float64], columns: dict[str, int], names: tuple[str, ...]) -> NDArray[np.float64] | None:
-    return next((table[:, columns[name]] for name in names if name in columns), None)
+def _moments(columns: Columns) -> tuple[NDArray[np.float64] | None, ...]:
+    """Frame, time and person of the rows, where there is such a column."""
+    found = [columns.find(names) for names in (FRAME, TIME, PERSON)]
+    return tuple(None if index is None else columns.numbers(index) for index in found)
 
 
 def _arrange(
-    person: NDArray[np.float64] | None, moment: NDArray[np.float64] | None, rows: int, path: StrPath
+    person: NDArray[np.float64] | None, moment: NDArray[np.float64] | None, rows: int, where: str
 ) -> NDArray[np.int64]:
     """Row of each person in each frame, [M, T]; -1 where there is none."""
     if moment is not None and np.isnan(moment).any():
-        raise ReadError(f"{path}: the frame or time column has empty cells.")
+        raise ReadError(f"{where}: the frame or time column has empty cells.")
     if person is None:
         if moment is not None and (np.diff(moment) <= 0).any():
-            raise ReadError(f"{path}: expected frames in ascending order, each once. Several people need a 'person'.")
+            raise ReadError(f"{where}: expected frames in ascending order, each once. Several people need a 'person'.")
         return np.arange(rows)[None]
     if moment is None or np.isnan(person).any():
-        raise ReadError(f"{path}: a 'person' column needs a 'frame' or 'time' column beside it, and no empty cells.")
+        raise ReadError(f"{where}: a 'person' column needs a 'frame' or 'time' column beside it, and no empty cells.")
     people, which = np.unique(person, return_inverse=True)
     frames, when = np.unique(moment, return_inverse=True)
     if len(people) * len(frames) > 64 * rows:
-        raise ReadError(f"{path}: {len(people)} people in {len(frames)} frames, but {rows} rows; is 'person' right?")
+        raise ReadError(f"{where}: {len(people)} people in {len(frames)} frames, but {rows} rows; is 'person' right?")
     row_of = np.full((len(people), len(frames)), -1)
     row_of[which, when] = np.arange(rows)
     if (row_of >= 0).sum() != rows:
-        raise ReadError(f"{path}: expected one row for each person and frame, found several.")
+        raise ReadError(f"{where}: expected one row for each person and frame, found several.")
     return row_of
 
 
-def _confidence(header: list[str], joints: list[str], rows: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    matches = [CONFIDENCE.fullmatch(name) for name in header]
-    columns = {match["joint"]: index for index, match in enumerate(matches) if match}
-    if not all(joint in columns for joint in joints):
+def _confidence(columns: Columns, joints: list[str], row_of: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    found: dict[str, int] = {}
+    for index, name in enumerate(columns.header):
+        match = CONFIDENCE.fullmatch(name) or CONFIDENCE_PREFIXED.fullmatch(name)
+        if match:
+            found.setdefault(match["joint"], index)
+    if not all(joint in found for joint in joints):
         return None
-    return np.nan_to_num(rows[..., [columns[joint] for joint in joints]])
+    rows = np.zeros((len(columns) + 1, len(joints)))
+    rows[:-1] = np.nan_to_num(columns.table([found[joint] for joint in joints]))
+    return rows[row_of]
 
 
 def _layout(joints: list[str]) -> LayoutLike | None:
     """Layout of the names; numbered joints have no names."""
-    if all(re.fullmatch(r"(joint|j|kp|keypoint)?[\s_]*\d*", joint, re.IGNORECASE) for joint in joints):
+    if all(NUMBERED.fullmatch(joint) for joint in joints):
         return None
     try:
         return find_layout(joints)
@@ -153,12 +223,9 @@ def _layout(joints: list[str]) -> LayoutLike | None:
         raise LayoutError(f"{error} Or say layout=NAME, whose joints the columns are in order.") from None
 
 
-def _rate(time: NDArray[np.float64] | None, path: StrPath) -> float | None:
-    """Frames per second of a time column in seconds."""
-    if time is None or len(steps := np.diff(np.unique(time))) == 0:
+def _rate(columns: Columns, time: NDArray[np.float64] | None) -> float | None:
+    """Frames per second of the time column."""
+    index = columns.find(TIME)
+    if index is None or time is None:
         return None
-    step = float(np.median(steps))
-    if step >= 1:
-        logger.warning("%s: times %g apart are not seconds; the rate is unknown. Say fps=...", path, step)
-        return None
-    return round(1 / step, 2)
+    return rate_of_times(time, seconds_in(columns.header[index]), columns.where)
