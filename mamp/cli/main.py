@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import mamp
-from mamp.cli import convert, demo, embed, info, list_weights
+from mamp.cli import ablate, convert, demo, embed, info, list_weights, report
 from mamp.cli.command import Command
 from mamp.console import USAGE_ERROR, exit_status, messages
 
@@ -18,6 +18,8 @@ COMMANDS: tuple[Command, ...] = (
     info.COMMAND,
     list_weights.COMMAND,
     convert.COMMAND,
+    report.COMMAND,
+    ablate.COMMAND,
 )
 
 
@@ -55,9 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done; 1 not done, or not wholly; 2 wrong usage; 130 interrupted; 141 nobody reads the output.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
+    own = next((command.main for command in COMMANDS if words[:1] == [command.name] and command.main), None)
+    if own is not None:
+        return own(words[1:])
     parser = build_parser()
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(words)
     except SystemExit as done:
         return int(done.code or 0)
     if args.command is None:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from mamp.train.config import TrainConfig
 from mamp.train.distributed import OtherProcessError
 from mamp.train.engine import train
 from mamp.train.estimate import estimate
-from mamp.train.overrides import Setting, describe_kind, nearest, override, settings, show
+from mamp.train.grids import GRIDS
+from mamp.train.overrides import Setting, add_setting, nearest, override, settings, show
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
 
@@ -42,6 +43,7 @@ examples:
   python -m mamp.train ntu60-xsub --data store --dry-run
   python -m mamp.train ntu60-xsub --data store --output runs/a --objective.mask_ratio 0.8 --augment.window 30 150
   torchrun --nproc-per-node 4 -m mamp.train ntu60-xsub --data store --output runs/b --run.precision bfloat16
+  python -m mamp.train ntu60-xsub/mask-ratio-0.8 --data store --output runs/c    (an arm of a grid; --list names them)
 
 The same command goes on with a run that was stopped or killed. SIGTERM and Ctrl-C save first.
 {EXIT_STATUSES}
@@ -70,31 +72,13 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
     for setting in settings(TrainConfig() if recipe is None else recipe.config):
         if setting.group not in groups:
             groups[setting.group] = parser.add_argument_group(setting.group)
-        _add_setting(groups[setting.group], setting)
+        add_setting(groups[setting.group], setting)
     return parser
-
-
-def _add_setting(group: Any, setting: Setting) -> None:
-    """An option for one field."""
-    text = f"{setting.help} Takes {describe_kind(setting.kind)}. [{show(setting.default)}]"
-    shape: dict[str, Any] = {"nargs": "+"} if setting.many else {}
-    if setting.kind is bool:
-        shape = {"nargs": "?", "const": "true"}
-    metavar = setting.name.rpartition(".")[2].upper()
-    group.add_argument(
-        f"--{setting.name}",
-        dest=setting.name,
-        metavar=metavar,
-        default=argparse.SUPPRESS,
-        help=text.replace("%", "%%"),
-        **shape,
-    )
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | None, TrainConfig | None]:
     """Options, recipe and the configuration they make; leaves with status 2 at what it cannot take."""
-    named = next((word for word in argv if word in RECIPES or word in ALIASES), None)
-    recipe = get_recipe(named) if named else None
+    recipe = _recipe_for_help(argv)
     parser = build_parser(recipe)
     args, rest = parser.parse_known_args(argv)
     known = settings(TrainConfig())
@@ -121,6 +105,15 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | N
     return args, recipe, config
 
 
+def _recipe_for_help(argv: Sequence[str]) -> Recipe | None:
+    """The recipe that a command line seems to name."""
+    for word in argv:
+        if word.partition("/")[0] in (*RECIPES, *ALIASES):
+            with suppress(ConfigError):
+                return get_recipe(word)
+    return None
+
+
 def _nearest_option(parser: Parser, name: str, known: list[Setting]) -> str:
     """Suggest an option: a field, or one of the command itself."""
     own = [Setting(option, str, None, "") for option in ("data", "output", "list", "dry-run", "json", "debug", "help")]
@@ -140,12 +133,19 @@ def list_recipes() -> list[dict[str, Any]]:
     ]
 
 
+def list_grids() -> list[dict[str, Any]]:
+    """The grids as plain values; each arm is a recipe over any other, ``RECIPE/ARM``."""
+    return [{"name": grid.name, "description": grid.description, "arms": list(grid.values)} for grid in GRIDS.values()]
+
+
 def _recipes_text() -> str:
-    return "\n".join(f"{', '.join([row['name'], *row['aliases']])}\n    {row['description']}" for row in list_recipes())
+    recipes = [f"{', '.join([row['name'], *row['aliases']])}\n    {row['description']}" for row in list_recipes()]
+    arms = [f"{row['name']}: {row['description']}\n    {', '.join(row['arms'])}" for row in list_grids()]
+    return "\n".join([*recipes, "", "RECIPE/ARM is a recipe with one change, an arm of a grid (mamp ablate):", *arms])
 
 
-def check_device(name: str) -> None:
-    """Raise unless the device can be used."""
+def check_device(name: str, option: str = "run.device") -> None:
+    """Raise unless the device that an option names can be used."""
     if name == "auto":
         return
     try:
@@ -153,7 +153,7 @@ def check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"run.device: {name!r} cannot be used here ({reason}). Leave it out, or give cpu or cuda."
+            f"{option}: {name!r} cannot be used here ({reason}). Leave it out, or give cpu or cuda."
         ) from None
 
 
@@ -249,7 +249,8 @@ def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
+    """Keep a process that is not the main one from saying what the main one says too."""
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         yield
 
@@ -264,13 +265,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done, or saved on SIGTERM; 1 could not; 2 wrong usage; 130 interrupted.
     """
     talk = int(os.environ.get("RANK", 0)) == 0
-    with nullcontext() if talk else _silence():
+    with nullcontext() if talk else silence():
         try:
             args, recipe, config = parse_arguments(sys.argv[1:] if argv is None else argv)
         except SystemExit as done:
             return int(done.code or 0)
         if recipe is None or config is None:
-            say_result(args.json, {"recipes": list_recipes()}, _recipes_text())
+            say_result(args.json, {"recipes": list_recipes(), "grids": list_grids()}, _recipes_text())
             return DONE
     work = _dry_run if args.dry_run else _train
     chosen, settled = recipe, config

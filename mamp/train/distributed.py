@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from mamp.errors import MAMPError, TrainingError
+
+_T = TypeVar("_T")
 
 
 class OtherProcessError(TrainingError):
@@ -44,13 +47,13 @@ class World:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def gather(self, texts: list[str]) -> list[str]:
-        """The texts of all processes, behind one another."""
+    def gather(self, items: list[_T]) -> list[_T]:
+        """The items of all processes, texts or arrays say, behind one another."""
         if self.size == 1:
-            return texts
-        found: list[list[str]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(found, texts)
-        return [text for part in found for text in part]
+            return items
+        found: list[list[_T]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(found, items)
+        return [item for part in found for item in part]
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ help is its entry in the ``Attributes:`` section of the docstring.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import inspect
@@ -14,10 +15,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mamp.errors import ConfigError
-from mamp.train.config import TrainConfig
+
+_Config = TypeVar("_Config")
 
 NONE = ("none", "null")
 BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -64,10 +66,15 @@ def settings(config: Any, prefix: str = "") -> list[Setting]:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """What the ``Attributes:`` section of a class's docstring says of each, as plain text in one line."""
+    """What the ``Attributes:`` section of a class's docstring, and of those it inherits from, says of each.
+
+    Plain text in one line.
+    """
     docs: dict[str, str] = {}
+    for base in cls.__bases__:
+        docs |= attribute_docs(base)
     name = ""
-    for line in (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].splitlines():
+    for line in inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2].splitlines():
         if entry := re.match(r" {4}(\w+): (.*)", line):
             name = entry[1]
             docs[name] = entry[2]
@@ -78,23 +85,40 @@ def attribute_docs(cls: type) -> dict[str, str]:
     return {name: re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", r"\1\2", text) for name, text in docs.items()}
 
 
-def override(config: TrainConfig, changes: Mapping[str, str | Sequence[str]]) -> TrainConfig:
+def override(config: _Config, changes: Mapping[str, str | Sequence[str]]) -> _Config:
     """Return a copy of a configuration in which some fields, by dotted name, have the values that words say.
 
     Raises:
         ConfigError: A field is unknown, or its value is not one that it takes; the message names the field.
     """
     known = {setting.name: setting for setting in settings(config)}
-    values = config.to_dict()
+    values = {}
     for name, words in changes.items():
         if name not in known:
             raise ConfigError(f"unknown field {name!r}.{nearest(name, list(known.values()))}")
-        *path, last = name.split(".")
-        part = values
-        for step in path:
-            part = part[step]
-        part[last] = parse(known[name], [words] if isinstance(words, str) else words)
-    return TrainConfig(**values)
+        values[name] = parse(known[name], [words] if isinstance(words, str) else words)
+    return with_values(config, values)
+
+
+def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
+    """Return a copy of a configuration in which some fields, by dotted name, have other values.
+
+    Raises:
+        ConfigError: A field is unknown, or a value makes no sense.
+    """
+    known = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        if first not in known or (rest and not dataclasses.is_dataclass(getattr(config, first))):
+            raise ConfigError(f"unknown field {name!r}.{nearest(name, settings(config))}")
+        if rest:
+            parts.setdefault(first, {})[rest] = value
+        else:
+            changes[first] = value
+    changes |= {name: with_values(getattr(config, name), part) for name, part in parts.items()}
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def nearest(name: str, known: list[Setting]) -> str:
@@ -133,7 +157,9 @@ def describe_kind(kind: Any) -> str:
     if get_origin(kind) is tuple:
         first, *rest = get_args(kind)
         if rest == [...]:
-            return "words separated by commas"
+            return (
+                f"{'whole numbers' if first is int else 'numbers' if first is float else 'words'} separated by commas"
+            )
         return f"{len(get_args(kind))} {'whole ' if first is int else ''}numbers"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "none"}
     return names[kind]
@@ -148,6 +174,24 @@ def show(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(show, value)) if value else '""'
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def add_setting(group: Any, setting: Setting, default: str | None = None) -> None:
+    """Add an option for one field to a parser or a group of it; ``default`` is shown in place of the field's own."""
+    text = (
+        f"{setting.help} Takes {describe_kind(setting.kind)}. [{show(setting.default) if default is None else default}]"
+    )
+    shape: dict[str, Any] = {"nargs": "+"} if setting.many else {}
+    if setting.kind is bool:
+        shape = {"nargs": "?", "const": "true"}
+    group.add_argument(
+        f"--{setting.name}",
+        dest=setting.name,
+        metavar=setting.name.rpartition(".")[2].upper(),
+        default=argparse.SUPPRESS,
+        help=text.replace("%", "%%"),
+        **shape,
+    )
 
 
 _NOT = object()

@@ -14,6 +14,8 @@ from mamp.config import MAMPConfig, Preprocessing, suggest
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError
 from mamp.train.config import Objective, Optimization, Run, Sampling, TrainConfig
+from mamp.train.grids import get_arm
+from mamp.train.overrides import override
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,16 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in published_recipe
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return a recipe by its name or alias.
+    """Return a recipe by its name or alias; ``BASE/ARM`` is a recipe with the change of an arm of a grid.
 
     Raises:
         ConfigError: There is none of that name.
     """
+    base, slash, arm = name.partition("/")
+    if slash:
+        found = get_recipe(base)
+        config = override(found.config, get_arm(arm))
+        return replace(found, name=f"{found.name}/{arm}", description=f"{found.description}; {arm}", config=config)
     recipe = RECIPES.get(ALIASES.get(name, name))
     if recipe is None:
         known = [*RECIPES, *ALIASES]

@@ -18,32 +18,29 @@ from tqdm import tqdm
 
 import mamp
 from mamp.errors import ConfigError, TrainingError
-from mamp.train.board import Board
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.config import TrainConfig
 from mamp.train.report import read_run_file
 
 if TYPE_CHECKING:
-    from mamp.train.engine import Trainer
+    from mamp.train.loop import Loop
 
 
 class Metrics:
-    """Averages between lines of ``metrics.jsonl``, the progress bar, and TensorBoard where it is installed."""
+    """Averages between lines of ``metrics.jsonl``, the progress bar, and TensorBoard where the run has one."""
 
-    def __init__(self, trainer: Trainer, bar: tqdm[Any]) -> None:
-        self.trainer, self.bar = trainer, bar
+    def __init__(self, loop: Loop, bar: tqdm[Any]) -> None:
+        self.loop, self.bar = loop, bar
         self.sums: dict[str, float] = {}
         self.count, self.since = 0, time.perf_counter()
-        self.board = Board(trainer.output / "tensorboard", trainer.step) if trainer.world.is_main else None
+        self.board = loop.open_board() if loop.world.is_main else None
 
     def add(self, values: dict[str, float]) -> None:
         """Take the numbers of one step."""
         self._add(values)
-        trainer = self.trainer
-        if self.board is not None and (
-            trainer.step % trainer.config.run.checkpoint_every == 0 or trainer.step >= trainer.total_steps
-        ):
-            self.board.picture(trainer)
+        loop = self.loop
+        if self.board is not None and (loop.step % loop.run.checkpoint_every == 0 or loop.step >= loop.total_steps):
+            loop.draw(self.board)
             self.since = time.perf_counter() if self.count == 0 else self.since
 
     def close(self) -> None:
@@ -52,28 +49,28 @@ class Metrics:
             self.board.close()
 
     def _add(self, values: dict[str, float]) -> None:
-        trainer = self.trainer
+        loop = self.loop
         self.bar.update(1)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
-        if trainer.step % trainer.config.run.log_every and trainer.step < trainer.total_steps:
+        if loop.step % loop.run.log_every and loop.step < loop.total_steps:
             return
         now = time.perf_counter()
         line = {name: value / self.count for name, value in self.sums.items()} | {"lr": values["lr"]}
-        clips_per_second = trainer.config.optim.batch_size * self.count / (now - self.since)
+        clips_per_second = loop.optim.batch_size * self.count / (now - self.since)
         line = {
-            "step": trainer.step,
-            "total_steps": trainer.total_steps,
-            "epoch": round(trainer.step / trainer.steps_per_epoch, 4),
-            "clips": trainer.step * trainer.config.optim.batch_size,
+            "step": loop.step,
+            "total_steps": loop.total_steps,
+            "epoch": round(loop.epoch, 4),
+            "clips": loop.step * loop.optim.batch_size,
             **line,
             "clips_per_second": round(clips_per_second, 2),
             "time": round(time.time(), 1),
         }
         self.bar.set_postfix(loss=f"{line['loss']:.4f}", clips_s=f"{clips_per_second:.0f}")
-        if trainer.world.is_main:
-            with (trainer.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        if loop.world.is_main:
+            with (loop.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         if self.board is not None:
             self.board.scalars(line)
@@ -150,10 +147,14 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """
     with suppress(ConfigError, TypeError):  # written by a newer version: compared as it is
         found = json.loads(json.dumps(TrainConfig(**found).to_dict()))
+    return [name for name in changed_fields(found, wanted) if not name.startswith("run.") and name not in SPREAD]
+
+
+def changed_fields(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Dotted names of the fields in which two nested mappings differ."""
     here, there = _flatten(wanted), _flatten(found)
     missing = object()
-    names = [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
-    return [name for name in names if not name.startswith("run.") and name not in SPREAD]
+    return [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

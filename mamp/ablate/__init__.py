@@ -1,0 +1,1 @@
+"""Ablations: ``mamp ablate RECIPE --data STORE --output DIR --vary FIELD=a,b``."""

@@ -1,0 +1,1 @@
+"""Evaluating representations: every protocol from any weights on any prepared set, with results one can trust."""

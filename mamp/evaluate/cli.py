@@ -1,0 +1,234 @@
+"""The command line of evaluation: a protocol, what is changed of it, and the results."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from mamp.config import MAMPConfig
+from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, complain, exit_status, messages, say_result
+from mamp.errors import ConfigError
+from mamp.evaluate.page import show_headline
+from mamp.evaluate.protocol import Protocol
+from mamp.evaluate.registry import PROTOCOLS, get_protocol
+from mamp.evaluate.runner import evaluate
+from mamp.train.cli import TOLD_BY_MAIN, check_device, interrupt_saves, silence
+from mamp.train.loop import StoppedError
+from mamp.train.overrides import Setting, add_setting, nearest, override, parse, settings
+
+PROG = "python -m mamp.evaluate"
+ENCODER = "encoder."
+USAGE = "%(prog)s PROTOCOL --weights NAME --data DIR --output DIR [--field VALUE ...]"
+EPILOG = f"""\
+weights:
+  openmocap, another name of "mamp weights", a folder, a run of mamp.train, a repository of the Hugging Face Hub;
+  untrained or untrained:NAME   the architecture and preprocessing of NAME [openmocap] with fresh weights of the seed
+  poses                         no encoder: normalised poses (protocols on frozen features only)
+
+examples:
+  python -m mamp.evaluate --list
+  python -m mamp.evaluate knn --help
+  python -m mamp.evaluate knn --weights openmocap --data store --output results/knn
+  python -m mamp.evaluate fewshot --weights runs/a --data store --output results/fewshot --shots 1 --novel 50-59
+  torchrun --nproc-per-node 4 -m mamp.evaluate logistic --weights runs/a --data store --output results/logistic
+
+The same command goes on with an evaluation that was stopped or killed. Features are extracted once, and kept in the
+folder "features" beside the output. All numbers are per cent.
+{EXIT_STATUSES}
+"""
+
+
+def build_parser(protocol: Protocol | None = None, whole: bool = True) -> Parser:
+    """The parser; with the fields of a protocol, and without help when it is not the whole."""
+    parser = Parser(
+        prog=PROG,
+        usage=USAGE,
+        description="Evaluate weights on a store of labelled clips (python -m mamp.prepare).\n"
+        + ("protocols:\n" + _list_text("  ") if protocol is None else f"{protocol.name}: {protocol.description}"),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=whole,
+    )
+    parser.add_argument("--weights", metavar="NAME", help="what to evaluate; see below")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="store of labelled clips, made by python -m mamp.prepare"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the results, or of one to go on with")
+    parser.add_argument(
+        "--split-protocol", metavar="NAME", help="which split of a set that has several: xsub, xview ..."
+    )
+    parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="N,N", help="seeds, a trial for each [0]")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 ... [auto]"
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where features are kept [features beside the output]"
+    )
+    parser.add_argument("--list", action="store_true", help="list the protocols")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
+    if protocol is None:
+        return parser
+    groups: dict[str, Any] = {}
+    for setting in settings(protocol.config):
+        title = setting.group or f"settings of {protocol.name}"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        add_setting(groups[title], setting)
+    encoder = parser.add_argument_group("encoder", "for fresh weights only: untrained, and the protocol scratch")
+    for setting in encoder_settings():
+        add_setting(encoder, setting, "as the weights")
+    return parser
+
+
+def encoder_settings() -> list[Setting]:
+    """Fields of the encoder's configuration, as options."""
+    return settings(MAMPConfig(), ENCODER)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+_seeds.__name__ = "whole numbers separated by commas"
+
+
+def find_protocol(argv: Sequence[str]) -> str | None:
+    """Name of the protocol among the arguments: what is left of the options, and known if any is."""
+    _, rest = build_parser(whole=False).parse_known_args([word for word in argv if word not in ("-h", "--help")])
+    words = [word for word in rest if not word.startswith("-")]
+    return next((word for word in words if word in PROTOCOLS), words[0] if words else None)
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol | None]:
+    """Options and protocol; leaves with status 2 at what it cannot take."""
+    plain = build_parser()
+    name = find_protocol(argv)
+    try:
+        protocol = None if name is None else get_protocol(name)
+    except ConfigError as error:
+        plain.error(str(error))
+    parser = build_parser(protocol)
+    args, rest = parser.parse_known_args(argv)
+    if args.list:
+        return args, None
+    if protocol is None:
+        parser.error(f"name a protocol: {', '.join(PROTOCOLS)}")
+    for word in rest:
+        if word.startswith("-"):
+            unknown = word.lstrip("-").partition("=")[0]
+            parser.error(f"{protocol.name} has no option --{unknown}.{_nearest_option(unknown, protocol)}")
+    more = [word for word in rest if word != protocol.name]
+    if more:
+        parser.error(f"one protocol at a time; found {protocol.name}, {', '.join(more)}.")
+    given = vars(args)
+    args.overrides = {one.name: given[one.name] for one in settings(protocol.config) if one.name in given}
+    known = {one.name: one for one in encoder_settings() if one.name in given}
+    try:
+        override(protocol.config, args.overrides)
+        words = {name: [given[name]] if isinstance(given[name], str) else given[name] for name in known}
+        args.encoder = {name.removeprefix(ENCODER): parse(known[name], words[name]) for name in known}
+    except ConfigError as error:
+        parser.error(str(error))
+    if protocol.fresh and args.weights is None:
+        args.weights = "untrained"
+    missing = [
+        option
+        for option in ("--weights NAME", "--data DIR", "--output DIR")
+        if given[option.split()[0].lstrip("-")] is None
+    ]
+    if missing:
+        parser.error(f"{protocol.name} needs {' and '.join(missing)}.")
+    return args, protocol
+
+
+def _nearest_option(name: str, protocol: Protocol) -> str:
+    """Suggest an option: a field, or one of the command itself."""
+    words = ("weights", "data", "output", "split-protocol", "seeds", "device", "cache", "list", "json", "debug", "help")
+    known = [Setting(word, str, None, "") for word in words] + settings(protocol.config) + encoder_settings()
+    return nearest(name, known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
+
+
+def list_protocols() -> list[dict[str, Any]]:
+    """The protocols as plain values."""
+    return [
+        {"name": one.name, "description": one.description, "source": one.source, "poses": one.poses}
+        for one in PROTOCOLS.values()
+    ]
+
+
+def _list_text(margin: str = "") -> str:
+    return "\n".join(f"{margin}{row['name']}\n{margin}    {row['description']}" for row in list_protocols())
+
+
+def describe_result(found: dict[str, Any], output: Path) -> str:
+    """The result in a few lines."""
+    head, data = found["headline"], found["data"]
+    others = ", ".join(
+        f"{name} {value['mean']:.1f}" for name, value in found["metrics"].items() if name != head["metric"]
+    )
+    where = data["name"] + (f" {data['protocol']}" if data.get("protocol") else "")
+    lines = [f"{found['protocol']}, {found['weights']['name']} on {where}: {head['metric']} {show_headline(head)}"]
+    lines += [others] if others else []
+    if found.get("best"):
+        lines.append(f"{found['best']['chosen']}: {found['best']['metric']} {found['best']['mean']:.1f}")
+    return "\n".join([*lines, f"results: {output}"])
+
+
+def _evaluate(args: argparse.Namespace, protocol: Protocol, talk: bool) -> int:
+    """Run, and say what came of it."""
+    check_device(args.device, "--device")
+    with interrupt_saves() as interrupted:
+        try:
+            found = evaluate(
+                protocol.name,
+                args.weights,
+                args.data,
+                args.output,
+                args.seeds,
+                split_protocol=args.split_protocol,
+                overrides=args.overrides,
+                encoder_overrides=args.encoder,
+                device=args.device,
+                cache=args.cache,
+                progress=talk,
+            )
+        except StoppedError as stopped:
+            if talk:
+                complain(PROG, str(stopped))
+            return INTERRUPTED if interrupted else DONE
+    if talk:
+        say_result(args.json, found, describe_result(found, args.output))
+    return DONE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        Exit status: 0 done, or saved on SIGTERM; 1 could not; 2 wrong usage; 130 interrupted.
+    """
+    talk = int(os.environ.get("RANK", 0)) == 0
+    with nullcontext() if talk else silence():
+        try:
+            args, protocol = parse_arguments(sys.argv[1:] if argv is None else argv)
+        except SystemExit as done:
+            return int(done.code or 0)
+        if protocol is None:
+            say_result(args.json, {"protocols": list_protocols()}, _list_text())
+            return DONE
+    chosen = protocol
+    level = logging.DEBUG if args.debug else logging.WARNING if talk else logging.CRITICAL
+    prog = PROG if talk else f"{PROG} (process {os.environ['RANK']})"
+    with messages(prog, level, once=("mamp.preprocessing",)):
+        return exit_status(prog, lambda: _evaluate(args, chosen, talk), args.debug, () if talk else TOLD_BY_MAIN)

@@ -1,0 +1,92 @@
+"""Test clips, prepared as the weights expect them, each handed to one process exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mamp.config import MAMPConfig
+from mamp.data import ClipStore
+from mamp.preprocessing import prepare_clip
+from mamp.train.distributed import World
+
+KEPT_BYTES = 1 << 30  # clips that are kept ready between evaluations; more are prepared again each time
+
+
+@dataclass
+class Prepared:
+    """Some clips.
+
+    Attributes:
+        place: [b] which of all clips they are.
+        x: [b, M, T, V, C].
+        present: [b, M] people who are there, where only these count.
+    """
+
+    place: NDArray[np.int64]
+    x: Tensor
+    present: Tensor | None
+
+
+class PreparedClips:
+    """Clips of a store as an encoder expects them: centred, cropped in the middle, not augmented.
+
+    Args:
+        store: The clips.
+        clips: [n] which of them.
+        config: Of the encoder.
+        world: The processes; each takes every ``world.size``-th clip.
+        batch: Clips that are handed out together.
+    """
+
+    def __init__(
+        self, store: ClipStore, clips: NDArray[np.int64], config: MAMPConfig, world: World, batch: int
+    ) -> None:
+        self.store, self.clips, self.config, self.world, self.batch = store, clips, config, world, batch
+        people = config.preprocessing.max_people or int(store.columns["people"].max())
+        size = 4 * people * config.num_frames * config.num_joints * config.dim_in
+        self.keeps = size * len(clips) <= KEPT_BYTES * world.size
+        self.kept: list[Prepared] = []
+
+    def __iter__(self) -> Iterator[Prepared]:
+        if self.kept:
+            yield from self.kept
+            return
+        mine = np.arange(len(self.clips))[self.world.rank :: self.world.size]
+        ready = []
+        for first in range(0, len(mine), self.batch):
+            part = self.prepare(mine[first : first + self.batch])
+            ready += [part] if self.keeps else []
+            yield part
+        self.kept = ready
+
+    def prepare(self, place: NDArray[np.int64]) -> Prepared:
+        """Read and normalise some clips; those with fewer people than others are filled up with zeros."""
+        expected = self.config.preprocessing
+        found = [
+            prepare_clip(self.store.recording(int(clip)), expected, self.config.num_frames)[0]
+            for clip in self.clips[place]
+        ]
+        count = torch.tensor([len(x) for x in found])
+        x = torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
+        present = torch.arange(x.shape[1]) < count[:, None] if expected.absent_person == "none" else None
+        return Prepared(place, x, present)
+
+    def map(self, function: Callable[[Tensor, Tensor | None], Tensor]) -> NDArray[np.float32]:
+        """Rows [n, F] of a function of clips, for all clips on all processes."""
+        device = self.world.device
+        rows = []
+        with torch.no_grad():
+            for part in self:
+                present = None if part.present is None else part.present.to(device)
+                rows.append((part.place, function(part.x.to(device), present).float().cpu().numpy()))
+        rows = self.world.gather(rows)
+        place, values = (np.concatenate([row[i] for row in rows]) for i in (0, 1))
+        result = np.empty_like(values)
+        result[place] = values
+        return result

@@ -1,0 +1,78 @@
+"""``cluster``: whether classes are found without any label."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mamp.errors import ConfigError
+from mamp.evaluate.frozen import Features, FrozenConfig, make_trial, need_sklearn, run_frozen, standardise
+from mamp.evaluate.protocol import Job, Protocol
+from mamp.evaluate.result import Result, Trial
+
+
+@dataclass(frozen=True)
+class ClusterConfig(FrozenConfig):
+    """Settings of ``cluster``.
+
+    Attributes:
+        clips: Which clips are clustered: those of the split test, or all of both splits.
+        inits: Starts of k-means, of which the tightest clustering counts.
+        standardise: Standardise the features by the clips that are clustered.
+    """
+
+    clips: Literal["test", "all"] = "test"
+    inits: int = 10
+    standardise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.inits < 1:
+            raise ConfigError(f"inits: expected at least 1, found {self.inits}.")
+
+
+def cluster_trial(config: ClusterConfig, features: Features) -> Trial:
+    """Cluster the clips by k-means into as many clusters as they have classes, and compare the two."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    data = features.data
+    clips = data.test if config.clips == "test" else np.union1d(data.train, data.test)
+    x, labels = features.x[clips], data.labels[clips]
+    if config.standardise:
+        x = standardise(x, x)
+    classes = len(np.unique(labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different clips than classes
+        found = KMeans(classes, n_init=config.inits, random_state=features.seed).fit_predict(x)
+    metrics = {
+        "nmi": 100 * float(normalized_mutual_info_score(labels, found)),
+        "ari": 100 * float(adjusted_rand_score(labels, found)),
+    }
+    return make_trial(features, metrics)
+
+
+def run_cluster(job: Job) -> Result:
+    """Do it; see :data:`PROTOCOL`."""
+    need_sklearn()
+    what = "the test clips" if job.config.clips == "test" else "the clips of both splits"
+    how = " standardised features of" if job.config.standardise else " features of"
+    notes = (
+        f"k-means on{how} {what}, as many clusters as these have classes. nmi is normalised mutual information, ari "
+        "the adjusted Rand index; no label is seen but to count the classes.",
+    )
+    return run_frozen(job, "nmi", lambda features: cluster_trial(job.config, features), notes, seeded=True)
+
+
+PROTOCOL = Protocol(
+    name="cluster",
+    description="k-means with as many clusters as classes, without labels: normalised mutual information and adjusted "
+    "Rand index.",
+    source="Added here: k-means and its measures of scikit-learn.",
+    config=ClusterConfig(),
+    run=run_cluster,
+    poses=True,
+)

@@ -1,0 +1,137 @@
+"""Labelled clips: a store with classes, training clips and test clips."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.data import ClipStore
+from mamp.errors import DataError
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A store of clips with labels and a split.
+
+    Attributes:
+        store: The clips.
+        labels: [N] class 0 to K - 1 of every clip; -1 for one that is in neither split and of a class that no clip of
+            the splits has.
+        classes: [K] names of the classes; the number of a class in the store where it has no name.
+        train: Indices of the training clips.
+        test: Indices of the test clips.
+        protocol: Which split of a set that has several; none for a set with one.
+    """
+
+    store: ClipStore
+    labels: IntArray
+    classes: tuple[str, ...]
+    train: IntArray
+    test: IntArray
+    protocol: str | None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, K."""
+        return len(self.classes)
+
+    def names(self, clips: IntArray) -> list[str]:
+        """Names of some clips."""
+        return [str(name) for name in self.store.columns["name"][clips]]
+
+    def describe(self) -> dict[str, Any]:
+        """What the results say of the data: plain values, fit for JSON."""
+        return {
+            "name": str(self.store.info.get("source") or self.store.path.resolve().name),
+            "sha256": self.store.info.get("sha256"),
+            "protocol": self.protocol,
+            "layout": self.store.layout.name,
+            "classes": list(self.classes),
+            "train_clips": len(self.train),
+            "test_clips": len(self.test),
+        }
+
+
+def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, layout: str = "ntu25") -> Labelled:
+    """Open a store to evaluate on.
+
+    Args:
+        path: A store made by ``python -m mamp.prepare``, with the column ``label`` and a split: the column ``split``,
+            or ``split_PROTOCOL`` for each protocol of a set that has several.
+        protocol: Which of these.
+        layout: Joints that the weights expect.
+
+    Raises:
+        DataError: Labels or a split are missing, there are fewer than two classes, a class of the test clips has no
+            training clip, or the clips have other joints than the weights expect.
+    """
+    store = ClipStore(path)
+    if store.layout.name != layout:
+        raise DataError(
+            f"{store.path}: the weights expect the layout {layout}, the clips have {store.layout.name}. Prepare the "
+            f"data for {layout}, or choose weights for {store.layout.name}."
+        )
+    if "label" not in store.columns:
+        raise DataError(
+            f"{store.path}: expected a column 'label' with the class of each clip, found {', '.join(store.columns)}. "
+            "Prepare a set that has labels."
+        )
+    protocol, split = _split_of(store, protocol)
+    train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
+    for name, clips in (("train", train), ("test", test)):
+        if not len(clips):
+            raise DataError(f"{store.path}: no clip of the split {name!r}; there are {', '.join(np.unique(split))}.")
+    labels, classes = _classes(store, np.concatenate([train, test]))
+    if len(classes) < 2:
+        raise DataError(f"{store.path}: expected clips of at least two classes, found only {classes[0]!r}.")
+    unseen = np.setdiff1d(labels[test], labels[train])
+    if len(unseen):
+        names = ", ".join(repr(classes[number]) for number in unseen)
+        raise DataError(
+            f"{store.path}: each class of the test clips needs training clips; none for {names}. Leave these clips "
+            "out, or split the set otherwise."
+        )
+    return Labelled(store, labels, classes, train, test, protocol)
+
+
+def _split_of(store: ClipStore, protocol: str | None) -> tuple[str | None, NDArray[np.str_]]:
+    """The protocol whose split is taken, and the name of the split of each clip."""
+    known = [name.removeprefix("split_") for name in store.columns if name.startswith("split_")]
+    if protocol is None and "split" not in store.columns:
+        if not known:
+            raise DataError(
+                f"{store.path}: the clips are not divided into training and test clips: expected a column 'split', "
+                f"found {', '.join(store.columns)}. For a packed set give --test COLUMN=VALUE to mamp.prepare."
+            )
+        if len(known) > 1:
+            raise DataError(f"{store.path}: the clips have several splits; choose --split-protocol {'|'.join(known)}.")
+        protocol = known[0]
+    column = "split" if protocol is None else f"split_{protocol}"
+    if column not in store.columns:
+        has = f"has {', '.join(known)}" if known else "has one split; leave --split-protocol out"
+        raise DataError(f"{store.path}: no split of the name {protocol!r}; the set {has}.")
+    return protocol, store.columns[column].astype(str)
+
+
+def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:
+    """Labels as 0 to K - 1, in the order of those of the store, and the names of the classes."""
+    found = store.columns["label"]
+    if found.dtype.kind not in "iuU":
+        raise DataError(f"{store.path}: labels: expected whole numbers or names, found {found.dtype}.")
+    missing = (found == "") if found.dtype.kind == "U" else (found < 0)
+    if missing[used].any():
+        first = store.columns["name"][used[missing[used]][0]]
+        raise DataError(f"{store.path}: {int(missing[used].sum())} clips have no label, {first} for one.")
+    values = np.unique(found[used])
+    place = np.searchsorted(values, found).clip(max=len(values) - 1)
+    labels = np.where(values[place] == found, place, -1).astype(np.int64)
+    names = store.info.get("classes") or []
+    if found.dtype.kind == "U" or values.max() >= len(names):
+        return labels, tuple(str(value) for value in values)
+    return labels, tuple(str(names[value]) for value in values)

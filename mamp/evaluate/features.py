@@ -1,0 +1,162 @@
+"""Features of all clips of a store: extracted once, shared out among processes, kept in files.
+
+They are those of :meth:`mamp.MAMPEncoder.encode`, extracted in parts of :data:`PART` clips. Each part is written when
+it is done, so that a run that was killed goes on from there; who extracts a part does not change what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import mamp
+from mamp.data import ClipStore
+from mamp.errors import DataError, RecordingError
+from mamp.evaluate.protocol import Job
+from mamp.evaluate.result import dump_json, replace_file
+from mamp.evaluate.source import Source
+from mamp.hub import fingerprint
+from mamp.preprocessing import prepare_clip
+from mamp.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float32]
+FeaturePool = Literal["clip", "clip+std", "joint"]
+
+BATCH = 32  # clips that are encoded together, as encode does by default
+PART = 4 * BATCH
+POSE_FRAMES = 30
+
+
+def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | None:
+    """Features [N, D] of every clip of the store, from a file where they were extracted before.
+
+    All processes call it, and the main one has the answer.
+
+    Args:
+        job: The evaluation.
+        seed: Seed of fresh weights.
+        pool: ``clip``: what ``encode`` gives; ``clip+std``: the mean of the tokens and, behind it, their standard
+            deviation; ``joint``: the mean of each joint, one behind another. Poses have no pool.
+
+    Raises:
+        RecordingError: A clip cannot be encoded, or its features are not finite.
+        DataError: The files cannot be written.
+    """
+    source, world, store = job.source(seed), job.world, job.data.store
+    facts = identity(source, store, pool)
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+    folder = (job.cache or job.output.parent / "features") / name
+    path = folder.with_suffix(".npy")
+    found = _read(path, len(store)) if world.is_main else None
+    if world.sum([float(found is not None)])[0]:
+        return found
+    firsts = range(0, len(store), PART)
+    mine = firsts[world.rank :: world.size]
+    parts: list[tuple[int, FloatArray]] = []
+    with (
+        world.together(),
+        tqdm(total=len(mine), unit="part", delay=2, disable=None if job.progress else True, desc="features") as bar,
+    ):
+        for first in mine:
+            clips = range(first, min(first + PART, len(store)))
+            part = _read(folder / f"{first}.npy", len(clips))
+            if part is None:
+                part = _features(source, store, clips, pool)
+                _write(folder / f"{first}.npy", part)
+            parts.append((first, part))
+            bar.update()
+    gathered = dict(world.gather(parts))
+    if not world.is_main:
+        return None
+    features = np.concatenate([gathered[first] for first in firsts])
+    _write(path, features)
+    replace_file(path.with_suffix(".json"), (dump_json(facts) + "\n").encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    return features
+
+
+def identity(source: Source, store: ClipStore, pool: FeaturePool) -> dict[str, Any]:
+    """All that features depend on; those of a file are used again only when it is the same."""
+    digest = hashlib.sha256()
+    for column in ("name", "people", "frames", "fps"):
+        digest.update(np.ascontiguousarray(store.columns[column]).tobytes())
+    return {
+        "mamp": mamp.__version__,
+        "weights": "poses" if source.encoder is None else fingerprint(source.encoder),
+        "config": source.config.to_dict(),
+        "pool": "poses" if source.encoder is None else pool,
+        "positions": store.info.get("sha256"),
+        "clips": digest.hexdigest(),
+    }
+
+
+def poses(recordings: Sequence[Skeleton], source: Source) -> FloatArray:
+    """Normalised poses of the first person [n, 30 * V * 3], as the encoder would see them but for their number."""
+    clips = [prepare_clip(recording, source.config.preprocessing, POSE_FRAMES)[0][0] for recording in recordings]
+    return np.stack([rearrange(clip, "t v c -> (t v c)").numpy() for clip in clips])
+
+
+def _features(source: Source, store: ClipStore, clips: Sequence[int], pool: FeaturePool) -> FloatArray:
+    """Features [n, D] of some clips."""
+    batches = [clips[first : first + BATCH] for first in range(0, len(clips), BATCH)]
+    found = np.concatenate([_encode(source, [store.recording(clip) for clip in batch], pool) for batch in batches])
+    bad = ~np.isfinite(found).all(axis=1)
+    if bad.any():
+        name = store.columns["name"][clips[int(np.argmax(bad))]]
+        raise RecordingError(
+            f"{name}: expected finite features, found NaN or infinity; look at the clip, or at the weights."
+        )
+    return found
+
+
+def _encode(source: Source, recordings: list[Skeleton], pool: FeaturePool) -> FloatArray:
+    encoder = source.encoder
+    if encoder is None:
+        return poses(recordings, source)
+    if pool == "clip":
+        return np.asarray(encoder.encode(recordings, batch_size=BATCH))
+    if pool == "joint":
+        return rearrange(np.asarray(encoder.encode(recordings, pool="joint", batch_size=BATCH)), "n v d -> n (v d)")
+    tokens = [rearrange(h, "m t v d -> (m t v) d") for h in encoder.encode(recordings, pool="tokens", batch_size=BATCH)]
+    return np.stack([np.concatenate([h.mean(axis=0), h.std(axis=0)]) for h in tokens])
+
+
+def _read(path: Path, rows: int) -> FloatArray | None:
+    """Features in a file; none where there is no file, or another one than this module writes."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("%s: damaged (%s); extracting the features again.", path, error)
+        return None
+    whole = found.ndim == 2 and len(found) == rows and found.dtype == np.float32
+    return np.asarray(found) if whole else None
+
+
+def _write(path: Path, features: FloatArray) -> None:
+    """Write features so that the file is whole whenever it is seen."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, features)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise DataError(f"{path.parent}: cannot write the features here ({error}). Choose another --cache.") from None

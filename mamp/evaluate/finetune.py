@@ -1,0 +1,192 @@
+"""Fine-tuning of the whole encoder: with all labels, with few, from weights of another set, or from scratch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+
+from mamp.config import MAMPConfig
+from mamp.data.augment import Augmentation
+from mamp.errors import ConfigError, DataError
+from mamp.evaluate.data import IntArray, Labelled
+from mamp.evaluate.heads import ActionHead, Classifier
+from mamp.evaluate.layer_decay import layer_decay_groups
+from mamp.evaluate.protocol import Job, Protocol
+from mamp.evaluate.result import Result
+from mamp.evaluate.settings import SPREAD, SupervisedConfig
+from mamp.evaluate.source import label_of
+from mamp.evaluate.supervised import run_trials
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(SupervisedConfig):
+    """Settings of ``finetune``, ``scratch`` and ``transfer``; the defaults are those of the published scripts.
+
+    Attributes:
+        min_lr: Learning rate at the end.
+        warmup_epochs: Linear warm-up.
+        betas: Adam's averaging factors.
+        layer_decay: Factor between the learning rates of one layer and the next further down; 1 gives all the same.
+        drop_path: Largest rate of stochastic depth, of the last block.
+        dropout: Share of the tokens' values that the head drops.
+        smoothing: Label smoothing.
+        hidden: Width of the head's hidden layer.
+    """
+
+    min_lr: float = 1e-5
+    warmup_epochs: float = 5
+    betas: tuple[float, float] = (0.9, 0.999)
+    layer_decay: float = 0.8
+    drop_path: float = 0.3
+    dropout: float = 0.3
+    smoothing: float = 0.1
+    hidden: int = 2048
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("drop_path", "dropout", "smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected a number in [0, 1), found {getattr(self, name)}.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas: expected two numbers in [0, 1), found {self.betas}.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"layer_decay: expected a factor in (0, 1], found {self.layer_decay}.")
+        if self.hidden < 1:
+            raise ConfigError(f"hidden: expected at least 1, found {self.hidden}.")
+
+
+@dataclass(frozen=True)
+class SemiConfig(FinetuneConfig):
+    """Settings of ``semi``: those of ``finetune``, and which labels are used.
+
+    Attributes:
+        share: Share of the training clips whose labels are used; the others are left out.
+        balanced: Take that share of each class, at least one clip, in place of a share of all clips as published.
+    """
+
+    share: float = 0.1
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share: expected a share in (0, 1], found {self.share}.")
+
+
+def make_classifier(config: MAMPConfig, settings: FinetuneConfig, num_classes: int) -> Classifier:
+    """An encoder with stochastic depth and the published head."""
+    head = ActionHead(config.dim_feat, config.grid[1], num_classes, settings.hidden, settings.dropout)
+    return Classifier(config, head, settings.drop_path)
+
+
+def make_optimizer(settings: FinetuneConfig, model: Classifier) -> torch.optim.Optimizer:
+    """AdamW with learning rates by layer."""
+    groups = layer_decay_groups(model, model.config.depth, settings.weight_decay, settings.layer_decay)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+
+
+def labelled_share(data: Labelled, share: float, seed: int, balanced: bool) -> IntArray:
+    """Training clips whose labels are used: the same on every process.
+
+    As published, a shuffle of all training clips is cut off at ``share`` of them, whatever their classes.
+
+    Args:
+        data: Clips, labels and split.
+        share: Share of the training clips.
+        seed: Seed of the shuffle.
+        balanced: Cut off each class by itself, at the nearest whole number of clips and at least one.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    order = np.arange(len(data.train))
+    np.random.RandomState(seed).shuffle(order)  # the generator of the published runs
+    clips = data.train[order]
+    if not balanced:
+        clips = clips[: int(len(clips) * share)]
+    else:
+        labels = data.labels[clips]
+        kept = [np.flatnonzero(labels == k) for k in range(len(data.classes))]
+        clips = clips[np.sort(np.concatenate([rows[: max(round(len(rows) * share), 1)] for rows in kept]))]
+    if not len(clips):
+        raise DataError(
+            f"{data.store.path}: a share of {share:g} of {len(data.train)} training clips is none; raise --share."
+        )
+    return clips
+
+
+def finetune(job: Job, notes: tuple[str, ...] = (), share: float | None = None, balanced: bool = False) -> Result:
+    """Train encoder and head on all training clips, or on a share of them."""
+    config: FinetuneConfig = job.config
+
+    def choose(seed: int) -> IntArray:
+        return job.data.train if share is None else labelled_share(job.data, share, seed, balanced)
+
+    make = partial(make_classifier, settings=config, num_classes=len(job.data.classes))
+    return run_trials(job, make, partial(make_optimizer, config), choose, config.smoothing, notes)
+
+
+def run_scratch(job: Job) -> Result:
+    """Do it; see :data:`PROTOCOLS`."""
+    weights = job.weights if job.weights.partition(":")[0] == "untrained" else f"untrained:{job.weights}"
+    return finetune(dataclasses.replace(job, weights=weights))
+
+
+def run_semi(job: Job) -> Result:
+    """Do it; see :data:`PROTOCOLS`."""
+    config: SemiConfig = job.config
+    how = "of each class" if config.balanced else "of all, whatever their classes"
+    count = len(labelled_share(job.data, config.share, job.seeds[0], config.balanced))
+    note = f"Trained on the labels of {count} of {len(job.data.train)} training clips ({config.share:.3g} {how})."
+    return finetune(job, (note,), config.share, config.balanced)
+
+
+def run_transfer(job: Job) -> Result:
+    """Do it; see :data:`PROTOCOLS`."""
+    if job.weights.partition(":")[0] == "untrained":
+        raise ConfigError("transfer: expected weights that were trained on another set, found untrained ones.")
+    note = f"Weights {label_of(job.weights)!r} were fine-tuned on the labels of {job.data.describe()['name']!r}."
+    return finetune(job, (note,))
+
+
+PUBLISHED = FinetuneConfig()
+PROTOCOLS = (
+    Protocol(
+        name="finetune",
+        description="Fine-tuning: encoder and head are trained on all labels of the training clips.",
+        source="The paper's fine-tuning; learning rates of the published scripts.",
+        config=PUBLISHED,
+        run=finetune,
+        free=SPREAD,
+    ),
+    Protocol(
+        name="scratch",
+        description="Supervised training of fresh weights: as fine-tuning, but with one learning rate for all layers.",
+        source="The paper's baseline without pre-training; published scripts.",
+        config=dataclasses.replace(PUBLISHED, layer_decay=1.0),
+        run=run_scratch,
+        fresh=True,
+        free=SPREAD,
+    ),
+    Protocol(
+        name="semi",
+        description="Fine-tuning on the labels of a share of the training clips.",
+        source="The paper's semi-supervised evaluation; the subset is the same on every process.",
+        config=SemiConfig(),
+        run=run_semi,
+        free=SPREAD,
+    ),
+    Protocol(
+        name="transfer",
+        description="Fine-tuning of weights that were pre-trained on one set with the labels of another.",
+        source="The paper's transfer learning; the settings of fine-tuning.",
+        config=PUBLISHED,
+        run=run_transfer,
+        free=SPREAD,
+    ),
+)

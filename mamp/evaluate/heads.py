@@ -1,0 +1,210 @@
+"""Heads on top of the encoder, and the classifier that they make with it, under the names of published checkpoints."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamp.config import MAMPConfig
+from mamp.encoder import Trunk
+
+# Clips that go through the encoder together where no gradient is needed: few, so that memory does not grow.
+CLIPS_AT_ONCE = {"cpu": 4, "cuda": 64}
+
+
+class SumOverProcesses(torch.autograd.Function):
+    """Add up a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        """The sum, the same everywhere."""
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        """Every process depends on what this one added."""
+        gradient = gradient.clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over the clips that all processes take at a time, on CPUs as well as on GPUs.
+
+    ``forward`` maps [B, D] to [B, D]. In one process it is :class:`torch.nn.BatchNorm1d`. All processes must hold the
+    same number of clips.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each feature."""
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        count = len(x) * dist.get_world_size()
+        mean = SumOverProcesses.apply(x.sum(dim=0)) / count
+        var = SumOverProcesses.apply((x - mean).square().sum(dim=0)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(var.to(self.running_var.dtype) * count / (count - 1), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        y = (x - mean) * (var + self.eps).rsqrt()
+        return y if self.weight is None else y * self.weight + self.bias
+
+
+def mean_over_people(x: Tensor, present: Tensor | None) -> Tensor:
+    """[B, M, ...] -> [B, ...]: over all M as published, absent people included, or over those ``present`` [B, M]."""
+    if present is None:
+        return x.mean(dim=1)
+    share = present / present.sum(dim=1, keepdim=True)
+    return torch.einsum("bm...,bm->b...", x, share.to(x.dtype))
+
+
+class Head(nn.Module):
+    """What makes scores of classes from tokens, in two parts: ``pool`` and ``classify``."""
+
+    def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """[B, M, T, V, D] -> [B, F]; see :func:`mean_over_people` for ``present``."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, F] -> [B, K]."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """[B, M, T, V, D] -> [B, K]."""
+        return self.classify(self.pool(tokens, present))
+
+
+class LinearHead(Head):
+    """Published linear probe: mean over people, time and joints, batch norm without parameters, a linear layer.
+
+    Args:
+        dim: Width of a token, D.
+        num_classes: Classes, K.
+        norm: Kind of batch norm; the plain one where every process holds the whole batch.
+    """
+
+    def __init__(self, dim: int, num_classes: int, norm: type[nn.BatchNorm1d] = BatchNorm) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(norm(dim, affine=False, eps=1e-6), nn.Linear(dim, num_classes))
+        nn.init.trunc_normal_(self.fc[1].weight, std=0.01)  # type: ignore[arg-type]
+        nn.init.zeros_(self.fc[1].bias)  # type: ignore[arg-type]
+
+    def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """[B, M, T, V, D] -> [B, D]."""
+        return mean_over_people(reduce(tokens, "b m t v d -> b m d", "mean"), present)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, D] -> [B, K]."""
+        scores: Tensor = self.fc(features)
+        return scores
+
+
+class ActionHead(Head):
+    """Published fine-tuning head: keeps the joints apart, and puts a hidden layer before the classes.
+
+    Dropout on the tokens, mean over time and people, and of what is left, joints one after another, a hidden layer with
+    batch norm and ReLU, and a linear layer.
+
+    Args:
+        dim: Width of a token, D.
+        num_joints: Joints of the tokens, V.
+        num_classes: Classes, K.
+        hidden: Width of the hidden layer.
+        dropout: Share of the tokens' values that is dropped in training.
+    """
+
+    def __init__(self, dim: int, num_joints: int, num_classes: int, hidden: int = 2048, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.bn = BatchNorm(hidden)
+        self.fc1 = nn.Linear(num_joints * dim, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
+        for layer in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
+        """[B, M, T, V, D] -> [B, V * D]."""
+        people = reduce(self.dropout(tokens), "b m t v d -> b m v d", "mean")
+        return rearrange(mean_over_people(people, present), "b v d -> b (v d)")
+
+    def classify(self, features: Tensor) -> Tensor:
+        """[B, V * D] -> [B, K]."""
+        scores: Tensor = self.fc2(F.relu(self.bn(self.fc1(features))))
+        return scores
+
+
+class Classifier(Trunk):
+    """Encoder and head; the keys of its state dict are those of the published downstream checkpoints.
+
+    Args:
+        config: Architecture of the encoder.
+        head: Head.
+        drop_path_rate: Largest stochastic-depth rate of the encoder.
+        frozen: Train the head only: the encoder needs no gradient and stays in evaluation mode.
+    """
+
+    def __init__(self, config: MAMPConfig, head: Head, drop_path_rate: float = 0.0, frozen: bool = False) -> None:
+        super().__init__(config, drop_path_rate)
+        if frozen:
+            self.requires_grad_(False)
+        self.head, self.frozen = head, frozen
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Set training mode: of the head alone where the encoder is frozen."""
+        super().train(mode and not self.frozen)
+        self.head.train(mode)
+        return self
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Scores of classes.
+
+        Args:
+            x: [B, M, T, V, C] clips; a person who is absent is all zeros.
+            present: [B, M] people who count in the mean; ``None`` counts all, as published.
+
+        Returns:
+            [B, K] logits.
+        """
+        features = self.pool(x, present)
+        with torch.autocast(x.device.type, enabled=False):  # a small part, in full precision
+            return self.head.classify(features.to(self.temp_embed.dtype))
+
+    def pool(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Features of clips [B, F] on which the head decides; a few clips at a time where no gradient is needed."""
+        self.check_input(x)
+        if torch.is_grad_enabled() and not self.frozen:
+            return self.head.pool(self.tokens(x, present), present)
+        with torch.no_grad():
+            size = CLIPS_AT_ONCE.get(x.device.type, CLIPS_AT_ONCE["cpu"])
+            masks = [None] * len(x.split(size)) if present is None else present.split(size)
+            parts = zip(x.split(size), masks, strict=True)
+            return torch.cat([self.head.pool(self.tokens(part, mask), mask) for part, mask in parts])
+
+    def tokens(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """[B, M, T, V, C] -> [B, M, T / t_patch_size, V / patch_size, D], zeros for who is not ``present``.
+
+        Without a gradient, the tokens of an all-zero body are computed once for all of them.
+        """
+        (b, m), (t, v) = x.shape[:2], self.config.grid
+        encoded, empty = present, None
+        if not torch.is_grad_enabled():
+            empty = (x == 0).flatten(2).all(dim=2)
+            empty = empty if present is None else empty & present
+            encoded = ~empty if present is None else present & ~empty
+        if encoded is None or bool(encoded.all()):
+            h = self.encode_tokens(rearrange(x, "b m t v c -> (b m) t v c"))
+            return rearrange(h, "(b m) (t v) d -> b m t v d", m=m, t=t)
+        some = self.encode_tokens(x[encoded])
+        h = some.new_zeros(b, m, t * v, self.config.dim_feat)
+        h[encoded] = some
+        if empty is not None and bool(empty.any()):
+            h[empty] = self.encode_tokens(x[empty][:1])
+        return rearrange(h, "b m (t v) d -> b m t v d", t=t)

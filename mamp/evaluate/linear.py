@@ -1,0 +1,150 @@
+"""Linear probe as published: a frozen encoder, and a batch norm and a linear layer trained on it by SGD."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from mamp.config import MAMPConfig
+from mamp.data.augment import Augmentation
+from mamp.data.loader import generator_for
+from mamp.errors import ConfigError, DataError
+from mamp.evaluate.features import extract
+from mamp.evaluate.heads import Classifier, LinearHead
+from mamp.evaluate.protocol import Job, Protocol
+from mamp.evaluate.result import Result, Trial
+from mamp.evaluate.scores import classification_metrics
+from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
+from mamp.evaluate.supervised import make_trial, run_trials, source_of
+from mamp.train.optim import set_learning_rate
+
+FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."
+
+
+@dataclass(frozen=True)
+class LinearConfig(SupervisedConfig):
+    """Settings of ``linear``; the defaults are the published ones.
+
+    Attributes:
+        batch_size: Effective batch, over all processes and accumulation; the learning rate belongs to it.
+        lr: Largest learning rate.
+        weight_decay: Weight decay.
+        momentum: Momentum of SGD.
+        augment: train augments the training clips, so that each is encoded once an epoch; none extracts the features of
+            all clips once, which is not the published recipe, but quick.
+    """
+
+    batch_size: int = 256
+    lr: float = 0.1
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    augment: Literal["train", "none"] = "train"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum: expected a number in [0, 1), found {self.momentum}.")
+        if self.augment == "none" and self.num_frames is not None:
+            raise ConfigError("num_frames: features that are extracted once are those of encode; leave it out.")
+
+
+def make_classifier(config: MAMPConfig, num_classes: int) -> Classifier:
+    """A frozen encoder with a linear head."""
+    return Classifier(config, LinearHead(config.dim_feat, num_classes), frozen=True)
+
+
+def make_optimizer(config: LinearConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD on what needs a gradient."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def run_linear(job: Job) -> Result:
+    """Do it; see :data:`PROTOCOL`."""
+    config: LinearConfig = job.config
+    if config.augment == "none":
+        return run_on_features(job)
+    make = partial(make_classifier, num_classes=len(job.data.classes))
+    return run_trials(job, make, partial(make_optimizer, config))
+
+
+def run_on_features(job: Job) -> Result:
+    """The same head and schedule on features that are extracted once."""
+    config, data = job.config, job.data
+    if len(data.train) < config.batch_size:
+        raise DataError(
+            f"{data.store.path}: {len(data.train)} training clips are fewer than one batch of {config.batch_size}; use "
+            "a smaller --batch_size (and --lr) or more labels."
+        )
+    trials = []
+    features: NDArray[np.float32] | None = None
+    for seed in job.seeds:
+        source, _ = source_of(job, seed)
+        if features is None or source.kind == "untrained":
+            here = extract(job, seed)
+            features = job.world.gather([] if here is None else [here])[0]
+        trials.append(fit_head(features, job, seed))
+    return Result(
+        "",
+        "top1",
+        source.describe(),
+        data.describe(),
+        dataclasses.asdict(config),
+        trials,
+        [FEATURES_ONCE],
+        device=str(job.world.device),
+    )
+
+
+def fit_head(features: NDArray[np.float32], job: Job, seed: int) -> Trial:
+    """Train the linear head on features [N, D] of all clips, by the published schedule; every process does the same."""
+    config, data, device = job.config, job.data, job.world.device
+    x, labels = torch.from_numpy(features).to(device), torch.from_numpy(data.labels).to(device)
+    train, test = (torch.from_numpy(np.asarray(clips)) for clips in (data.train, data.test))
+    with torch.random.fork_rng(devices=[]):
+        seeded("head", seed)
+        head = LinearHead(x.shape[1], len(data.classes), nn.BatchNorm1d).to(device)
+    optim, optimizer = config.optimization(), make_optimizer(config, head)
+    steps = len(train) // config.batch_size
+    total = round(config.epochs * steps)
+    history: list[dict[str, float]] = []
+    losses: list[float] = []
+    order = train
+    for step in range(total):
+        epoch, place = divmod(step, steps)
+        if place == 0:
+            order = train[torch.randperm(len(train), generator=generator_for(seed, "order", epoch))]
+        set_learning_rate(optimizer, step / steps, optim)
+        clips = order[place * config.batch_size : (place + 1) * config.batch_size]
+        loss = F.cross_entropy(head.train().classify(x[clips]), labels[clips])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        done = (step + 1) / steps
+        if step + 1 == total or (place + 1 == steps and round(done) % config.eval_every == 0):
+            with torch.no_grad():
+                scores = head.eval().classify(x[test]).cpu().numpy()
+            metrics = classification_metrics(data.labels[data.test], scores, len(data.classes))
+            history.append({"epoch": round(done, 4), "loss": float(np.mean(losses)), **metrics})
+            losses = []
+    return make_trial(data, seed, scores, history)
+
+
+PROTOCOL = Protocol(
+    name="linear",
+    description="Linear probe: the encoder is frozen, batch norm and a linear layer are trained on its mean token.",
+    source="The paper's linear evaluation; published recipe.",
+    config=LinearConfig(),
+    run=run_linear,
+    free=SPREAD,
+)

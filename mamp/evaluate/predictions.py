@@ -1,0 +1,103 @@
+"""``predictions.npz``: what was predicted for each test clip in each trial, and what it adds to the headline."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import DataError
+
+if TYPE_CHECKING:
+    from mamp.evaluate.result import Trial
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A row for each clip of each trial; R rows in all.
+
+    Attributes:
+        seeds: [S] seed of each trial.
+        classes: [K] names of the classes.
+        trial: [R] number of the trial, 0 to S - 1.
+        clip: [R] name of the clip.
+        label: [R] its class.
+        predicted: [R] predicted class, if there is one.
+        scores: [R, K] scores of the classes, if there are any; float32.
+        value: [R] what the clip adds to the headline, 0 to 1, if that is a mean over clips.
+    """
+
+    seeds: NDArray[Any]
+    classes: NDArray[Any]
+    trial: NDArray[Any]
+    clip: NDArray[Any]
+    label: NDArray[Any]
+    predicted: NDArray[Any] | None = None
+    scores: NDArray[Any] | None = None
+    value: NDArray[Any] | None = None
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], headline: str, classes: Sequence[str]) -> Predictions:
+        """Put trials behind one another."""
+        scores = [None if trial.scores is None else np.asarray(trial.scores, np.float32) for trial in trials]
+        return cls(
+            seeds=np.array([trial.seed for trial in trials], np.int64),
+            classes=np.array(list(classes), np.str_),
+            trial=np.repeat(np.arange(len(trials)), [len(trial.clips) for trial in trials]),
+            clip=np.array([name for trial in trials for name in trial.clips], np.str_),
+            label=np.concatenate([np.asarray(trial.labels, np.int64) for trial in trials]),
+            predicted=_together([trial.classes() for trial in trials]),
+            scores=_together(scores),
+            value=_together([trial.clip_values(headline) for trial in trials]),
+        )
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{name: array for name, array in self.__dict__.items() if array is not None})
+        return buffer.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read the file.
+
+        Raises:
+            DataError: It is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{name: arrays[name] for name in arrays.files})
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: expected the predictions of an evaluation ({error}).") from None
+
+    def by_clip(self) -> tuple[list[tuple[str, int]], NDArray[np.float64]] | None:
+        """The clips, and what each adds to the headline in each trial.
+
+        Returns:
+            Names of the clips in sorted order, each with how many of that name came before it, and [S, n] values from
+            0 to 1, NaN where a trial does not have the clip; ``None`` when the headline is no mean over clips.
+        """
+        if self.value is None:
+            return None
+        keys, seen = [], Counter[tuple[int, str]]()
+        for trial, name in zip(self.trial.tolist(), self.clip.tolist(), strict=True):
+            keys.append((name, seen[trial, name]))
+            seen[trial, name] += 1
+        clips = sorted(set(keys))
+        place = {key: number for number, key in enumerate(clips)}
+        values = np.full((len(self.seeds), len(clips)), np.nan)
+        values[self.trial, [place[key] for key in keys]] = self.value
+        return clips, values
+
+
+def _together(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """Arrays behind one another, if every trial has one."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None

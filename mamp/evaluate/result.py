@@ -1,0 +1,317 @@
+"""The result of an evaluation: its trials, and the files that it leaves.
+
+``results.json`` holds everything but the predictions, ``results.md`` is a page to read, ``predictions.npz`` has a row
+for each test clip of each trial, and ``confusion.png``, ``classes.png`` and ``history.png`` are drawn where matplotlib
+is installed. ``results.json`` is written last: where it is, the rest is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import DataError
+from mamp.evaluate.page import result_page
+from mamp.evaluate.predictions import Predictions
+from mamp.evaluate.scores import bootstrap_interval, confusion_matrix, mean_and_deviation, per_class_of
+from mamp.train.record import environment
+
+FORMAT = 1
+LEVEL = 0.95
+BEST_EPOCH = "best epoch, chosen on the test clips"
+WORST = 10  # confusions that are named
+
+
+@dataclass
+class Trial:
+    """One seed of a protocol.
+
+    Attributes:
+        seed: Its seed.
+        clips: Names of the n test clips, each once.
+        labels: [n] their classes.
+        predicted: [n] predicted classes (not clusters), if the protocol predicts any.
+        scores: [n, K] scores of the classes, if it has them.
+        metrics: In per cent, the headline among them.
+        best: ``epoch`` of the best epoch, chosen on the test clips, and its metrics.
+        history: One entry an epoch: ``epoch``, ``loss``, ``top1``, ...
+        values: [n] what each clip adds to the headline, 0 to 1, where that is not a hit of ``predicted`` or ``scores``:
+            an average precision, say. Their mean is the headline.
+        intervals: Intervals of metrics that have one of their own (over episodes, say), in per cent, by metric.
+    """
+
+    seed: int
+    clips: list[str]
+    labels: NDArray[Any]
+    predicted: NDArray[Any] | None
+    scores: NDArray[Any] | None
+    metrics: dict[str, float]
+    best: dict[str, float] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    values: NDArray[Any] | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise unless every array has one entry a clip."""
+        for name in ("labels", "predicted", "scores", "values"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.clips):
+                raise DataError(f"{name}: expected one entry for each of {len(self.clips)} clips, found {len(given)}.")
+
+    def classes(self) -> NDArray[np.int64] | None:
+        """Predicted classes [n], from the scores where they are not given."""
+        if self.predicted is not None:
+            return np.asarray(self.predicted, np.int64)
+        return None if self.scores is None else np.asarray(self.scores).argmax(axis=1)
+
+    def clip_values(self, headline: str) -> NDArray[np.float64] | None:
+        """What each clip adds to the headline [n], 0 to 1; ``None`` when it is no mean over clips."""
+        if self.values is not None:
+            return np.asarray(self.values, np.float64)
+        predicted = self.classes()
+        if headline != "top1" or predicted is None:
+            return None
+        return np.asarray(predicted == np.asarray(self.labels), np.float64)
+
+
+@dataclass
+class Result:
+    """What a protocol found.
+
+    Attributes:
+        protocol: Its name.
+        headline: Name of the metric that counts.
+        weights: Name, kind, fingerprint.
+        data: Name, checksum, split, classes, counts; see ``Labelled.describe``.
+        settings: The resolved configuration.
+        trials: One a seed.
+        notes: What a reader should know, a sentence each.
+        device: Where it ran.
+        interval: Interval of the headline in per cent, where the protocol has one of its own (over episodes, say).
+        interval_over: What the interval is over, and how.
+    """
+
+    protocol: str
+    headline: str
+    weights: dict[str, Any]
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    trials: list[Trial]
+    notes: list[str] = field(default_factory=list)
+    device: str | None = None
+    interval: tuple[float, float] | None = None
+    interval_over: str = "test clips, by bootstrap"
+
+
+def write_result(result: Result, output: Path) -> dict[str, Any]:
+    """Write the files of a result, each whole or not at all, and return what ``results.json`` says.
+
+    Raises:
+        DataError: There is no trial, a trial lacks the headline, or the folder cannot be written.
+    """
+    output = Path(output)
+    found = result_dict(result)
+    predictions = Predictions.of(result.trials, result.headline, _classes(result))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "results.json").unlink(missing_ok=True)
+        replace_file(output / "predictions.npz", predictions.to_bytes())
+        found["pictures"] = _draw(result, found, output)
+        replace_file(output / "results.md", result_page(found).encode())
+        replace_file(output / "results.json", (dump_json(found) + "\n").encode())
+    except OSError as error:
+        raise DataError(f"{output}: cannot write the results here ({error}). Choose another --output.") from None
+    return found
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What ``results.json`` says, of a folder or of the file itself.
+
+    Raises:
+        DataError: There is none, or it is damaged, or of another format.
+    """
+    path = Path(path)
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        number = found["format"]
+        if number == FORMAT:
+            found["headline"]["mean"], found["protocol"], found["weights"]["name"], found["data"]["name"]
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected results of python -m mamp.evaluate, found none.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected results of an evaluation, found them damaged ({error!r}).") from None
+    if number != FORMAT:
+        raise DataError(f"{path}: expected format {FORMAT}, found {number!r}; evaluate again with this version.")
+    return found
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """Everything that ``results.json`` says, but for the names of the pictures."""
+    trials = result.trials
+    if not trials or any(result.headline not in trial.metrics for trial in trials):
+        raise DataError(f"{result.protocol}: expected trials that each have the metric {result.headline!r}.")
+    names = list(dict.fromkeys(name for trial in trials for name in trial.metrics))
+    metrics = {name: _summary([trial.metrics[name] for trial in trials if name in trial.metrics]) for name in names}
+    if len(trials) == 1:
+        for name, own in trials[0].intervals.items():
+            metrics[name]["interval"] = list(own)
+    interval = result.interval or _interval(result)
+    confusion, classes = _confusion(result), _classes(result)
+    return {
+        "format": FORMAT,
+        "protocol": result.protocol,
+        "headline": {
+            "metric": result.headline,
+            "unit": "per cent",
+            **metrics[result.headline],
+            "interval": None if interval is None else list(interval),
+            "level": LEVEL,
+            "interval_over": None if interval is None else result.interval_over,
+        },
+        "metrics": metrics,
+        "best": _best(trials, result.headline),
+        "trials": [
+            {
+                "seed": trial.seed,
+                "test_clips": len(trial.clips),
+                "metrics": trial.metrics,
+                "best": None if trial.best is None else {"chosen": BEST_EPOCH, **trial.best},
+                "history": trial.history,
+            }
+            for trial in trials
+        ],
+        "weights": result.weights,
+        "data": result.data,
+        "settings": result.settings,
+        "classes": None if confusion is None else _class_rows(confusion, classes),
+        "confusion": None if confusion is None else confusion.tolist(),
+        "worst_confusions": None if confusion is None else _worst(confusion, classes),
+        "notes": list(result.notes),
+        "device": result.device,
+        "environment": environment(),
+        "arguments": sys.argv[1:],
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "pictures": [],
+    }
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    mean, deviation = mean_and_deviation(values)
+    return {"mean": mean, "std": deviation, "trials": len(values)}
+
+
+def _interval(result: Result) -> tuple[float, float] | None:
+    """Bootstrap over the test clips, all trials' values of a clip together."""
+    predictions = Predictions.of(result.trials, result.headline, _classes(result))
+    values = predictions.by_clip()
+    return None if values is None else bootstrap_interval(values[1], LEVEL)
+
+
+def _best(trials: list[Trial], headline: str) -> dict[str, Any] | None:
+    """The best epochs of all trials, which are no result: they were chosen on the test clips."""
+    found = [trial.best[headline] for trial in trials if trial.best is not None and headline in trial.best]
+    return {"chosen": BEST_EPOCH, "metric": headline, **_summary(found)} if found else None
+
+
+def _classes(result: Result) -> list[str]:
+    """Names of the classes, their numbers where they have none."""
+    given = result.data.get("classes")
+    if isinstance(given, (list, tuple)):
+        return [str(name) for name in given]
+    highest = max(
+        int(np.max(values))
+        for trial in result.trials
+        for values in (trial.labels, trial.classes())
+        if values is not None and len(values)
+    )
+    return [str(number) for number in range(highest + 1)]
+
+
+def _confusion(result: Result) -> NDArray[np.int64] | None:
+    """Clips of all trials, true class by predicted class."""
+    predicted = [trial.classes() for trial in result.trials]
+    count = len(_classes(result))
+    found = [
+        confusion_matrix(trial.labels, one, count)
+        for trial, one in zip(result.trials, predicted, strict=True)
+        if one is not None
+    ]
+    return np.sum(found, axis=0) if found and len(found) == len(predicted) else None
+
+
+def _class_rows(confusion: NDArray[np.int64], classes: list[str]) -> list[dict[str, Any]]:
+    """Recall, precision and number of test clips of each class, over all trials."""
+    table = per_class_of(confusion)
+    return [
+        {"class": name, "recall": float(recall), "precision": float(precision), "count": int(count)}
+        for name, recall, precision, count in zip(classes, table.recall, table.precision, table.count, strict=True)
+    ]
+
+
+def _worst(confusion: NDArray[np.int64], classes: list[str]) -> list[dict[str, Any]]:
+    """The pairs of classes that are confused most often, by clips."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:WORST]
+    pairs = [divmod(int(index), len(classes)) for index in order]
+    return [
+        {
+            "class": classes[true],
+            "predicted": classes[said],
+            "clips": int(wrong[true, said]),
+            "share": 100 * float(wrong[true, said] / confusion[true].sum()),
+        }
+        for true, said in pairs
+        if wrong[true, said]
+    ]
+
+
+def _draw(result: Result, found: dict[str, Any], output: Path) -> list[str]:
+    """Draw what there is to draw; nothing without matplotlib."""
+    try:
+        from mamp.evaluate.pictures import draw_result
+
+        pictures = draw_result(found, _classes(result))
+    except ImportError:
+        return []
+    for name, content in pictures.items():
+        replace_file(output / name, content)
+    return list(pictures)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside and rename it, so that it is whole whenever it is seen."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def dump_json(value: Any) -> str:
+    """JSON that every reader takes: numpy values as plain ones, and ``null`` for what is not finite."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

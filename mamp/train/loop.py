@@ -1,0 +1,323 @@
+"""The training loop that pre-training and supervised training share: one process or DDP, resumable to the step."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from mamp.config import MAMPConfig
+from mamp.data.augment import PackedBatch
+from mamp.data.loader import Shard, TrainingBatches
+from mamp.data.store import ClipStore
+from mamp.errors import ConfigError, TrainingError
+from mamp.train.board import Board
+from mamp.train.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
+from mamp.train.config import Optimization, Run
+from mamp.train.distributed import World
+from mamp.train.optim import set_learning_rate
+from mamp.train.record import Metrics, drop_later_metrics
+
+logger = logging.getLogger(__name__)
+
+
+class StoppedError(TrainingError):
+    """A run was stopped before its end, as it was asked to; the same command goes on."""
+
+
+class Loop:
+    """One training run in this process.
+
+    A subclass says what a step sees (:meth:`batches`) and what it minimises (:meth:`losses`); it calls :meth:`plan`
+    once its clips are known, and then :meth:`begin`. What else it keeps, shows and writes is in the hooks below these.
+
+    Args:
+        optim: Effective batch and schedule.
+        run: How the run behaves.
+        store: The clips.
+        encoder: Configuration of the encoder that is trained, for the checkpoints.
+        output: Folder of the run: ``metrics.jsonl``, ``checkpoints/``.
+        world: The processes.
+        workers: Background processes that read clips.
+        progress: Show a progress bar.
+    """
+
+    section = ""  # what comes before the names of the options of batch and schedule
+    keeps_best = False  # whether the checkpoint of the lowest training loss is kept beside the last ones
+
+    def __init__(
+        self,
+        optim: Optimization,
+        run: Run,
+        store: ClipStore,
+        encoder: MAMPConfig,
+        output: Path,
+        world: World,
+        workers: int = 0,
+        progress: bool = True,
+    ) -> None:
+        self.optim, self.run, self.store, self.encoder = optim, run, store, encoder
+        self.output, self.world, self.workers, self.progress = output, world, workers, progress
+        per_device = optim.per_device_batch or optim.batch_size // world.size
+        if per_device < 1 or optim.batch_size % (per_device * world.size):
+            raise ConfigError(
+                f"{self.section}batch_size: {optim.batch_size} cannot be split over {world.size} processes of "
+                f"{per_device} clips each; it must be a multiple of processes times --{self.section}per_device_batch."
+            )
+        self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
+        self.step = 0
+        self.asked_to_stop = False  # this process, by a signal
+        self.stopping = False  # all processes, after the step in which one was asked
+        self.best_loss, self.recent = math.inf, Mean()
+
+    def batches(self, epoch: int, first_step: int = 0) -> TrainingBatches:
+        """The batches of one epoch from one step on."""
+        raise NotImplementedError
+
+    def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
+        """What a micro-batch gives: ``loss``, which is minimised, and any other number to write down.
+
+        The model is to be called as ``self.parallel``. ``part`` is on the device of the process.
+        """
+        raise NotImplementedError
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside what all hold."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+
+    def after_step(self, values: dict[str, float]) -> None:
+        """Called with the numbers of each step, before what is saved."""
+
+    def export(self) -> None:
+        """Write more than the checkpoint, on the main process."""
+
+    def open_board(self) -> Board | None:
+        """TensorBoard, on the main process, where the run has one."""
+        return None
+
+    def draw(self, board: Board) -> None:
+        """Show what the model does, at each checkpoint."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs that are done."""
+        return self.step / self.steps_per_epoch
+
+    def plan(self) -> None:
+        """Count the steps of an epoch and of the run.
+
+        Raises:
+            DataError: An epoch is smaller than a batch.
+            ConfigError: The run is no step long.
+        """
+        self.steps_per_epoch = len(self.batches(0))
+        self.total_steps = round(self.optim.epochs * self.steps_per_epoch)
+        if self.total_steps < 1:
+            raise ConfigError(
+                f"{self.section}epochs: {self.optim.epochs:g} epochs of {self.steps_per_epoch} steps are no step."
+            )
+
+    def begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Take model and optimiser, and go on from the newest checkpoint if there is one."""
+        self.model, self.optimizer = model, optimizer
+        self.average: AveragedModel | None = None
+        if self.optim.ema is not None:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.optim.ema))
+        self.resume()
+        self.parallel: nn.Module = model
+        if self.world.size > 1:
+            ids = [self.world.device] if self.world.device.type == "cuda" else None
+            # Buffers are the same everywhere: running statistics are those of the whole batch.
+            self.parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        with self.world.together():
+            state = load_checkpoint(self.output / "checkpoints")
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.step = state["step"]
+            self.best_loss, self.recent = state["best_loss"], Mean(*state["losses"])
+            torch.set_rng_state(state["torch_rng"])
+            self.load_extra_state(state)
+        steps = self.world.gather([str(self.step)])
+        if len(set(steps)) > 1:
+            raise TrainingError(
+                f"{self.output}: the processes found checkpoints of different steps ({', '.join(steps)}); all machines "
+                "must see the same --output."
+            )
+        with self.world.together():
+            if self.world.is_main:
+                self.clean()
+        if self.step:
+            logger.info("resumed at step %d of %d", self.step, self.total_steps)
+
+    def clean(self) -> None:
+        """Remove what was written after the checkpoint from which the run goes on, and what was half written."""
+        try:
+            remove_leftovers(self.output / "checkpoints")
+            drop_later_metrics(self.output / "metrics.jsonl", self.step)
+        except OSError as error:
+            raise TrainingError(f"{self.output}: cannot write here ({error}).") from None
+
+    def save(self) -> None:
+        """Write a checkpoint, and what the run exports; the best one by training loss is kept apart."""
+        with self.world.together():
+            if self.world.is_main:
+                self.write()
+
+    def write(self) -> None:
+        """What :meth:`save` does, on the main process. Stops out of turn do not take part in what is best."""
+        best = False
+        if self.step % self.run.checkpoint_every == 0 or self.step == self.total_steps:
+            loss = self.recent.take()
+            best = self.keeps_best and loss < self.best_loss
+            self.best_loss = min(loss, self.best_loss)
+        state = {
+            "encoder": self.encoder.to_dict(),
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best_loss": self.best_loss,
+            "losses": self.recent.state,
+            "torch_rng": torch.get_rng_state(),
+            **self.extra_state(),
+        }
+        save_checkpoint(self.output / "checkpoints", self.step, state, self.run.keep, best)
+        self.export()
+
+    def train(self) -> None:
+        """Run to the end of the schedule, or until stopped."""
+        last = min(self.total_steps, self.run.stop_after or self.total_steps)
+        saved = -1  # a finished run is saved once more: it may have been killed before it exported
+        hidden = not (self.progress and self.world.is_main)
+        bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, mininterval=5)
+        with bar, closing(Metrics(self, bar)) as metrics, handle_termination(self):
+            while self.step < last and not self.stopping:
+                epoch, first = divmod(self.step, self.steps_per_epoch)
+                for batch in self.batches(epoch, first).load(self.workers, pin_memory=True):
+                    values = self.train_step(batch)
+                    self.note(metrics, values)
+                    self.after_step(values)
+                    if self.step % self.run.checkpoint_every == 0 or self.step >= last:
+                        self.save()
+                        saved = self.step
+                    if self.step >= last or self.stopping:
+                        break
+            if saved != self.step:
+                self.save()
+
+    def note(self, metrics: Metrics, values: dict[str, float]) -> None:
+        """Write down the numbers of a step."""
+        try:
+            metrics.add(values)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.output}: cannot write the metrics ({error}). Free some space; the run goes on from the last "
+                "checkpoint when it is started again."
+            ) from None
+
+    def train_step(self, batch: list[PackedBatch]) -> dict[str, float]:
+        """One optimiser step over the micro-batches of this process."""
+        lr = set_learning_rate(self.optimizer, self.epoch, self.optim)
+        totals: dict[str, float] = {}
+        suspects: list[str] = []
+        for micro, part in enumerate(batch):
+            part = part.to(self.world.device)
+            sync = micro + 1 == len(batch) or not isinstance(self.parallel, DistributedDataParallel)
+            with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
+                with self.autocast():
+                    values = self.losses(part, micro)
+                (values["loss"] / len(batch)).backward()
+            for name, value in values.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batch)
+            if not math.isfinite(totals["loss"]) and not suspects:
+                suspects = self.names(part)
+        names = sorted(totals)
+        *means, stops = self.world.sum([totals[name] / self.world.size for name in names] + [float(self.asked_to_stop)])
+        self.stopping = stops > 0
+        result = dict(zip(names, means, strict=True))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip_grad or math.inf)
+        if not math.isfinite(result["loss"]) or not math.isfinite(norm):
+            self.fail(suspects, batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        self.recent.add(result["loss"])
+        self.step += 1
+        return {**result, "grad_norm": float(norm), "lr": lr}
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision, if asked for; the residual stream stays in float32."""
+        enabled = self.run.precision == "bfloat16"
+        return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def names(self, part: PackedBatch) -> list[str]:
+        """Names of the clips of a micro-batch."""
+        return [str(self.store.columns["name"][int(clip)]) for clip in part.clips]
+
+    def fail(self, suspects: list[str], batch: list[PackedBatch]) -> None:
+        """Stop at a loss or gradient that is not finite; the last good checkpoint stays.
+
+        Names the clips of all processes whose loss it was, or the whole batch when the loss was still finite.
+        """
+        clips = self.world.gather(suspects) or self.world.gather([name for part in batch for name in self.names(part)])
+        raise TrainingError(
+            f"the loss or its gradient is not finite at step {self.step}; the last good checkpoint is kept. Look at "
+            f"these clips, or start again in another --output with a lower --{self.section}lr or with "
+            f"--{self.section}clip_grad: {', '.join(clips)}"
+        )
+
+
+class Mean:
+    """A running mean of numbers."""
+
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+        self.total, self.count = total, count
+
+    @property
+    def state(self) -> tuple[float, int]:
+        """Sum and number of what was added."""
+        return self.total, self.count
+
+    def add(self, value: float) -> None:
+        """Take one number."""
+        self.total, self.count = self.total + value, self.count + 1
+
+    def take(self) -> float:
+        """The mean since the last call; infinite when nothing was added."""
+        mean = self.total / self.count if self.count else math.inf
+        self.total, self.count = 0.0, 0
+        return mean
+
+
+@contextmanager
+def handle_termination(loop: Loop) -> Iterator[None]:
+    """On SIGTERM finish the step, save, and end normally."""
+
+    def stop(number: int, frame: object) -> None:
+        loop.asked_to_stop = True
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
