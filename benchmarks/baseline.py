@@ -1,19 +1,23 @@
 """A straightforward implementation of the same mathematics, to measure against.
 
-Explicit softmax attention, float32, every person encoded, clips cut, resized and rotated one by one in numpy from
-arrays padded to one length. It is what one writes first, and what the published code amounts to.
+Explicit softmax attention, ``torch.nn.Linear``, float32, every person of a batch at once. It is what one writes first,
+and what the published code amounts to. The loader that goes with it is in ``baseline_loader.py``.
 """
 
 from __future__ import annotations
 
 import copy
+import sys
+from typing import TypeVar
 
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mamp.layers import Attention
+from mamp.encoder import Trunk
+from mamp.layers import Attention, Block, Linear
+
+Model = TypeVar("Model", bound=Trunk)
 
 
 class ExplicitAttention(nn.Module):
@@ -30,46 +34,38 @@ class ExplicitAttention(nn.Module):
         return self.proj(rearrange(weights @ v, "n h l d -> n l (h d)"))
 
 
-def with_explicit_attention(model: nn.Module) -> nn.Module:
-    """A copy of a model with explicit attention in every block."""
+class PlainBlock(nn.Module):
+    """A block as one writes it first; takes the layers of :class:`mamp.layers.Block`."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.norm1, self.norm2, self.mlp, self.drop_path = block.norm1, block.norm2, block.mlp, block.drop_path
+        self.attn = ExplicitAttention(block.attn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [N, L, D] to [N, L, D]."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        hidden = nn.functional.gelu(self.mlp.fc1(self.norm2(x)))
+        return x + self.drop_path(self.mlp.fc2(hidden))
+
+
+def straightforward(model: Model) -> Model:
+    """A copy of a model, computed the straightforward way, with the same names of parameters."""
     model = copy.deepcopy(model)
+    model.bodies_at_once = lambda device: sys.maxsize  # type: ignore[method-assign]
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, Attention):
-                setattr(module, name, ExplicitAttention(child))
+            if isinstance(child, Block):
+                setattr(module, name, PlainBlock(child))
+            elif isinstance(child, Linear):
+                plain = nn.Linear(child.in_features, child.out_features, child.bias is not None)
+                plain.weight, plain.bias = child.weight, child.bias
+                setattr(module, name, plain)
     return model
 
 
-class PaddedFeeder:
-    """Clips [n, Tmax, M * V * C], zero-padded to one length, augmented one by one."""
-
-    def __init__(self, clips: list[np.ndarray], people: int, num_frames: int, seed: int = 0) -> None:
-        longest = max(clip.shape[1] for clip in clips)
-        joints = clips[0].shape[2]
-        self.data = np.zeros((len(clips), longest, people, joints, 3), np.float32)
-        for row, clip in zip(self.data, clips, strict=True):
-            row[: clip.shape[1], : clip.shape[0]] = clip.transpose(1, 0, 2, 3)
-        self.num_frames, self.rng = num_frames, np.random.default_rng(seed)
-
-    def item(self, index: int) -> np.ndarray:
-        """One training clip [M, T, V, C]: random crop, linear resize, one random rotation."""
-        clip = self.data[index]
-        valid = int((clip.sum(axis=(1, 2, 3)) != 0).sum())
-        length = min(max(int(np.floor(valid * self.rng.uniform(0.5, 1.0))), 64), valid)
-        start = self.rng.integers(0, valid - length + 1)
-        crop = clip[start : start + length]
-        source = np.clip((np.arange(self.num_frames) + 0.5) * length / self.num_frames - 0.5, 0, length - 1)
-        low = source.astype(int)
-        high, share = np.minimum(low + 1, length - 1), (source - low)[:, None, None, None].astype(np.float32)
-        resized = crop[low] * (1 - share) + crop[high] * share
-        angles = self.rng.uniform(-0.3, 0.3, 3)
-        (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
-        rx = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
-        ry = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
-        rz = np.array([[cz, sz, 0], [-sz, cz, 0], [0, 0, 1]])
-        rotated = resized @ (rz @ ry @ rx).T.astype(np.float32)
-        return rotated.transpose(1, 0, 2, 3)
-
-    def batch(self, indices: list[int]) -> Tensor:
-        """Training clips [B, M, T, V, C]."""
-        return torch.from_numpy(np.stack([self.item(index) for index in indices]))
+def check_same(model: Model, other: Model) -> None:
+    """Raise unless two models have the same parameters."""
+    mine, theirs = dict(model.named_parameters()), dict(other.named_parameters())
+    if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
+        raise RuntimeError("the baseline has other parameters than the model")

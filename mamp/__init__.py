@@ -12,6 +12,7 @@ from mamp.hub import list_pretrained
 from mamp.layouts import Layout, get_layout, list_layouts, register_layout
 from mamp.readers import load
 from mamp.skeleton import Skeleton
+from mamp.streaming import StreamingEncoder
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "MAMPError",
     "Preprocessing",
     "Skeleton",
+    "StreamingEncoder",
     "get_layout",
     "list_layouts",
     "list_pretrained",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -65,6 +66,10 @@ class Preprocessing:
         crop: Share of the frames kept, in the middle of the clip (published test protocol: 0.95).
         stream: What the model sees: ``joint`` positions, ``bone`` vectors, ``motion`` from frame to frame (of the
             resized clip), or ``bone_motion``.
+        height: Scale each clip so that the first person is this tall, in metres, as measured from trunk and limbs
+            where they are tracked; ``None`` (published) keeps the size.
+        missing: What becomes of joints, times and people that were not tracked: ``"drop"`` leaves their tokens out
+            of the encoder, ``"fill"`` interpolates them. The zeros or copy of ``absent_person`` stay in either way.
     """
 
     layout: str = "ntu25"
@@ -77,6 +82,8 @@ class Preprocessing:
     absent_person: Literal["zeros", "copy", "none"] = "zeros"
     crop: float = 0.95
     stream: Literal["joint", "bone", "motion", "bone_motion"] = "joint"
+    height: float | None = None
+    missing: Literal["drop", "fill"] = "drop"
 
     def __post_init__(self) -> None:
         where = "preprocessing"
@@ -85,6 +92,9 @@ class Preprocessing:
         _check_choice(where, "center", self.center, ("clip", "none"))
         _check_choice(where, "absent_person", self.absent_person, ("zeros", "copy", "none"))
         _check_choice(where, "stream", self.stream, ("joint", "bone", "motion", "bone_motion"))
+        _check_choice(where, "missing", self.missing, ("drop", "fill"))
+        if self.height is not None:
+            _check_number(where, "height", self.height, 1e-3, whole=False)
         if self.stream.startswith("bone") and self.layout != "ntu25":
             raise ConfigError(f"{where}.stream: bones are known for layout 'ntu25', found {self.layout!r}.")
         _check_choice(where, "facing", self.facing, (True, False))
@@ -98,6 +108,17 @@ class Preprocessing:
         _check_number(where, "crop", self.crop, 0.0, whole=False)
         if not 0 < self.crop <= 1:
             raise ConfigError(f"{where}.crop: expected a share in (0, 1], found {self.crop!r}.")
+
+    def changed(self, changes: Preprocessing | Mapping[str, Any]) -> Preprocessing:
+        """Return this with some fields changed; an unknown field is a :class:`ConfigError`."""
+        if isinstance(changes, Preprocessing):
+            return changes
+        if not isinstance(changes, Mapping):
+            raise ConfigError(
+                "preprocessing: expected an object of fields, such as {'facing': True}, found "
+                f"{type(changes).__name__}."
+            )
+        return from_dict(Preprocessing, dataclasses.asdict(self) | dict(changes), "preprocessing")
 
 
 @dataclass(frozen=True)

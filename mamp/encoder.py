@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -13,13 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamp.config import MAMPConfig
+from mamp.config import MAMPConfig, Preprocessing
+from mamp.embedding import EncodeOptions, Pool, Precision, embed_recordings
 from mamp.errors import RecordingError
 from mamp.layers import Block, JointEmbedding, init_weights
 from mamp.skeleton import Skeleton
 
 FloatArray = NDArray[np.float32]
-Pool = Literal["clip", "person", "frame", "joint", "tokens"]
+
+# Bodies that go through the blocks together on a CPU, when no gradient is wanted: few, so that what is in between stays
+# in the cache, takes little memory, and is the same memory again and again.
+BODIES_AT_ONCE = 2
 
 
 class Trunk(nn.Module):
@@ -43,7 +48,7 @@ class Trunk(nn.Module):
 
     def drop_path_rates(self, largest: float) -> list[float]:
         """Stochastic-depth rate of each block, rising linearly from zero."""
-        return [float(rate) for rate in torch.linspace(0, largest, self.config.depth)]
+        return [float(rate) for rate in torch.linspace(0, largest, self.config.depth, device="cpu")]
 
     def check_input(self, x: Tensor) -> None:
         """Raise :class:`RecordingError` unless ``x`` is [B, M, T, V, C] as configured."""
@@ -59,6 +64,24 @@ class Trunk(nn.Module):
 
         Token ``t * V + v`` (counted in patches) is joint v at time t.
         """
+        at_once = self.bodies_at_once(x.device)
+        if len(x) <= at_once:
+            return self._encode_at_once(x, ids_keep)
+        tokens = x.new_empty(0)
+        for first in range(0, len(x), at_once):
+            some = slice(first, first + at_once)
+            found = self._encode_at_once(x[some], None if ids_keep is None else ids_keep[some])
+            if first == 0:
+                tokens = found.new_empty(len(x), *found.shape[1:])
+            tokens[some] = found
+        return tokens
+
+    def bodies_at_once(self, device: torch.device) -> int:
+        """How many bodies go through the blocks together; without gradients on a CPU, few."""
+        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or device.type != "cpu"
+        return sys.maxsize if whole else max(BODIES_AT_ONCE, torch.get_num_threads())
+
+    def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
         h = rearrange(self.joints_embed(x) + self.pos_embed + self.temp_embed, "n t v d -> n (t v) d")
         if ids_keep is not None:
             h = h.gather(1, repeat(ids_keep, "n k -> n k d", d=h.shape[-1]))
@@ -139,12 +162,32 @@ class MAMPEncoder(Trunk):
 
     @overload
     def encode(
-        self, recordings: Skeleton, *, pool: Pool = ..., batch_size: int = ..., progress: bool = ...
+        self,
+        recordings: Skeleton,
+        *,
+        pool: Pool = ...,
+        batch_size: int = ...,
+        precision: Precision | None = ...,
+        token_share: float = ...,
+        progress: bool = ...,
+        window: int | None = ...,
+        stride: int | None = ...,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = ...,
     ) -> FloatArray: ...
 
     @overload
     def encode(
-        self, recordings: Sequence[Skeleton], *, pool: Pool = ..., batch_size: int = ..., progress: bool = ...
+        self,
+        recordings: Sequence[Skeleton],
+        *,
+        pool: Pool = ...,
+        batch_size: int = ...,
+        precision: Precision | None = ...,
+        token_share: float = ...,
+        progress: bool = ...,
+        window: int | None = ...,
+        stride: int | None = ...,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = ...,
     ) -> FloatArray | list[FloatArray]: ...
 
     def encode(
@@ -153,31 +196,49 @@ class MAMPEncoder(Trunk):
         *,
         pool: Pool = "clip",
         batch_size: int = 32,
+        precision: Precision | None = None,
+        token_share: float = 1.0,
         progress: bool = False,
+        window: int | None = None,
+        stride: int | None = None,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     ) -> FloatArray | list[FloatArray]:
         """Embed recordings of any length, layout and number of people.
 
         Args:
             recordings: One :class:`Skeleton`, or a sequence of them.
             pool: What one embedding stands for:
-                ``"clip"`` [D], the mean over people, time and joints (published); ``"person"`` [M, D], one for each
-                person of the recording that is kept; ``"frame"`` [T, D], one for each frame of the recording;
-                ``"joint"`` [V, D], one for each joint of the model; ``"tokens"`` [M, T / 4, V, D], nothing pooled.
+                ``"clip"`` [D], the mean over people, time and joints (published); ``"person"`` [M, D], row i is person
+                i of the recording, all of them, whatever number the weights take for the other pools; ``"frame"``
+                [T, D], one for each frame of the recording; ``"joint"`` [V, D], one for each joint of the model;
+                ``"tokens"`` [M, T / 4, V, D], nothing pooled. Where nothing was tracked, there is NaN.
             batch_size: Clips that are encoded at a time; more costs memory, not accuracy.
+            precision: ``"bfloat16"`` computes matrix products and attention in bfloat16, and the rest in the type of
+                the weights: faster where the processor has instructions for it, at an error of about a hundredth of the
+                distance between clips. By default everything is in the type of the weights.
+            token_share: Share of the tokens of each person that is looked at, those that move most. Below 1 it is
+                faster and only approximate; it goes with the pools ``clip`` and ``person``.
             progress: Show a progress bar.
+            window: Cut recordings into windows of so many of their frames, and embed each: any length takes constant
+                memory. The last window is moved back to end with the recording; a shorter recording is one window.
+            stride: Frames from the start of one window to that of the next, at most ``window``, which it is by default.
+            preprocessing: Fields of :class:`mamp.Preprocessing` to change for this call, such as ``{"facing": True}``,
+                ``{"height": 1.7}`` or ``{"missing": "fill"}``, against what the weights expect.
 
         Returns:
             float32. For one recording the array above. For several: a stacked array for ``clip`` and ``joint``, and a
-            list of arrays for the other pools, whose sizes differ between recordings.
+            list of arrays for the other pools, whose sizes differ between recordings. With ``window``, an array has one
+            more dimension in front, its windows, NaN for those without anybody, and several recordings give a list;
+            ``frame`` stays [T, D], the mean of the windows that cover a frame.
 
         Raises:
-            RecordingError: A recording holds nothing that can be encoded.
+            RecordingError: A recording holds nothing that can be encoded, or an option is not one of the above.
             LayoutError: A recording cannot be expressed in the model's joints.
+            ConfigError: ``preprocessing`` names a field that does not exist, or gives it an impossible value.
         """
-        from mamp.embedding import embed_recordings
-
+        options = EncodeOptions(pool, batch_size, precision, token_share, window, stride, preprocessing or {})
         if isinstance(recordings, Skeleton):
-            return embed_recordings(self, [recordings], pool, batch_size, progress)[0]
+            return embed_recordings(self, [recordings], options, progress)[0]
         try:
             recordings = list(recordings)
         except TypeError:
@@ -185,8 +246,8 @@ class MAMPEncoder(Trunk):
                 f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
                 "mamp.load(path)."
             ) from None
-        results = embed_recordings(self, recordings, pool, batch_size, progress)
-        if pool in ("clip", "joint"):
+        results = embed_recordings(self, recordings, options, progress)
+        if window is None and pool in ("clip", "joint"):
             joints = (self.config.grid[1],) if pool == "joint" else ()
             return np.stack(results) if results else np.zeros((0, *joints, self.config.dim_feat), np.float32)
         return results

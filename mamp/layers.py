@@ -11,6 +11,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamp import kernels
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear``, computed the fast way on a CPU (see :mod:`mamp.kernels`)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return kernels.linear(input, self.weight, self.bias)
+
 
 class DropPath(nn.Module):
     """Stochastic depth: drop a residual branch for whole bodies, and scale the rest by ``1 / (1 - rate)``."""
@@ -36,13 +45,12 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.proj = nn.Linear(dim, dim)
-        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
+        self.qkv = Linear(dim, dim * 3, bias=qkv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "n l (three h d) -> three n h l d", three=3, h=self.num_heads)
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(rearrange(x, "n h l d -> n l (h d)"))
+        return self.proj(rearrange(kernels.attention(q, k, v), "n h l d -> n l (h d)"))
 
 
 class FeedForward(nn.Module):
@@ -50,8 +58,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -76,7 +84,8 @@ class Block(nn.Module):
 class JointEmbedding(nn.Module):
     """Linear embedding of patches of ``t_patch_size`` frames x ``patch_size`` joints.
 
-    ``forward`` maps [N, T, V, C] to [N, T / t_patch_size, V / patch_size, D].
+    ``forward`` maps [N, T, V, C] to [N, T / t_patch_size, V / patch_size, D], in the type of the weights also under
+    autocast: half precision has too few digits for where a joint is and how it moves from frame to frame.
     """
 
     def __init__(self, dim_in: int, dim: int, t_patch_size: int, patch_size: int) -> None:
@@ -85,7 +94,9 @@ class JointEmbedding(nn.Module):
         self.proj = nn.Conv2d(dim_in, dim, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return rearrange(self.proj(rearrange(x, "n t v c -> n c t v")), "n d t v -> n t v d")
+        x = rearrange(x.to(self.proj.weight.dtype), "n t v c -> n c t v")
+        with torch.autocast(x.device.type, enabled=False):
+            return rearrange(self.proj(x), "n d t v -> n t v d")
 
 
 def init_weights(module: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """From a recording to the clip that the weights expect, by the published data preparation.
 
-The order is fixed: joints of the model, gaps, choice of people, centring, facing, axes and unit, absent people, crop,
-resize, stream.
+The order is fixed: joints of the model, gaps, choice of people, centring, height, facing, axes and unit, absent people,
+crop, resize, stream. Where the person stands, faces and how tall they are is taken from joints that were tracked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mamp.config import Preprocessing
 from mamp.errors import RecordingError
 from mamp.layouts import Layout, get_layout
 from mamp.layouts.tables import NTU25_BONES
+from mamp.placing import body_height, face_camera
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -32,23 +33,46 @@ class NormalizedClip:
     Attributes:
         positions: [M, T', V, 3] metres; zeros where a person is absent. T' leaves out frames in which nobody is seen.
         frames: [T'] index of each kept frame in the recording.
-        num_present: The first people that are really in the recording; the others fill up to what the weights expect.
+        tracked: [M, T', V], false where a position was filled in. The zeros of a person who is absent, or away for a
+            while, count as tracked where the weights expect them.
+        people: Index in the recording of each person that is really there. They come first; the others fill up to what
+            the weights expect.
         copied: The second person is a copy of the first.
     """
 
     positions: FloatArray
     frames: NDArray[np.int64]
-    num_present: int
+    tracked: NDArray[np.bool_]
+    people: NDArray[np.int64]
     copied: bool = False
 
+    @property
+    def num_present(self) -> int:
+        """People that are really in the recording."""
+        return len(self.people)
 
-def normalize(recording: Skeleton, expected: Preprocessing) -> NormalizedClip:
+
+def normalize(
+    recording: Skeleton,
+    expected: Preprocessing,
+    *,
+    everybody: bool = False,
+    keep_gaps: bool = False,
+    part: bool = False,
+) -> NormalizedClip:
     """Do everything but crop and resize.
 
     Gaps: a joint that was not tracked in some frames is interpolated over time; one that never was takes the place of
     the joint it hangs on. People: those who move most, when there are more than ``expected.max_people``. Frames in
     which nobody is tracked are left out. In a frame where only some people are tracked, the others are zeros as
     published, or hold their nearest pose when ``expected.absent_person`` is ``"none"``.
+
+    Args:
+        recording: Any recording.
+        expected: What the weights expect.
+        everybody: Keep all people, those that the weights would take first, and do not fill up.
+        keep_gaps: Keep frames in which nobody is tracked between those in which somebody is, so that time runs on.
+        part: The recording is a window of a longer one: what is left out is logged for debugging only.
 
     Raises:
         RecordingError: No joint of anybody is ever tracked.
@@ -63,46 +87,72 @@ def normalize(recording: Skeleton, expected: Preprocessing) -> NormalizedClip:
             f"{recording.name}: expected at least one tracked joint, found none (all NaN); check the tracker's output."
         )
     frames = np.flatnonzero(tracked.any(axis=(0, 2)))
+    if keep_gaps:
+        frames = np.arange(frames[0], frames[-1] + 1)
     if frames.size < recording.num_frames:
-        logger.info("%s: left out %d frames without anybody", recording.name, recording.num_frames - frames.size)
-    positions = recording.positions[people][:, frames]
-    seen: NDArray[np.bool_] = np.asarray(tracked[people][:, frames].any(axis=2))
+        level = logging.DEBUG if part else logging.INFO
+        logger.log(level, "%s: left out %d frames without anybody", recording.name, recording.num_frames - frames.size)
+    positions, tracked = recording.positions[people][:, frames], tracked[people][:, frames]
+    seen: NDArray[np.bool_] = np.asarray(tracked.any(axis=2))
     positions = np.stack([_fill_joints(person, here, layout) for person, here in zip(positions, seen, strict=True)])
     if expected.max_people is not None and len(positions) > expected.max_people:
         chosen = np.argsort([-_motion(p[here]) for p, here in zip(positions, seen, strict=True)], kind="stable")
-        chosen = chosen[: expected.max_people]
-        logger.warning(
-            "%s: %d people, the weights take %d; kept those who move most", recording.name, len(seen), len(chosen)
-        )
-        positions, seen = positions[chosen], seen[chosen]
+        if not everybody:
+            chosen = chosen[: expected.max_people]
+            level, what = logging.DEBUG if part else logging.WARNING, (recording.name, len(people), len(chosen))
+            logger.log(level, "%s: %d people, the weights take %d; kept those who move most", *what)
+        positions, tracked, seen, people = positions[chosen], tracked[chosen], seen[chosen], people[chosen]
 
     hold = expected.absent_person == "none"
     if hold:
         positions = np.stack([_hold_pose(p, here) for p, here in zip(positions, seen, strict=True)])
-        seen = np.ones_like(seen)
-    if expected.center == "clip":
-        joint = layout.joints.index(expected.center_joint)
-        positions = positions - positions[0, int(np.argmax(seen[0])), joint]
-    if expected.facing:
-        positions = face_camera(positions, seen, layout)
-    positions = np.where(seen[:, :, None, None], positions, np.float32(0))
+    positions = _place(positions, tracked[0], expected, layout, recording.name, part)
+    if not hold:
+        positions = np.where(seen[:, :, None, None], positions, np.float32(0))
+        tracked = tracked | ~seen[:, :, None]
     if expected.up == "z":
         positions = np.stack([positions[..., 0], -positions[..., 2], positions[..., 1]], axis=-1)
     if expected.unit != "m":
         positions = positions * np.float32({"cm": 100, "mm": 1000}[expected.unit])
 
-    present = len(positions)
-    missing = 0 if expected.max_people is None or hold else expected.max_people - present
+    missing = 0 if expected.max_people is None or hold or everybody else expected.max_people - len(positions)
     copied = missing > 0 and expected.absent_person == "copy" and recording.num_people == 1
     if missing > 0:
         filler = positions[:1] if copied else np.zeros_like(positions[:1])
         positions = np.concatenate([positions, *[filler] * missing])
-    return NormalizedClip(np.ascontiguousarray(positions, dtype=np.float32), frames, present, copied)
+        tracked = np.concatenate([tracked, *[tracked[:1] if copied else np.ones_like(tracked[:1])] * missing])
+    return NormalizedClip(np.ascontiguousarray(positions, dtype=np.float32), frames, tracked, people, copied)
 
 
-def prepare_clip(recording: Skeleton, expected: Preprocessing, num_frames: int) -> tuple[Tensor, NormalizedClip]:
-    """Normalise, crop the middle and resize to ``num_frames``: the clip [M, num_frames, V, 3] that the model takes."""
-    clip = normalize(recording, expected)
+def _place(
+    positions: FloatArray, tracked: NDArray[np.bool_], expected: Preprocessing, layout: Layout, name: str, part: bool
+) -> FloatArray:
+    """Centre, scale and turn [M, T, V, 3] by the first person, of whom ``tracked`` [T, V] says what was tracked."""
+    # The first frame of a joint that comes later is filled with its first position.
+    start = int(np.argmax(tracked.any(axis=1)))
+    origin = positions[0, start, layout.joints.index(expected.center_joint)]
+    if expected.center == "clip":
+        positions, origin = positions - origin, np.zeros_like(origin)
+    if expected.height is not None:
+        height = body_height(positions[0], tracked, layout)
+        if height is None:
+            level = logging.DEBUG if part else logging.WARNING
+            logger.log(level, "%s: no trunk, arm or leg to measure the body height from; not scaled", name)
+        else:
+            positions = origin + (positions - origin) * np.float32(expected.height / height)
+    return face_camera(positions, tracked, layout) if expected.facing else positions
+
+
+def prepare_clip(
+    recording: Skeleton, expected: Preprocessing, num_frames: int, *, everybody: bool = False, part: bool = False
+) -> tuple[Tensor, NormalizedClip]:
+    """Normalise, crop the middle and resize to ``num_frames``: the clip [M, num_frames, V, 3] that the model takes.
+
+    ``everybody`` and ``part`` are those of :func:`normalize`. Where absent tokens are left out, time runs on while
+    nobody is tracked, unless the weights expect such frames to be cut out (published).
+    """
+    keep_gaps = expected.missing == "drop" and expected.absent_person == "none"
+    clip = normalize(recording, expected, everybody=everybody, keep_gaps=keep_gaps, part=part)
     start, length = middle_crop(clip.positions.shape[1], expected.crop)
     low, high, share = resample_index(torch.tensor(start), torch.tensor(length), num_frames)
     positions = torch.from_numpy(clip.positions)
@@ -150,24 +200,6 @@ def to_stream(x: Tensor, stream: str) -> Tensor:
         motion[..., :-1, :, :] = x[..., 1:, :, :] - x[..., :-1, :, :]
         x = motion
     return x
-
-
-def face_camera(positions: FloatArray, seen: NDArray[np.bool_], layout: Layout) -> FloatArray:
-    """Turn [M, T, V, 3] about the vertical so that the first person faces the camera (negative z) on average."""
-    here = positions[0][seen[0]]
-
-    def joint(name: str) -> FloatArray:
-        return here[:, layout.joints.index(name)]
-
-    right = joint("hip_right") - joint("hip_left") + joint("shoulder_right") - joint("shoulder_left")
-    forward = np.stack([right[:, 2], -right[:, 0]], axis=1)  # x and z of (up cross right)
-    x, z = (forward / np.linalg.norm(forward, axis=1, keepdims=True).clip(1e-6)).sum(axis=0)
-    norm = float(np.hypot(x, z))
-    if norm < 1e-6:
-        return positions
-    cos, sin = -z / norm, x / norm
-    rotation = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], dtype=np.float32)
-    return positions @ rotation.T
 
 
 def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) -> FloatArray:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
-from mamp.encoder import Pool
+from mamp.embedding import Pool, most_moving_tokens
 from mamp.errors import RecordingError
 from mamp.preprocessing import middle_crop, prepare_clip
 
@@ -230,3 +230,70 @@ def test_any_iterable_of_recordings() -> None:
     clips = mixed()
     found: Any = make().encode(clip for clip in clips)  # type: ignore[call-overload]
     np.testing.assert_allclose(found, make().encode(clips), atol=1e-6)
+
+
+# --- faster and approximate -----------------------------------------------------------------------------------------
+
+
+def test_bfloat16() -> None:
+    encoder, clips = make(), mixed()
+    exact, rough = np.asarray(encoder.encode(clips)), np.asarray(encoder.encode(clips, precision="bfloat16"))
+    assert rough.dtype == np.float32 and not np.array_equal(rough, exact)
+    spread = np.mean([np.linalg.norm(a - b) for i, a in enumerate(exact) for b in exact[:i]])
+    assert np.linalg.norm(rough - exact, axis=1).mean() < 0.05 * spread
+    np.testing.assert_array_equal(encoder.encode(clips), exact, err_msg="nothing rough is kept")
+
+
+def test_autocast_of_the_caller_is_kept() -> None:
+    encoder = make()
+    expected = encoder.encode(recording(), precision="bfloat16")
+    with torch.autocast("cpu", torch.bfloat16):
+        np.testing.assert_array_equal(encoder.encode(recording()), expected)
+
+
+def test_tokens_that_move_most_are_looked_at() -> None:
+    """A body of which only some tokens move: they are the ones that are encoded."""
+    encoder = make(NONE)
+    x = torch.randn(1, 1, 25, 3).repeat(1, 16, 1, 1)
+    moving = [3, 7, 11]
+    x[:, :, moving] += torch.randn(1, 16, 3, 3)
+    ids = most_moving_tokens(x, encoder.config, 12 / 100)
+    assert sorted(ids[0].tolist()) == ids[0].tolist() == sorted(t * 25 + v for t in range(4) for v in moving)
+    assert most_moving_tokens(x, encoder.config, 1e-9).shape == (1, 1)
+
+
+@pytest.mark.parametrize("preprocessing", [ZEROS, COPY, NONE], ids=["zeros", "copy", "none"])
+def test_share_of_tokens(preprocessing: Preprocessing) -> None:
+    encoder = make(preprocessing)
+    clips = [clip for clip in mixed() if np.isfinite(clip.positions).all()]
+    found = np.asarray(encoder.encode(clips, token_share=0.25))
+    for clip, vector in zip(clips, found, strict=True):
+        x, normalized = prepare_clip(clip, preprocessing, 16)
+        with torch.no_grad():
+            people = [
+                encoder.encode_tokens(one[None], most_moving_tokens(one[None], encoder.config, 0.25)).mean(dim=(0, 1))
+                if bool(one.any())
+                else encoder.encode_tokens(one[None]).mean(dim=(0, 1))
+                for one in x
+            ]
+        np.testing.assert_allclose(vector, torch.stack(people).mean(dim=0), rtol=0, atol=1e-5)
+        by_person = encoder.encode(clip, pool="person", token_share=0.25)
+        taken = torch.stack(people[: normalized.num_present])
+        np.testing.assert_allclose(by_person[normalized.people], taken, rtol=0, atol=1e-5)
+    assert abs(found - np.asarray(encoder.encode(clips))).max() > 1e-3
+    np.testing.assert_array_equal(encoder.encode(clips, token_share=1.0), encoder.encode(clips))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"precision": "float16"}, r"precision: expected 'bfloat16' or None, found 'float16'"),
+        ({"token_share": 0}, r"token_share: expected more than 0 and at most 1, found 0"),
+        ({"token_share": 1.5}, r"token_share: expected more than 0 and at most 1, found 1.5"),
+        ({"token_share": float("nan")}, r"token_share: expected more than 0"),
+        ({"token_share": 0.5, "pool": "frame"}, r"token_share: expected 1 with pool 'frame', found 0.5"),
+    ],
+)
+def test_refused_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordingError, match=message):
+        make().encode(recording(), **options)

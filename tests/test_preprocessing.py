@@ -442,3 +442,67 @@ def test_streams_of_the_test_protocol(shared: Path, name: str, stream: Any) -> N
         clip, _ = prepare_clip(Skeleton(x[:, :valid], "ntu25"), expected, 64)
         golden = file[f"ds/{name}/test1"].transpose(3, 1, 2, 0)
     np.testing.assert_allclose(clip.numpy(), golden, rtol=0, atol=1e-6)
+
+
+# --- what was tracked, and who --------------------------------------------------------------------------------------
+
+
+def test_what_was_tracked() -> None:
+    x = np.stack([body(seed=1), body(seed=2)])
+    x[0, 3:5, joint("head")] = np.nan
+    x[1, 6:] = np.nan
+    expected = np.isfinite(x).all(axis=-1)
+    np.testing.assert_array_equal(normalize(Skeleton(x, "ntu25"), AS_IS).tracked, expected)
+    expected[1, 6:] = True  # the zeros that the weights expect
+    np.testing.assert_array_equal(normalize(Skeleton(x, "ntu25"), PUBLISHED).tracked, expected)
+    for absent in ("zeros", "copy"):
+        alone = normalize(Skeleton(x[:1], "ntu25"), dataclasses.replace(PUBLISHED, absent_person=absent)).tracked
+        np.testing.assert_array_equal(alone, [expected[0], expected[0] if absent == "copy" else expected[0] | True])
+
+
+def test_who_is_there() -> None:
+    x = np.stack([body(seed=i) for i in range(4)])
+    x[1] = np.nan
+    assert normalize(Skeleton(x, "ntu25"), AS_IS).people.tolist() == [0, 2, 3]
+    x[2] *= 3
+    x[3] *= 2
+    clip = normalize(Skeleton(x, "ntu25"), PUBLISHED)
+    assert clip.people.tolist() == [2, 3] and clip.num_present == 2
+
+
+@pytest.mark.parametrize("absent", ["zeros", "copy", "none"])
+def test_everybody(absent: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """All people, as they would be beside those that the weights take, and nobody to fill up."""
+    x = np.stack([body(seed=i) * (1 + i) for i in range(4)])
+    expected = dataclasses.replace(PUBLISHED, absent_person=absent)
+    clip = normalize(Skeleton(x, "ntu25"), expected, everybody=True)
+    assert not caplog.records and clip.people.tolist() == [3, 2, 1, 0] and clip.positions.shape[0] == 4
+    taken = normalize(Skeleton(x, "ntu25"), expected)
+    np.testing.assert_array_equal(clip.positions[:2], taken.positions)
+    np.testing.assert_allclose(clip.positions[3] - clip.positions[0], x[0] - x[3], rtol=0, atol=1e-5)
+    assert normalize(Skeleton(x[:1], "ntu25"), expected, everybody=True).positions.shape[0] == 1
+
+
+def test_time_runs_on_while_nobody_is_there() -> None:
+    x = body()[None]
+    x[:, [0, 4, 5, 6, 11]] = np.nan
+    clip = normalize(Skeleton(x, "ntu25"), AS_IS, keep_gaps=True)
+    assert clip.frames.tolist() == list(range(1, 11))
+    assert clip.tracked.all(axis=2).tolist() == [[t not in (4, 5, 6) for t in range(1, 11)]]
+    np.testing.assert_array_equal(clip.positions[0, 3], x[0, 3])
+    np.testing.assert_array_equal(clip.positions[0, 5], x[0, 7])
+    prepared = {
+        missing: prepare_clip(Skeleton(x, "ntu25"), dataclasses.replace(AS_IS, missing=missing), 10)[1].frames.size
+        for missing in ("drop", "fill")
+    }
+    assert prepared == {"drop": 10, "fill": 7}
+    published = prepare_clip(Skeleton(x, "ntu25"), PUBLISHED, 10)[1]
+    assert published.frames.size == 7
+
+
+def test_windows_are_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    x = np.stack([body(seed=i) for i in range(3)])
+    x[:, 3] = np.nan
+    with caplog.at_level(logging.INFO, "mamp"):
+        normalize(Skeleton(x, "ntu25"), PUBLISHED, part=True)
+    assert not caplog.records

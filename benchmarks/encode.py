@@ -1,0 +1,174 @@
+"""Encoding against the straightforward implementation, side by side in one run.
+
+    python benchmarks/encode.py [--batches 1 8 32] [--mixes full ntu] [--rounds 5]
+
+From recordings in memory to embeddings: ``full`` clips have two people, of ``ntu`` clips a quarter have two. The
+baseline encodes everybody, the batch as a whole, in float32 with explicit attention. Ratios are of medians of
+interleaved samples; above 1 is faster than the baseline. Everything is measured twice: with the allocator as it comes,
+and tuned by environment variables so that it returns no memory. ``error`` is the largest difference of an embedding to
+the baseline's; ``error_over_spread`` the mean distance to it over the mean distance between clips. ``peak_megabytes``
+is what the process takes above its weights and recordings, each implementation in a process of its own.
+``share_of_floor`` compares with the time that the matrix products alone would take, at the rate of one large product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from baseline import check_same, straightforward
+
+from mamp import MAMPEncoder, Preprocessing, Skeleton, kernels
+from mamp.preprocessing import prepare_clip
+
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+FRAMES = 120
+
+
+def make_recordings(number: int, mix: str) -> list[Skeleton]:
+    """Random walks; of ``ntu`` clips a quarter have two people, of ``full`` clips all."""
+    rng = np.random.default_rng(0)
+    recordings = []
+    for clip in range(number):
+        shape = (2 if mix == "full" or clip % 4 == 0 else 1, FRAMES, 25, 3)
+        steps = rng.normal(size=shape) * rng.uniform(0.005, 0.05)
+        recordings.append(Skeleton(rng.normal(size=(1, 1, 25, 3)) * 0.3 + steps.cumsum(axis=1), "ntu25", fps=30))
+    return recordings
+
+
+def build() -> MAMPEncoder:
+    """The weights of the package, with the preparation of the published ones: a second person is zeros when absent."""
+    pretrained = MAMPEncoder.from_pretrained()
+    encoder = MAMPEncoder(pretrained.config.replace(preprocessing=Preprocessing())).eval()
+    encoder.load_state_dict(pretrained.state_dict())
+    return encoder
+
+
+def implementations(encoder: MAMPEncoder) -> dict[str, Callable[[list[Skeleton]], np.ndarray]]:
+    """From recordings to embeddings [B, D], by name."""
+    plain = straightforward(encoder)
+    check_same(plain, encoder)
+
+    @torch.no_grad()
+    def baseline(recordings: list[Skeleton]) -> np.ndarray:
+        expected = encoder.config.preprocessing
+        x = torch.stack([prepare_clip(recording, expected, FRAMES)[0] for recording in recordings])
+        tokens = plain.encode_tokens(x.flatten(0, 1))
+        return tokens.unflatten(0, x.shape[:2]).mean(dim=(1, 2)).numpy()
+
+    return {
+        "baseline": baseline,
+        "float32": lambda recordings: np.asarray(encoder.encode(recordings)),
+        "bfloat16": lambda recordings: np.asarray(encoder.encode(recordings, precision="bfloat16")),
+    }
+
+
+def floor_seconds(encoder: MAMPEncoder, bodies: float) -> float:
+    """Time of the matrix products of that many bodies, at the rate of one large product in float32."""
+    config = encoder.config
+    tokens, width = config.grid[0] * config.grid[1], config.dim_feat
+    flops = bodies * config.depth * (2 * tokens * width**2 * (4 + 2 * config.mlp_ratio) + 4 * tokens**2 * width)
+    x, weight = torch.randn(1536, 1024), torch.randn(1024, 1024)
+    times = []
+    with torch.no_grad():
+        for _ in range(5):
+            start = time.perf_counter()
+            kernels.linear(x, weight, None)
+            times.append(time.perf_counter() - start)
+    return flops * min(times) / (2 * 1536 * 1024 * 1024)
+
+
+def measure(batch: int, mix: str, rounds: int) -> dict[str, object]:
+    """Times, ratios and errors of one batch."""
+    encoder = build()
+    recordings = make_recordings(batch, mix)
+    runs = implementations(encoder)
+    results = {name: run(recordings) for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(recordings)
+            times[name].append(time.perf_counter() - start)
+    seconds = {name: statistics.median(values) for name, values in times.items()}
+    expected = results["baseline"]
+    bodies = sum(recording.num_people for recording in recordings)
+    line: dict[str, object] = {
+        "seconds": {name: round(value, 4) for name, value in seconds.items()},
+        "ratio_float32": round(seconds["baseline"] / seconds["float32"], 2),
+        "ratio_bfloat16": round(seconds["baseline"] / seconds["bfloat16"], 2),
+        "share_of_floor_float32": round(floor_seconds(encoder, bodies) / seconds["float32"], 2),
+        "error_float32": float(abs(results["float32"] - expected).max()),
+    }
+    if batch > 1:
+        spread = np.mean([np.linalg.norm(a - b) for i, a in enumerate(expected) for b in expected[:i]])
+        error = np.linalg.norm(results["bfloat16"] - expected, axis=1).mean()
+        line["bfloat16_error_over_spread"] = round(float(error / spread), 5)
+    return line
+
+
+def peak_megabytes(name: str, batch: int, mix: str) -> float:
+    """Highest resident memory while encoding, above what there was before; Linux only."""
+    recordings = make_recordings(batch, mix)
+    run = implementations(build())[name]
+    run(recordings[:1])  # what is loaded on first use
+    return memory_peak(lambda: run(recordings))
+
+
+def memory_peak(run: Callable[[], object]) -> float:
+    """Megabytes of resident memory that something takes above what there was before."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    run()
+    return round((_status("VmHWM") - before) / 1e6, 1)
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def main() -> None:
+    """Measure and print one JSON line for each allocator, mix and batch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--mixes", nargs="+", default=["full", "ntu"], choices=["full", "ntu"])
+    parser.add_argument("--rounds", type=int, default=5, help="samples of each [%(default)s]")
+    parser.add_argument("--only", nargs=3, metavar=("WHAT", "BATCH", "MIX"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.only:
+        what, batch, mix = args.only[0], int(args.only[1]), args.only[2]
+        print(json.dumps(measure(batch, mix, args.rounds) if what == "times" else peak_megabytes(what, batch, mix)))
+        return
+
+    def fresh(tuned: bool, *only: object) -> object:
+        command = [sys.executable, __file__, "--rounds", str(args.rounds), "--only", *map(str, only)]
+        clean = {name: value for name, value in os.environ.items() if name not in TUNED}
+        done = subprocess.run(command, env=clean | (TUNED if tuned else {}), stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    for mix in args.mixes:
+        for batch in args.batches:
+            peaks = {name: fresh(False, name, batch, mix) for name in ("baseline", "float32", "bfloat16")}
+            for tuned in (False, True):
+                head = {"mix": mix, "batch": batch, "threads": torch.get_num_threads(), "tuned_allocator": tuned}
+                times = fresh(tuned, "times", batch, mix)
+                assert isinstance(times, dict)
+                print(json.dumps({**head, **times, "peak_megabytes": peaks}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

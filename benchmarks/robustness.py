@@ -1,0 +1,194 @@
+"""What frozen embeddings bear: missing joints and frames, noise, other frame rates, directions and sizes.
+
+    python benchmarks/robustness.py missing DATA_DIR     accuracy as joints, frames and limbs go missing
+    python benchmarks/robustness.py change DATA_DIR      how much noise, lost and repeated frames move an embedding
+    python benchmarks/robustness.py placing DATA_DIR     accuracy with other facing and body height than the weights say
+    python benchmarks/robustness.py rates RAW_DIR        the same motion at 15, 30, 60 and 120 frames a second
+    python benchmarks/robustness.py table RESULTS        the lines of --output as the tables of docs/recordings.md
+
+DATA_DIR holds ``nw-ucla.npz`` and ``msr-action3d.npz`` as packed corpora, with the splits of
+``benchmarks/frozen_quality.py``; RAW_DIR holds ``.bvh`` and ``.amc`` files of 120 frames a second in any folders.
+Prints JSON lines, each as soon as it is measured; ``--output`` also appends them to a file.
+
+The probe (logistic regression, standardised) is trained on the complete clips of the training half, and tested on those
+of the test half of which something was taken away. A cosine is that of an embedding with that of the untouched clip,
+plain and with the mean of the set subtracted from both, which is the harder comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from damage import CHANGES, MISSING, Change, nothing, resized, turned
+from frozen_quality import SETS, interval, read_set
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mamp import MAMPEncoder, Skeleton, load
+
+COSINES = ("cosine", "centred_cosine")
+
+
+class ActionSet:
+    """Clips in the model's joints, labels, and which half is for training."""
+
+    def __init__(self, path: Path, limit: int | None) -> None:
+        recordings = [recording.to_layout("ntu25") for recording in read_set(path)]
+        self.name = path.stem
+        train = np.array([SETS[path.stem](recording.info) for recording in recordings])
+        labels = np.array([recording.info["label"] for recording in recordings])
+        self.train = [recording for recording, here in zip(recordings, train, strict=True) if here]
+        self.test = [recording for recording, here in zip(recordings, train, strict=True) if not here]
+        self.train_labels, self.test_labels = labels[train], labels[~train]
+        step = -(-len(self.test) // limit) if limit else 1
+        self.test, self.test_labels = self.test[::step], self.test_labels[::step]
+
+    def changed(self, name: str, change: Change) -> list[Skeleton]:
+        """The test half, each clip changed in a way of its own that is always the same."""
+        seed = zlib.crc32(name.encode())
+        return [change(clip, np.random.default_rng([seed, i])) for i, clip in enumerate(self.test)]
+
+
+def fit(x: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """The probe."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(x, labels)
+
+
+def accuracy(probe: Pipeline, x: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Top-1 in per cent, with its 95 % bootstrap interval."""
+    hits = probe.predict(x) == labels
+    return {"accuracy": round(100 * float(hits.mean()), 1), "interval": interval(hits)}
+
+
+def cosines(x: np.ndarray, y: np.ndarray, common: np.ndarray) -> dict[str, float]:
+    """Mean cosine of rows, plain and without what all clips have in common."""
+
+    def mean_cosine(a: np.ndarray, b: np.ndarray) -> float:
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        return round(float(((a * b).sum(axis=1) / norms).mean()), 4)
+
+    return {"cosine": mean_cosine(x, y), "centred_cosine": mean_cosine(x - common, y - common)}
+
+
+def measure_missing(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+    """Accuracy on what is left, absent tokens dropped against filled in."""
+    probe = fit(np.asarray(encoder.encode(actions.train)), actions.train_labels)
+    for name, change in MISSING.items():
+        clips = actions.changed(name, change)
+        for missing in ("drop", "fill"):
+            x = np.asarray(encoder.encode(clips, preprocessing={"missing": missing}))
+            yield {"lost": name, "missing": missing, **accuracy(probe, x, actions.test_labels)}
+
+
+def measure_change(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+    """How far embeddings move."""
+    before = np.asarray(encoder.encode(actions.test))
+    others = before[np.roll(np.arange(len(before)), len(before) // 2)]
+    yield {"change": "another clip", **cosines(before, others, before.mean(axis=0))}
+    for name, change in CHANGES.items():
+        after = np.asarray(encoder.encode(actions.changed(name, change)))
+        yield {"change": name, **cosines(before, after, before.mean(axis=0))}
+
+
+def measure_placing(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+    """Accuracy on test clips as they are, turned, and scaled, by what is done about direction and size."""
+    for facing in (True, False):
+        for height in (None, 1.7):
+            how = {"facing": facing, "height": height}
+            probe = fit(np.asarray(encoder.encode(actions.train, preprocessing=how)), actions.train_labels)
+            for name, change in {"nothing": nothing, "turned": turned, "scaled": resized}.items():
+                x = np.asarray(encoder.encode(actions.changed(name, change), preprocessing=how))
+                yield {**how, "test": name, **accuracy(probe, x, actions.test_labels)}
+
+
+def measure_rates(encoder: MAMPEncoder, folder: Path) -> Iterator[dict[str, Any]]:
+    """Embeddings of windows of four seconds at 15, 30 and 60 frames a second against those at 120."""
+    files = [path for pattern in ("*.bvh", "*.amc") for path in sorted(folder.rglob(pattern))]
+    recordings = [recording for recording in map(load, files) if recording.fps and round(recording.fps) == 120]
+    found: dict[int, list[np.ndarray]] = {}
+    for rate in (120, 60, 30, 15):
+        for recording in recordings:
+            thin = recording.replace(
+                positions=recording.positions[:, : recording.num_frames // 8 * 8 : 120 // rate], fps=rate
+            )
+            found.setdefault(rate, []).append(encoder.encode(thin, window=4 * rate, stride=2 * rate))
+    rows = {rate: np.concatenate(windows) for rate, windows in found.items()}
+    common = rows[120].mean(axis=0)
+    for rate in (60, 30, 15):
+        line = {"rate": rate, "against": 120, "recordings": len(recordings), "windows": len(rows[rate])}
+        yield {**line, **cosines(rows[rate], rows[120], common)}
+    yield {"rate": 120, "against": "another window", **cosines(rows[120], np.roll(rows[120], 7, axis=0), common)}
+
+
+def tables(lines: list[dict[str, Any]]) -> str:
+    """Markdown tables of what was measured: a row for each condition, a column for each set and way."""
+    columns: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, str]]]] = {
+        "missing": lambda x: (x["lost"], {f"{x['set']}, {x['missing']}": shown(x)}),
+        "change": lambda x: (x["change"], {f"{x['set']}, {key}": f"{x[key]:.3f}" for key in COSINES}),
+        "placing": lambda x: (
+            f"facing {x['facing']}, height {x['height']}",
+            {f"{x['set']}, test clips {x['test'].replace('nothing', 'as they are')}": shown(x)},
+        ),
+        "rates": lambda x: (f"{x['rate']} against {x['against']}", {key: f"{x[key]:.4f}" for key in COSINES}),
+    }
+    found = []
+    for measured, cells in columns.items():
+        rows: dict[str, dict[str, str]] = {}
+        for line in lines:
+            if line["measured"] == measured:
+                name, values = cells(line)
+                rows.setdefault(name, {}).update(values)
+        heads = list(dict.fromkeys(head for row in rows.values() for head in row))
+        if rows:
+            found += [f"| {measured} | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 1)}"]
+            found += [f"| {name} | {' | '.join(row.get(head, '') for head in heads)} |" for name, row in rows.items()]
+            found += [""]
+    return "\n".join(found)
+
+
+def shown(line: dict[str, Any]) -> str:
+    """An accuracy with its interval."""
+    low, high = line["interval"]
+    return f"{line['accuracy']:.1f} ({low:.1f}-{high:.1f})"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("missing", "change", "placing", "rates", "table"))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--weights", default="openmocap", help="[%(default)s]")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="[both]")
+    parser.add_argument("--limit", type=int, help="take at most so many clips of each test half")
+    parser.add_argument("--output", type=Path, help="a file to append the lines to")
+    args = parser.parse_args()
+    if args.what == "table":
+        print(tables([json.loads(line) for line in args.data.read_text(encoding="utf-8").splitlines()]))
+        return
+    encoder = MAMPEncoder.from_pretrained(args.weights)
+
+    def say(line: dict[str, Any]) -> None:
+        print(json.dumps(line), flush=True)
+        if args.output:
+            with args.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    if args.what == "rates":
+        for line in measure_rates(encoder, args.data):
+            say({"measured": "rates", **line})
+        return
+    measure = {"missing": measure_missing, "change": measure_change, "placing": measure_placing}[args.what]
+    for name in args.sets:
+        for line in measure(encoder, ActionSet(args.data / f"{name}.npz", args.limit)):
+            say({"measured": args.what, "set": name, **line})
+
+
+if __name__ == "__main__":
+    main()

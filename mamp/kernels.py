@@ -1,0 +1,126 @@
+"""Linear layers and attention the fast way on a CPU; everywhere else, what torch does.
+
+torch hands float32 matrix products to MKL, which reaches less than half of the speed of some processors (AMD's) that
+oneDNN, also inside torch, gets out of them. The functions here take oneDNN where that is exact: float32 on an x86 CPU,
+outside of autocast, tracing and compilation. Everything else, and every torch without the operators, goes the ordinary
+way with the same result up to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+# Fewer tokens than this: one call for all heads costs less than one for each.
+_LONG = 512
+# More threads than this: the parallel kernel of torch wins over one head after another.
+_FEW_THREADS = 4
+
+_Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As ``torch.nn.functional.linear``: [..., D] -> [..., D']."""
+    if not _plain_float32(x, weight):
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _linear_as_convolution(x, weight, bias)
+    onednn = _onednn_linear()
+    return onednn(x, weight, bias) if onednn else F.linear(x, weight, bias)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention: queries, keys and values [N, H, L, d] -> [N, H, L, d], laid out as [N, L, H, d] in memory."""
+    if q.device.type == "cpu" and not torch.is_grad_enabled() and not _transformed(q):
+        if q.dtype == torch.bfloat16:
+            return _attention_bfloat16(q, k, v)
+        onednn = _onednn_linear() if _plain_float32(q, k) else None
+        if onednn and q.shape[2] >= _LONG and torch.get_num_threads() <= _FEW_THREADS:
+            return _attention_by_head(onednn, q, k, v)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def _attention_by_head(onednn: _Linear, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """One head after another, so that its scores [L, L] stay in the cache and only they take memory."""
+    n, h, length, d = q.shape
+    out = q.new_empty(n, length, h, d)
+    for body in range(n):
+        queries, keys = q[body].contiguous(), k[body] * d**-0.5
+        values = rearrange(v[body], "h l d -> h d l").contiguous()
+        for head in range(h):
+            scores = onednn(queries[head], keys[head], None)
+            torch.softmax(scores, dim=-1, out=scores)
+            out[body, :, head] = onednn(scores, values[head], None)
+    return rearrange(out, "n l h d -> n h l d")
+
+
+def _attention_bfloat16(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """All heads of one body at a time; torch's own kernel is no faster in bfloat16 than in float32."""
+    n, h, length, d = q.shape
+    out = q.new_empty(n, length, h, d)
+    for body in range(n):
+        scores = q[body].contiguous() @ rearrange(k[body] * d**-0.5, "h l d -> h d l")
+        torch.softmax(scores, dim=-1, out=scores)
+        out[body] = rearrange(scores @ v[body].contiguous(), "h l d -> l h d")
+    return rearrange(out, "n l h d -> n h l d")
+
+
+def _linear_as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear layer as a convolution of width one, channels last: oneDNN forwards and backwards.
+
+    torch gives such a convolution to oneDNN when it runs on several threads, or has 16 images or more.
+    """
+    if x.ndim != 3 or (x.shape[0] < 16 and torch.get_num_threads() == 1) or not torch.backends.mkldnn.is_available():
+        return F.linear(x, weight, bias)
+    y = F.conv2d(rearrange(x[:, :, None], "n l w d -> n d l w"), weight[:, :, None, None], bias)
+    return rearrange(y, "n d l 1 -> n l d")
+
+
+def _plain_float32(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not _transformed(x)
+    )
+
+
+def _transformed(x: Tensor) -> bool:
+    """Whether something other than eager torch looks at the computation: a compiler, a tracer, vmap, a subclass."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
+        or type(x) is not Tensor
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+@functools.cache
+def _onednn_linear() -> _Linear | None:
+    """oneDNN's linear layer, or None where this torch or machine has none, or not in float32."""
+    if not torch.backends.mkldnn.is_available() or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    try:
+        operator = torch.ops.mkldnn._linear_pointwise.default
+    except AttributeError:
+        return None
+
+    def onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y: Tensor = operator(x.contiguous(), weight.contiguous(), bias, "none", [], "")
+        return y
+
+    # An operator without a promise: whether it computes what is expected, in full precision, is tried once.
+    generator = torch.Generator("cpu").manual_seed(0)
+    x, weight = (torch.randn(rows, 64, generator=generator, dtype=torch.float32, device="cpu") for rows in (32, 48))
+    try:
+        found = onednn(x, weight, weight[:, 0].clone())
+    except RuntimeError:
+        return None
+    exact = F.linear(x.double(), weight.double(), weight[:, 0].double())
+    return onednn if torch.allclose(found.double(), exact, rtol=0, atol=1e-5) else None
