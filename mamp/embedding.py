@@ -69,7 +69,7 @@ class EncodeOptions:
 
 
 def embed_recordings(
-    encoder: MAMPEncoder, recordings: Sequence[Skeleton], options: EncodeOptions, progress: bool
+    encoder: MAMPEncoder, recordings: Sequence[Skeleton], options: EncodeOptions, progress: bool = False
 ) -> list[FloatArray]:
     """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`."""
     for recording in recordings:

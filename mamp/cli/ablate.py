@@ -17,7 +17,7 @@ def _main(argv: Sequence[str]) -> int:
 COMMAND = Command(
     name="ablate",
     help="train and evaluate a grid of runs, and tabulate them",
-    example="mamp ablate smoke --data store --output ablation --grid target --seeds 0,1,2",
+    example="mamp ablate smoke --data store --output ablation --vary objective.target=motion,joints --seeds 0,1,2",
     run=lambda args: _main([]),
     main=_main,
 )

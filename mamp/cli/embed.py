@@ -23,6 +23,7 @@ from mamp.cli.command import (
     written_whole,
 )
 from mamp.console import say_result
+from mamp.embedding import EncodeOptions, embed_recordings
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import fingerprint
@@ -32,8 +33,9 @@ DESCRIPTION = """\
 Embed recordings, and write the embeddings to one .npz file:
 
   embeddings   float32: [files, D] for --pool clip, [files, V, D] for joint;
-               [rows, D] for person and frame, one file after the other
-  offsets      only for person and frame: rows offsets[i] to offsets[i + 1] are those of file i
+               [rows, D] for person and frame, one file after the other;
+               with --window a row for each window, one file after the other
+  offsets      only for person, frame and windows: rows offsets[i] to offsets[i + 1] are those of file i
   files        the files that were embedded, in the order given
   weights, fingerprint, pool    what made them
 
@@ -61,6 +63,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=32, metavar="N", help="recordings at a time [%(default)s]"
     )
+    parser.add_argument(
+        "--window", type=positive, metavar="N", help="cut recordings into windows of N of their frames, and embed each"
+    )
+    parser.add_argument("--stride", type=positive, metavar="N", help="frames from one window to the next [the window]")
+    parser.add_argument("--precision", choices=("bfloat16",), help="faster, and a little less exact [float32]")
     parser.add_argument("--strict", action="store_true", help="write nothing when any file fails")
     add_weights_options(parser)
     add_recording_options(parser)
@@ -72,13 +79,14 @@ def _run(args: argparse.Namespace) -> int:
         raise MAMPError(f"{output}: the folder {output.parent} does not exist; make it first.")
     if output.is_dir():
         raise MAMPError(f"{output}: expected a file to write, found a folder.")
+    options = EncodeOptions(args.pool, args.batch_size, args.precision, window=args.window, stride=args.stride)
     encoder = open_encoder(args)
-    result = _embed_all(encoder, args)
+    result = _embed_all(encoder, args, options)
     if not result.files:
         raise MAMPError(f"none of the {len(result.failed)} files could be embedded; {output} was not written.")
     if result.failed and args.strict:
         raise MAMPError(f"{len(result.failed)} of {len(args.files)} files failed; {output} was not written (--strict).")
-    arrays = _collect(result, args.pool)
+    arrays = _collect(result, stacked=args.pool in ("clip", "joint") and args.window is None)
     identity = fingerprint(encoder)
     with written_whole(output) as file:
         np.savez(
@@ -106,7 +114,7 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if result.failed else 0
 
 
-def _embed_all(encoder: MAMPEncoder, args: argparse.Namespace) -> Result:
+def _embed_all(encoder: MAMPEncoder, args: argparse.Namespace, options: EncodeOptions) -> Result:
     """Read and embed a batch of files at a time, so that memory does not grow with their number."""
     result = Result()
 
@@ -125,7 +133,7 @@ def _embed_all(encoder: MAMPEncoder, args: argparse.Namespace) -> Result:
                     read.append((file, read_recording(file, args)))
                 except (MAMPError, OSError) as error:
                     fail(file, error)
-            for file, array in _embed_batch(encoder, read, args):
+            for file, array in _embed_batch(encoder, read, options):
                 if isinstance(array, Exception):
                     fail(file, array)
                 else:
@@ -136,23 +144,23 @@ def _embed_all(encoder: MAMPEncoder, args: argparse.Namespace) -> Result:
 
 
 def _embed_batch(
-    encoder: MAMPEncoder, read: list[tuple[str, Skeleton]], args: argparse.Namespace
+    encoder: MAMPEncoder, read: list[tuple[str, Skeleton]], options: EncodeOptions
 ) -> Iterator[tuple[str, NDArray[np.float32] | MAMPError]]:
     """Embed a batch; when a recording in it cannot be embedded, embed them one by one to find out which."""
     try:
-        arrays = encoder.encode([recording for _, recording in read], pool=args.pool, batch_size=args.batch_size)
+        arrays = embed_recordings(encoder, [recording for _, recording in read], options)
         yield from zip((file for file, _ in read), arrays, strict=True)
     except MAMPError as error:
         if len(read) == 1:
             yield read[0][0], error
             return
         for one in read:
-            yield from _embed_batch(encoder, [one], args)
+            yield from _embed_batch(encoder, [one], options)
 
 
-def _collect(result: Result, pool: str) -> dict[str, Any]:
+def _collect(result: Result, stacked: bool) -> dict[str, Any]:
     """Stack embeddings of one size; put those of different sizes one after the other, with offsets."""
-    if pool in ("clip", "joint"):
+    if stacked:
         return {"embeddings": np.stack(result.arrays)}
     offsets = np.cumsum([0, *(len(array) for array in result.arrays)], dtype=np.int64)
     return {"embeddings": np.concatenate(result.arrays), "offsets": offsets}
