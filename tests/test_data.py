@@ -30,6 +30,7 @@ from mamp.data.augment import (
     drop_joints,
 )
 from mamp.data.buffers import Buffers
+from mamp.data.crops import find_bodies
 from mamp.data.loader import Shard, TrainingBatches, clip_weights, clips_of_split, generator_for
 from mamp.errors import ConfigError, DataError, LayoutError, MAMPError
 from mamp.preprocessing import lerp, normalize, resample_index, to_stream
@@ -132,6 +133,17 @@ def test_read_into_an_array(store: ClipStore) -> None:
     out = np.full((1, 7, 25, 3), np.nan, np.float32)
     assert store.read(1, 3, out=out) is out, "the first of two people"
     np.testing.assert_array_equal(out, positions(2, 80, 1)[:1, 3:10])
+
+
+def test_read_runs_of_rows(store: ClipStore) -> None:
+    out = np.full((9, 25, 3), np.nan, np.float32)
+    store.read_rows(np.array([30 + 80 + 2, 3]), np.array([5, 4]), out)
+    np.testing.assert_array_equal(out[:5], positions(2, 80, 1)[1, 2:7], "the second of two people")
+    np.testing.assert_array_equal(out[5:], positions(1, 30, 0)[0, 3:7])
+    assert store.read(1, 3, 0).shape == (2, 0, 25, 3)
+    (store.path / "positions.bin").write_bytes(b"1234567")
+    with pytest.raises(DataError, match=r"positions\.bin ended in clip clip1; prepare the data again"):
+        store.read_rows(np.array([30 + 80 + 2, 3]), np.array([5, 4]), out)
 
 
 def test_systems_without_positioned_reads(store: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +331,11 @@ def resized(batch: PackedBatch, num_frames: int) -> Tensor:
     return x
 
 
+def rotations(angles: Tensor) -> Tensor:
+    """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3]."""
+    return torch.from_numpy(rotation_matrix(angles.numpy()))
+
+
 def rotate(x: Tensor, matrix: Tensor) -> Tensor:
     """Rotate clips [B, M, T, V, 3] by a matrix [B, 3, 3] each."""
     return torch.einsum("bij,bmtvj->bmtvi", matrix, x)
@@ -357,7 +374,7 @@ def test_random_crop_and_resize(feeder: dict[str, Any]) -> None:
 
 def test_rotation(feeder: dict[str, Any]) -> None:
     angles = torch.from_numpy(feeder["rot/angles"])
-    matrices = rotation_matrix(angles)
+    matrices = rotations(angles)
     x = np.ascontiguousarray(feeder["rot/x"].transpose(3, 1, 2, 0))
     for i in range(3):
         np.testing.assert_allclose(matrices[i].numpy(), feeder[f"rot/matrix{i}"], rtol=0, atol=1e-6)
@@ -703,9 +720,12 @@ def test_mirror_of_some(batch: PackedBatch) -> None:
 
 def test_map_of_joints_is_the_matrix_of_each() -> None:
     matrix, x = torch.randn(2, 3, 3), torch.randn(2, 7, 4, 3)
-    order = [2, 1, 0, 3]
-    found = x.flatten(2) @ map_of_joints(matrix, torch.eye(4)[order])
-    close(found.view(x.shape), torch.einsum("bij,btvj->btvi", matrix, x[:, :, order]))
+    alike, each = np.array([2, 0, 1, 3]), np.array([[2, 0, 1, 3], [0, 1, 2, 3]])
+    for places in (alike, each):
+        found = (x.flatten(2) @ torch.from_numpy(map_of_joints(matrix.numpy(), places))).view(x.shape)
+        moved = torch.einsum("bij,btvj->btvi", matrix, x)
+        for b, order in enumerate(np.broadcast_to(places, (2, 4)).tolist()):
+            close(found[b][:, order], moved[b])
 
 
 @pytest.mark.parametrize("settings", [{}, {"mirror": 0.5}, {"center": True}, {"center": True, "mirror": 0.5}])
@@ -719,12 +739,12 @@ def test_order_of_the_steps(batch: PackedBatch, settings: dict[str, Any], num_fr
         spine = NTU.joints.index("spine_mid")
         x = (x - x[:, :1, :1, spine : spine + 1]) * batch.present[..., None, None, None]
     zero = torch.zeros(12)
-    x = rotate(x, rotation_matrix(torch.stack([zero, (u["yaw"] * 2 - 1) * 2.0, zero], dim=1)))
+    x = rotate(x, rotations(torch.stack([zero, (u["yaw"] * 2 - 1) * 2.0, zero], dim=1)))
     if "mirror" in settings:
         x = torch.where((u["mirror"] < 0.5)[:, None, None, None, None], mirror(x), x)
     x = x * (0.5 + u["scale"])[:, None, None, None, None]
     angles = torch.stack([u["rot_x"], u["rot_y"], u["rot_z"]], dim=1)
-    x = rotate(x, rotation_matrix((angles * 2 - 1) * 0.3))
+    x = rotate(x, rotations((angles * 2 - 1) * 0.3))
     torch.testing.assert_close(made.x, x, rtol=1e-6, atol=2e-6)
 
 
@@ -817,7 +837,7 @@ def test_rotation_keeps_lengths(batch: PackedBatch) -> None:
     plain, turned = changed(batch, rotation=0.3)
     torch.testing.assert_close(turned.norm(dim=-1), plain.norm(dim=-1), rtol=0, atol=1e-5)
     angle = (2 * batch.uniform[:, COLUMNS.index("rot_x") : COLUMNS.index("rot_z") + 1] - 1) * 0.3
-    close(turned, rotate(plain, rotation_matrix(angle)))
+    close(turned, rotate(plain, rotations(angle)))
 
 
 def test_centring_of_the_crop(batch: PackedBatch) -> None:
@@ -923,6 +943,27 @@ def test_window() -> None:
     assert settings.crop(30, 0.999, 0.99) == (0, 30)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"speed": (0.5, 1.5)}, {"window": (20, 40)}, {"window": (20, 40), "speed": (0.8, 1.2)}]
+)
+def test_crops_of_many_clips_are_those_of_each(settings: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    frames, u = rng.integers(1, 400, 500), rng.random((3, 500), np.float32)
+    start, length = Augmentation(**settings).crop(frames, *u)
+    assert start.dtype == length.dtype == np.int64
+    each = [Augmentation(**settings).crop(*numbers) for numbers in zip(frames.tolist(), *u.tolist(), strict=True)]
+    assert list(zip(start.tolist(), length.tolist(), strict=True)) == each
+
+
+def test_frames_of_a_crop_lie_where_preprocessing_looks(batch: PackedBatch) -> None:
+    for num_frames in (7, 120):
+        bodies = find_bodies(batch.start, batch.length, batch.present, num_frames)
+        start = batch.start.flatten()[bodies.slot]
+        low, high, share = resample_index(start, batch.length[bodies.clip], num_frames)
+        assert torch.equal(bodies.rows, torch.stack([low, high], dim=2).int())
+        assert torch.equal(bodies.weight, torch.stack([1 - share, share], dim=2))
+
+
 @pytest.fixture
 def every_crop() -> Iterator[tuple[int, int, int]]:
     rng = np.random.default_rng(0)
@@ -960,6 +1001,8 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 
 def test_move_to_device(batch: PackedBatch) -> None:
+    batch = dataclasses.replace(batch, confidence=torch.rand(batch.rows.shape[:2]))
     moved = batch.to(torch.device("meta"))
-    assert moved.confidence is None
-    assert all(getattr(moved, name).device.type == "meta" for name in batch.__dict__ if name != "confidence")
+    on_device = {name for name, value in moved.__dict__.items() if value.device.type == "meta"}
+    assert on_device == {"rows", "confidence"}
+    assert dataclasses.replace(batch, confidence=None).to(torch.device("meta")).confidence is None

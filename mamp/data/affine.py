@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from mamp.layouts import Layout
 
+FloatArray = NDArray[np.floating]
+
 # A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
 # signs. [axis, 3, 3] each.
-AXIS = torch.eye(3).diag_embed()
-REST = torch.eye(3) - AXIS
-TURN = torch.tensor(
+AXIS = np.stack([np.diag(row) for row in np.eye(3, dtype=np.float32)])
+REST = np.eye(3, dtype=np.float32) - AXIS
+TURN = np.array(
     [
-        [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]],
-        [[0.0, 0.0, -1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]],
-        [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
-    ]
+        [[0, 0, 0], [0, 0, 1], [0, -1, 0]],
+        [[0, 0, -1], [0, 0, 0], [1, 0, 0]],
+        [[0, 1, 0], [-1, 0, 0], [0, 0, 0]],
+    ],
+    np.float32,
 )
+MIRROR = np.diag(np.array([-1, 1, 1], np.float32))
 
 
-def rotation_matrix(angles: Tensor) -> Tensor:
+def rotation_matrix(angles: FloatArray) -> FloatArray:
     """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3] in radians, with the published signs."""
-    axis, rest, turn = (part.to(angles) for part in (AXIS, REST, TURN))
-    rx, ry, rz = (axis + angles.cos()[..., None, None] * rest + angles.sin()[..., None, None] * turn).unbind(dim=1)
-    return rz @ ry @ rx
+    angles = angles[..., None, None]
+    about = AXIS + np.cos(angles) * REST + np.sin(angles) * TURN
+    return about[:, 2] @ about[:, 1] @ about[:, 0]
 
 
 def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
@@ -60,16 +66,18 @@ def mirrored_joints(layout: Layout) -> list[int]:
     return order
 
 
-def map_of_joints(matrix: Tensor, places: Tensor) -> Tensor:
+def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
     """One matrix that maps several joints at once, [B, K * 3, K * 3], for a product from the right.
 
     A product with 3 by 3 matrices leaves a processor idle: wider ones run at several times the rate.
 
     Args:
         matrix: [B, 3, 3] what happens to a point.
-        places: [..., K, K] one in row i and column j where joint i of the K goes to the place of joint j.
+        places: [K] or [B, K] for each of the K joints, where it goes.
     """
-    product = places[..., :, None, :, None] * matrix.mT[:, None, :, None, :]
+    clips, joints = len(matrix), places.shape[-1]
+    product = np.zeros((clips, joints, 3, joints, 3), np.float32)
+    product[np.arange(clips)[:, None], np.arange(joints), :, places, :] = matrix.transpose(0, 2, 1)[:, None]
     return rearrange(product, "b v c w i -> b (v c) (w i)")
 
 

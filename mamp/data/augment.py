@@ -6,22 +6,35 @@ column a purpose, so that a clip's augmentation does not depend on which process
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mamp.data.affine import Placement, facing_angle, map_of_joints, mirrored_joints, rotation_matrix, to_the_right
-from mamp.data.crops import CLIPS, WORK, Bodies, between, find_bodies, group_size, memory, resize
+from mamp.data.affine import (
+    MIRROR,
+    Placement,
+    facing_angle,
+    map_of_joints,
+    mirrored_joints,
+    rotation_matrix,
+    to_the_right,
+)
+from mamp.data.crops import CLIPS, WORK, Bodies, between, find_bodies, group_size, memory, resize, to_device
 from mamp.errors import ConfigError
 from mamp.layouts import Layout
 from mamp.preprocessing import to_stream
 
 # Columns of the uniform numbers of a clip.
 COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "seed", "speed", "person")
+
+# First frames and lengths.
+Crops: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -79,24 +92,35 @@ class Augmentation:
             if not 0 < low <= high:
                 raise ConfigError(f"augment.{name}: expected two factors above zero, ascending; found {low}, {high}.")
 
-    def crop(self, num_frames: int, u_length: float, u_start: float, u_speed: float = 0.5) -> tuple[int, int]:
-        """First frame and length of the crop of a clip, given uniform numbers (published feeder)."""
+    def crop(self, num_frames: ArrayLike, u_length: ArrayLike, u_start: ArrayLike, u_speed: ArrayLike = 0.5) -> Crops:
+        """First frames and lengths of the crops of clips, given their frames and uniform numbers (published feeder).
+
+        Args:
+            num_frames: [...] frames of each clip.
+            u_length: [...] numbers in [0, 1), from which the length follows; float64, whatever they were drawn in.
+            u_start: [...] from which the first frame follows.
+            u_speed: [...] from which the speed follows.
+        """
+        frames = np.asarray(num_frames)
+        u_length, u_start, u_speed = (np.asarray(u, np.float64) for u in (u_length, u_start, u_speed))
         if self.window is not None:
             low, high = self.window
-            length = low + int(u_length * (high - low + 1))
+            length = low + np.floor(u_length * (high - low + 1))
         else:
             low_share, high_share = self.crop_share
             share = low_share + (high_share - low_share) * u_length
-            length = max(math.floor(num_frames * share), self.crop_min)
+            length = np.maximum(np.floor(frames * share), self.crop_min)
         if self.speed != (1.0, 1.0):
-            length = max(round(length * (self.speed[0] + (self.speed[1] - self.speed[0]) * u_speed)), 1)
-        length = min(length, num_frames)
-        return int(u_start * (num_frames - length + 1)), length
+            length = np.maximum(np.rint(length * (self.speed[0] + (self.speed[1] - self.speed[0]) * u_speed)), 1)
+        length = np.minimum(length, frames)
+        return np.floor(u_start * (frames - length + 1)).astype(np.int64), length.astype(np.int64)
 
 
 @dataclass
 class PackedBatch:
     """Crops of B clips as they lie in the store, packed behind one another.
+
+    All but the rows and their confidence stays on the CPU: what follows from it are small arrays, made there quicker.
 
     Attributes:
         rows: [F, V, 3] frames of all bodies.
@@ -117,9 +141,9 @@ class PackedBatch:
     confidence: Tensor | None = None
 
     def to(self, device: torch.device) -> PackedBatch:
-        """Move to the training device."""
-        moved = (None if t is None else t.to(device, non_blocking=True) for t in self.__dict__.values())
-        return PackedBatch(*moved)  # type: ignore[arg-type]
+        """Move rows and confidence to the training device."""
+        confidence = None if self.confidence is None else self.confidence.to(device, non_blocking=True)
+        return replace(self, rows=self.rows.to(device, non_blocking=True), confidence=confidence)
 
     def pin_memory(self) -> PackedBatch:
         """Copy to page-locked memory, from which a GPU reads without waiting."""
@@ -150,7 +174,7 @@ def augment(
     batch: PackedBatch, settings: Augmentation, layout: Layout, num_frames: int, stream: str = "joint"
 ) -> TrainingClips:
     """Make the training clips of a batch: crop and resize, place, mirror, scale, rotate, degrade, choose the stream."""
-    bodies = find_bodies(batch.start, batch.length, batch.present, num_frames)
+    bodies = find_bodies(batch.start, batch.length, batch.present, num_frames).to(batch.rows.device)
     target = resize(batch.rows, bodies, placement(batch, bodies, settings, layout))
     confidence = None if batch.confidence is None else resize(batch.confidence, bodies)
     x = target
@@ -166,8 +190,9 @@ def augment(
 
 def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout: Layout) -> Placement:
     """Centre the crops, turn them to the camera and to a random view, mirror, scale and rotate, as asked for."""
-    uniform, clips, frames = batch.uniform, bodies.shape[0], bodies.shape[2]
-    device, joints = uniform.device, len(layout.joints)
+    uniform, clips, frames = batch.uniform.numpy(), bodies.shape[0], bodies.shape[2]
+    u = dict(zip(COLUMNS, uniform.T, strict=True))
+    joints, device = len(layout.joints), batch.rows.device
     rows, weight = bodies.rows[:clips], bodies.weight[:clips]  # of the first person
 
     origin = None
@@ -176,36 +201,36 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
         origin = between(batch.rows.flatten(1), rows[:, 0], weight[:, 0])[:, 3 * spine : 3 * spine + 3]
     steps = []
     if settings.facing or settings.view_rotation:
-        yaw = (column(uniform, "yaw") * 2 - 1) * settings.view_rotation
+        angles = np.zeros((clips, 3), uniform.dtype)
+        angles[:, 1] = (u["yaw"] * 2 - 1) * settings.view_rotation
         if settings.facing:
-            yaw = yaw + facing_angle(between(to_the_right(batch.rows, layout), rows, weight))
-        steps.append(rotation_matrix(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], dim=1)))
+            angles[:, 1] += facing_angle(between(to_the_right(batch.rows, layout), rows, weight)).cpu().numpy()
+        steps.append(rotation_matrix(angles))
     # As many joints at once as make a product quick, and share out a clip evenly; all of them where they swap places.
     together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)
-    places = torch.eye(joints if settings.mirror else together, device=device)
+    places = np.arange(joints if settings.mirror else together)
     if settings.mirror:
-        mirrored = rearrange(column(uniform, "mirror") < settings.mirror, "b -> b 1 1")
-        flip = torch.tensor([-1.0, 1.0, 1.0], device=device).diag()
-        steps.append(torch.where(mirrored, flip, torch.eye(3, device=device)))
-        places = torch.where(mirrored, places[mirrored_joints(layout)], places)
+        mirrored = u["mirror"][:, None] < settings.mirror
+        steps.append(np.where(mirrored[..., None], MIRROR, np.eye(3, dtype=np.float32)))
+        places = np.where(mirrored, mirrored_joints(layout), places)
     if settings.scale != (1.0, 1.0):
         smallest, largest = settings.scale
-        factor = smallest + (largest - smallest) * column(uniform, "scale")
-        steps.append(rearrange(factor, "b -> b 1 1") * torch.eye(3, device=device))
+        factor = smallest + (largest - smallest) * u["scale"]
+        steps.append(factor[:, None, None] * np.eye(3, dtype=np.float32))
     if settings.rotation:
         first = COLUMNS.index("rot_x")
         steps.append(rotation_matrix((uniform[:, first : first + 3] * 2 - 1) * settings.rotation))
     if not steps:
         return Placement(origin)
-    matrix = reduce(lambda before, step: step @ before, [step.to(batch.rows.dtype) for step in steps])
-    return Placement(origin, map_of_joints(matrix, places))
+    matrix = reduce(lambda before, step: step @ before, steps)
+    return Placement(origin, to_device(torch.from_numpy(map_of_joints(matrix, places)), device))
 
 
 def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> None:
     """Lose people and joints of ``x``, and add jitter, as a tracker would; each clip draws from its own seed."""
     if settings.person_dropout:
         alone = column(batch.uniform, "person") < settings.person_dropout
-        x[:, 1:].mul_(rearrange(~alone, "b -> b 1 1 1 1"))
+        x[:, 1:].mul_(rearrange(~alone.to(x.device), "b -> b 1 1 1 1"))
     if not (settings.joint_dropout or settings.noise):
         return
     generators = [
@@ -217,7 +242,7 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
         drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
     if settings.noise:
         std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1") * batch.present
-        std = rearrange(std, "b m -> b m 1 1 1").to(x.dtype)
+        std = rearrange(std, "b m -> b m 1 1 1").to(x)
         group = min(group_size(x.device, clips), clips)
         jitter = WORK.take(group, people, frames, joints, axes)
         for first in range(0, clips, group):

@@ -156,6 +156,8 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         else:
             drawn = torch.multinomial(weights[clips].double(), count, replacement=True, generator=generator)
         self.order = clips[drawn]
+        self._frames = store.columns["frames"].astype(np.int64)
+        self._people = store.columns["people"].clip(max=max_people).astype(np.int64)
         if len(self.order) < batch_size:
             raise DataError(
                 f"{store.path}: an epoch of {len(self.order)} clips is smaller than one batch of {batch_size}; use a "
@@ -177,47 +179,48 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         return [self._pack(clips[rows], uniform[rows]) for rows in parts]
 
     def _pack(self, clips: Tensor, uniform: Tensor) -> PackedBatch:
-        columns, joints = self.store.columns, len(self.store.layout.joints)
-        frames = columns["frames"][clips.numpy()].tolist()
-        people = columns["people"][clips.numpy()].clip(max=self.max_people).tolist()
-        draws = [column(uniform, name).tolist() for name in ("length", "start", "speed")]
-        crops = [self.augmentation.crop(*numbers) for numbers in zip(frames, *draws, strict=True)]
-        length = torch.tensor([length for _, length in crops])
-        count = torch.tensor(people)
-        first = (count * length).cumsum(0) - count * length
+        index, joints = clips.numpy(), len(self.store.layout.joints)
+        frames, count = self._frames[index], self._people[index, None]
+        draws = (column(uniform, name).numpy() for name in ("length", "start", "speed"))
+        crop_start, length = self.augmentation.crop(frames, *draws)
 
-        slot = torch.arange(self.max_people)
-        present = slot < count[:, None]
+        slot = np.arange(self.max_people)
+        recorded = slot < count
+        body_length = recorded * length[:, None]
+        start = (body_length.cumsum() - body_length.ravel()).reshape(recorded.shape)
+        present = recorded
         if self.absent_person == "copy":
-            present |= count[:, None] == 1
-        start = first[:, None] + torch.where(slot < count[:, None], slot, 0) * length[:, None]
+            present = recorded | (count == 1)
+            start = np.where(recorded, start, start[:, :1])
 
-        total = int((count * length).sum())
-        rows = ROWS.take(total, joints, 3)
-        into = rows.numpy()
-        confidence = np.empty((total, joints), np.float32) if self.store.has_confidence else None
-        for clip, at, bodies, crop in zip(clips.tolist(), first.tolist(), people, crops, strict=True):
-            part, shape = slice(at, at + bodies * crop[1]), (bodies, crop[1], joints)
-            self.store.read(clip, *crop, out=into[part].reshape(*shape, 3))
-            if confidence is not None:
-                self.store.read_confidence(clip, *crop, out=confidence[part].reshape(shape))
+        source = (self.store.columns["first_row"][index] + crop_start)[:, None] + slot * frames[:, None]
+        bodies = source[recorded], body_length[recorded]
+        rows = ROWS.take(int(bodies[1].sum()), joints, 3)
+        self.store.read_rows(*bodies, out=rows.numpy())
+        confidence = None
+        if self.store.has_confidence:
+            confidence = torch.empty(rows.shape[:2])
+            self.store.read_confidence_rows(*bodies, out=confidence.numpy())
         return PackedBatch(
             rows,
-            start,
-            length,
-            present,
+            torch.from_numpy(start),
+            torch.from_numpy(length),
+            torch.from_numpy(present),
             uniform,
             clips,
-            None if confidence is None else torch.from_numpy(confidence),
+            confidence,
         )
 
     def load(self, num_workers: int, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
         """Iterate over the steps that remain, with background workers if there are any."""
+        pin_memory = pin_memory and torch.cuda.is_available()
+        if not (num_workers or pin_memory):
+            return (self[item] for item in range(len(self)))
         loader = DataLoader(
             self,
             batch_size=None,
             num_workers=num_workers,
-            pin_memory=pin_memory and torch.cuda.is_available(),
+            pin_memory=pin_memory,
             prefetch_factor=4 if num_workers else None,
             worker_init_fn=_outlive_termination,
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import secrets
 import shutil
@@ -33,6 +32,7 @@ from mamp.skeleton import Skeleton
 FORMAT = 1
 REQUIRED = ("name", "first_row", "people", "frames", "fps")
 FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 
 
 class ClipStore:
@@ -138,13 +138,36 @@ class ClipStore:
         if out is None:
             length = frames - start if length is None else length
             out = np.empty((self.columns["people"][clip], length, len(self.layout.joints), *values), "<f4")
-        first = int(self.columns["first_row"][clip]) + start
-        row_bytes, descriptor = math.prod(out.shape[2:]) * 4, self._open(file)
-        for m, body in enumerate(out):
-            if _read_at(descriptor, body, (first + m * frames) * row_bytes) != body.nbytes:
+        first = int(self.columns["first_row"][clip]) + start + np.arange(len(out)) * frames
+        self._read_runs(file, first, np.full(len(out), out.shape[1]), out)
+        return out
+
+    def read_rows(self, first: IntArray, length: IntArray, out: FloatArray) -> None:
+        """Positions of many runs of rows, packed behind one another; a run lies inside one clip.
+
+        Args:
+            first: [N] first row of each run.
+            length: [N] rows of each run.
+            out: [F, V, 3] contiguous float32 array to read into, with room for all runs.
+        """
+        self._read_runs("positions.bin", first, length, out)
+
+    def read_confidence_rows(self, first: IntArray, length: IntArray, out: FloatArray) -> None:
+        """Tracking confidence of the same rows, into ``out`` [F, V]."""
+        self._read_runs("confidence.bin", first, length, out)
+
+    def _read_runs(self, file: str, first: IntArray, length: IntArray, out: FloatArray) -> None:
+        if not out.size:
+            return
+        row_bytes = out.nbytes // int(length.sum())
+        descriptor, into = self._open(file), out.data.cast("B")
+        at = 0
+        for row, offset, size in zip(first, (first * row_bytes).tolist(), (length * row_bytes).tolist(), strict=True):
+            if _read_at(descriptor, into[at : at + size], offset) != size:
+                clip = np.searchsorted(self.columns["first_row"], row, side="right") - 1
                 name = self.columns["name"][clip]
                 raise DataError(f"{self.path}: {file} ended in clip {name}; prepare the data again.")
-        return out
+            at += size
 
     def _open(self, file: str) -> int:
         """Descriptor of a file of the store, closed with the store."""
@@ -173,13 +196,13 @@ class ClipStore:
         return (self.recording(clip) for clip in range(len(self)))
 
 
-def _read_at(descriptor: int, into: FloatArray, offset: int) -> int:
+def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
     """Read a file from an offset, whatever other threads and forked processes read at the same time; bytes read."""
     if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [into.data], offset)
+        return os.preadv(descriptor, [into], offset)
     os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where processes share no descriptor
     data = os.read(descriptor, into.nbytes)
-    into.data.cast("B")[: len(data)] = data
+    into[: len(data)] = data
     return len(data)
 
 
