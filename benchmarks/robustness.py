@@ -7,7 +7,7 @@
     python benchmarks/robustness.py table RESULTS        the lines of --output as the tables of docs/recordings.md
 
 DATA_DIR holds ``nw-ucla.npz`` and ``msr-action3d.npz`` as packed corpora, with the splits of
-``benchmarks/frozen_quality.py``; RAW_DIR holds ``.bvh`` and ``.amc`` files of 120 frames a second in any folders.
+``benchmarks/probe.py``; RAW_DIR holds ``.bvh`` and ``.amc`` files of 120 frames a second in any folders.
 Prints JSON lines, each as soon as it is measured; ``--output`` also appends them to a file.
 
 The probe (logistic regression, standardised) is trained on the complete clips of the training half, and tested on those
@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from damage import CHANGES, MISSING, Change, nothing, resized, turned
-from frozen_quality import SETS, interval, read_set
+from probe import SETS, interval, read_set
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler

@@ -2,7 +2,7 @@
 
     python benchmarks/token_share.py DATA_DIR [--shares 1 0.5 0.25 0.1] [--every 1]
 
-DATA_DIR, splits, linear probe and nearest neighbour are those of ``frozen_quality.py``. ``ratio`` compares the time of
+DATA_DIR, splits, linear probe and nearest neighbour are those of ``probe.py``. ``ratio`` compares the time of
 encoding the whole set with that of all tokens, by the time of the process. One JSON line for each set and share.
 """
 
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from frozen_quality import SETS, read_set, score
+from probe import SETS, read_set, score
 
 from mamp import MAMPEncoder
 
