@@ -39,10 +39,10 @@ def both(values: list[Any], unit: str = "x") -> str:
 
 def encode_rows(quick: bool) -> Iterator[Row]:
     """Recordings in memory to embeddings."""
-    sizes = ("--batches", *((8,) if quick else (1, 8, 32)), "--rounds", 3 if quick else 7)
-    found = lines_of("encode", *sizes)
     names = {"full": "two people", "ntu": "a quarter two people"}
-    for default, tuned in zip(found[::2], found[1::2], strict=True):
+    for mix, batch in [(mix, batch) for mix in names for batch in ((8,) if quick else (1, 8, 32))]:
+        rounds = 1 if quick else {1: 7, 8: 5, 32: 2}[batch]
+        default, tuned = lines_of("encode", "--mixes", mix, "--batches", batch, "--rounds", rounds)
         what, pair = f"encode, {names[default['mix']]}, batch {default['batch']}", (default, tuned)
         share = f"{100 * default['share_of_floor_float32']:.0f} % of the floor"
         error = f"largest error {default['error_float32']:.0e}"

@@ -137,7 +137,8 @@ def main() -> None:
         print(json.dumps(measure(args.clips, args.batch, args.rounds, args.grow)))
         return
     for extra in ({}, TUNED):
-        environment = {name: value for name, value in os.environ.items() if name not in TUNED} | extra
+        plain = {name: value for name, value in os.environ.items() if name not in TUNED}
+        environment = plain | extra | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         options = [f"--{name}={getattr(args, name)}" for name in ("clips", "batch", "rounds", "grow")]
         command = [sys.executable, __file__, "--here", *options]
         line = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
