@@ -145,9 +145,7 @@ def test_embed_by_joint(run: Run, weights: Path, recordings: list[Path], tmp_pat
     assert archive["embeddings"].shape == (4, 25, WIDTH) and "offsets" not in archive
 
 
-def test_embed_by_window(
-    run: Run, weights: Path, encoder: MAMPEncoder, recordings: list[Path], tmp_path: Path
-) -> None:
+def test_embed_by_window(run: Run, weights: Path, encoder: MAMPEncoder, recordings: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "out.npz"
     cut = ("--window", 12, "--stride", 6)
     status, _, err = run("embed", *recordings, "-o", output, "--weights", weights, "--unit", 0.01, *cut)
