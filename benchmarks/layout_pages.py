@@ -117,10 +117,10 @@ COST = """## What a conversion costs
 Recordings were expressed in the model's 25 joints, from there in each layout as its tool would see the same body, and
 converted back by the layout's table (`benchmarks/layouts.py` says how joints without a counterpart are placed).
 *Error* is the mean distance between the joints and what came back, over the joints that the layout gives. Where a table
-has them, *cosine* compares the embeddings before and after, and the probes are linear (logistic regression) and nearest
-neighbour (1-NN) on frozen `openmocap` embeddings, accuracies in per cent: *retrained* had its training half converted as
-well, *as trained* saw unconverted embeddings in training. Where it has none, what a conversion costs in accuracy has not
-been measured yet. Absent joints are treated as `encode` treats them by default. The table shows
+has them, *cosine* compares the embeddings before and after, and the probes are linear (logistic regression) and
+nearest neighbour (1-NN) on frozen `openmocap` embeddings, accuracies in per cent: *retrained* had its training half
+converted as well, *as trained* saw unconverted embeddings in training. Where it has none, what a conversion costs in
+accuracy has not been measured yet. Absent joints are treated as `encode` treats them by default. The table shows
 what is lost with the joints; it does not show that trackers place a hip or a shoulder differently, nor how well they
 track. In the Kinect v1 sets thumbs, finger tips and neck are themselves derived, so that no layout can lose them there;
 HDM05 is motion capture with thumbs, fingers and toes.
