@@ -81,7 +81,8 @@ def _linear_as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 
     torch gives such a convolution to oneDNN when it runs on several threads, or has 16 images or more.
     """
-    if x.ndim != 3 or (x.shape[0] < 16 and torch.get_num_threads() == 1) or not torch.backends.mkldnn.is_available():
+    small = x.ndim != 3 or x.numel() == 0 or (x.shape[0] < 16 and torch.get_num_threads() == 1)
+    if small or not torch.backends.mkldnn.is_available():
         return F.linear(x, weight, bias)
     y = F.conv2d(rearrange(x[:, :, None], "n l w d -> n d l w"), weight[:, :, None, None], bias)
     return rearrange(y, "n d l 1 -> n l d")

@@ -272,7 +272,7 @@ def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
     finally:
         done.set()
         watcher.join()
-    result[0] = max(peak[0], resident_bytes() or 0) - before
+    result[0] = max(peak[0] - before, (resident_bytes() or 0) - before, 0)  # a warm process need not grow
 
 
 def resident_bytes() -> int | None:
