@@ -453,6 +453,16 @@ def test_training_refuses_clips_that_are_placed_otherwise(
     assert run(tmp_path / "store", tmp_path / "run", *few) == 0, "the crop is centred in training"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_trial_is_what_it_takes() -> None:
+    from mamp.train.estimate import _peak_memory
+
+    with _peak_memory(torch.device("cpu")) as taken:
+        held = torch.ones(64, 1024, 1024)  # 256 MiB, more than an earlier test can have left behind
+        del held
+    assert taken[0] is not None and 200 * 2**20 < taken[0] < 400 * 2**20
+
+
 def test_packed_corpora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from mamp.layouts import MODEL_LAYOUT
 
