@@ -3,7 +3,8 @@
     python benchmarks/long_recordings.py DATA_DIR [--windows 30 60] [--every 1]
 
 DATA_DIR, splits, linear probe and nearest neighbour are those of ``probe.py``. Windows overlap by half.
-``milliseconds`` is processor time a clip. One JSON line for each set and window; none is one pass, as the weights were trained.
+``milliseconds`` is processor time a clip. One JSON line for each set and window; none is one pass, as the weights were
+trained.
 """
 
 from __future__ import annotations
