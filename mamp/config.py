@@ -6,9 +6,11 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from mamp.errors import ConfigError
+
+Pooling = Literal["mean", "max", "std"]
 
 _T = TypeVar("_T")
 
@@ -139,6 +141,8 @@ class MAMPConfig:
         patch_size: Joints per token (published: 1).
         t_patch_size: Frames per token (published: 4).
         qkv_bias: Whether queries, keys and values have a bias.
+        pooling: What the tokens of a person, frame or joint have in their embedding, channel by channel: their ``mean``
+            (published), their largest value (``max``), or their standard deviation (``std``).
         preprocessing: What the weights expect; a :class:`Preprocessing` or a dict of its fields.
     """
 
@@ -152,6 +156,7 @@ class MAMPConfig:
     patch_size: int = 1
     t_patch_size: int = 4
     qkv_bias: bool = True
+    pooling: Pooling = "mean"
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
@@ -164,6 +169,7 @@ class MAMPConfig:
         _check_number("config", "depth", self.depth, 0, whole=True)
         _check_number("config", "mlp_ratio", self.mlp_ratio, 1e-6, whole=False)
         _check_choice("config", "qkv_bias", self.qkv_bias, (True, False))
+        _check_choice("config", "pooling", self.pooling, get_args(Pooling))
         for name, part in (("dim_feat", "num_heads"), ("num_frames", "t_patch_size"), ("num_joints", "patch_size")):
             whole, by = getattr(self, name), getattr(self, part)
             if whole % by:

@@ -17,7 +17,7 @@ from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import RecordingError
 from mamp.layouts import get_layout
 from mamp.masking import motion_intensity
-from mamp.pooling import in_place, pool_people, pool_tokens, result_shape
+from mamp.pooling import in_place, pool_people, pool_tokens, reduce_present, result_shape
 from mamp.preprocessing import prepare_clip
 from mamp.presence import equal_counts, token_presence
 from mamp.skeleton import Skeleton
@@ -198,9 +198,9 @@ def _encode_chunk(encoder: MAMPEncoder, bodies: Tensor, ids: Tensor | None, opti
     else:
         tokens = encoder.encode_tokens(x, ids.to(encoder.device))
         if options.pool in ("clip", "person"):
-            return tokens.mean(dim=1).float().cpu()
+            return reduce_present(tokens, 1, config.pooling).float().cpu()
         tokens = in_place(tokens, ids.to(encoder.device), config)
-    return pool_tokens(tokens, options.pool).float().cpu()
+    return pool_tokens(tokens, options.pool, config.pooling).float().cpu()
 
 
 def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:

@@ -1,6 +1,6 @@
-"""From tokens to embeddings: means over what is there, first of each person, then over people.
+"""From tokens to embeddings: one value of each channel for all tokens that are there, then the mean over people.
 
-A token that is absent is NaN, and so is the mean of nothing.
+A token that is absent is NaN, and so is what nothing is reduced to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamp.config import MAMPConfig
+from mamp.config import MAMPConfig, Pooling
 from mamp.preprocessing import NormalizedClip, middle_crop
 from mamp.skeleton import Skeleton
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-# Dimensions of the tokens [N, T, V, D] of bodies that each pool takes the mean over.
+# Dimensions of the tokens [N, T, V, D] of bodies that each pool reduces.
 _OVER: dict[Pool, tuple[int, ...]] = {"clip": (1, 2), "person": (1, 2), "frame": (2,), "joint": (1,), "tokens": ()}
 
 
@@ -45,9 +45,9 @@ def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
     return rearrange(full, "n (t v) d -> n t v d", t=t)
 
 
-def pool_tokens(tokens: Tensor, pool: Pool) -> Tensor:
+def pool_tokens(tokens: Tensor, pool: Pool, how: Pooling = "mean") -> Tensor:
     """Reduce tokens [N, T, V, D] of bodies to what the pool needs of each."""
-    return mean_present(tokens, _OVER[pool]) if _OVER[pool] else tokens
+    return reduce_present(tokens, _OVER[pool], how) if _OVER[pool] else tokens
 
 
 def pool_people(
@@ -69,15 +69,26 @@ def pool_people(
     if pool == "tokens":
         missing = result_shape(pool, recording, config)[0] - len(bodies)
         return F.pad(bodies, (0, 0) * (bodies.ndim - 1) + (0, missing), value=torch.nan).numpy()
-    bodies = mean_present(bodies, 0)
+    bodies = reduce_present(bodies, 0)
     if pool == "frame":
         bodies = _to_frames(bodies, clip, recording.num_frames, config.preprocessing.crop)
     return bodies.numpy()
 
 
-def mean_present(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """Mean over what is not NaN; NaN where nothing is left."""
-    return values.nanmean(dim=dim) if bool(values.isnan().any()) else values.mean(dim=dim)
+def reduce_present(values: Tensor, dim: int | tuple[int, ...], how: Pooling = "mean") -> Tensor:
+    """Mean, largest value or standard deviation over what is not NaN; NaN where nothing is left."""
+    partly = bool(values.isnan().any())
+    if how == "max":
+        if not partly:
+            return values.amax(dim=dim)
+        largest = values.masked_fill(values.isnan(), -torch.inf).amax(dim=dim)
+        return largest.masked_fill(largest == -torch.inf, torch.nan)
+    mean = values.nanmean(dim=dim, keepdim=True) if partly else values.mean(dim=dim, keepdim=True)
+    if how == "mean":
+        dims = (dim,) if isinstance(dim, int) else dim
+        return mean.squeeze(dims)
+    squares = (values - mean).square()
+    return (squares.nanmean(dim=dim) if partly else squares.mean(dim=dim)).sqrt()
 
 
 def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float) -> Tensor:

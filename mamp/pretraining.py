@@ -26,6 +26,7 @@ from mamp.masking import (
     token_confidence,
     tube_key,
 )
+from mamp.pooling import reduce_present
 
 Target = Literal["motion", "joints"]
 
@@ -78,6 +79,12 @@ class MAMPForPretraining(Trunk):
         decoded_tokens: Decode only that many of the masked tokens, drawn at random, beside the kept ones: cheaper, and
             close to the full loss but not equal to it, since decoded tokens attend to each other. ``None`` decodes
             all (published).
+        agreement_weight: Weight of a third objective (not in the paper): the pooled visible tokens tell which of
+            the other clips is another view of the same one. The clips of a batch come in pairs of views then, one
+            behind the other; see :func:`agreement`.
+        agreement_temperature: Temperature of that objective.
+        energy_weight: Weigh the error of each token by its motion intensity over the mean of the clip, to the power of
+            this; zero weighs all alike (published).
         drop_path_rate: Largest stochastic-depth rate of the encoder; the decoder takes the first rates (published: 0).
     """
 
@@ -93,6 +100,9 @@ class MAMPForPretraining(Trunk):
         norm_target: bool = True,
         joints_weight: float = 0.0,
         decoded_tokens: int | None = None,
+        agreement_weight: float = 0.0,
+        agreement_temperature: float = 0.1,
+        energy_weight: float = 0.0,
         drop_path_rate: float = 0.0,
         masking: Masking = "motion",
     ) -> None:
@@ -124,6 +134,9 @@ class MAMPForPretraining(Trunk):
         self.norm_target = norm_target
         self.joints_weight = joints_weight
         self.decoded_tokens = decoded_tokens
+        self.agreement_weight = agreement_weight
+        self.agreement_temperature = agreement_temperature
+        self.energy_weight = energy_weight
 
         t, v = config.grid
         rates = self.drop_path_rates(drop_path_rate)
@@ -145,6 +158,8 @@ class MAMPForPretraining(Trunk):
         self.decoder_pred = nn.Linear(decoder_dim_feat, config.patch_values)
         if joints_weight:
             self.decoder_pred_joints = nn.Linear(decoder_dim_feat, config.patch_values)
+        if agreement_weight:
+            self.agreement_head = Projection(config.dim_feat)
         for name, module in self.named_children():
             if name.startswith("decoder"):
                 module.apply(init_weights)
@@ -171,7 +186,7 @@ class MAMPForPretraining(Trunk):
             confidence: [B, M, T, V] tracking confidence in [0, 1], for ``masking="confidence"``.
         """
         self.check_input(x)
-        cfg = self.config
+        cfg, batch = self.config, len(x)
         x = rearrange(x, "b m t v c -> (b m) t v c")
         target_x = x if target_x is None else rearrange(target_x, "b m t v c -> (b m) t v c")
         if noise is None:
@@ -182,7 +197,8 @@ class MAMPForPretraining(Trunk):
         mask = mask_tokens(self._mask_key(x, noise, confidence), self.mask_ratio)
         ids_hidden = self._decoded_ids(mask, decoded_noise)
         ids = torch.cat([mask.ids_keep, ids_hidden], dim=1)
-        h = self._decode(self.encode_tokens(x, mask.ids_keep), ids)
+        latent = self.encode_tokens(x, mask.ids_keep)
+        h = self._decode(latent, ids)
 
         prediction = self.decoder_pred(h)
         losses: dict[str, Tensor] = {self.target: self._loss(prediction, target_x, self.target, ids_hidden)}
@@ -190,6 +206,11 @@ class MAMPForPretraining(Trunk):
         if self.joints_weight:
             losses["joints"] = self._loss(self.decoder_pred_joints(h), target_x, "joints", ids_hidden)
             loss = loss + self.joints_weight * losses["joints"]
+        if self.agreement_weight and batch > 1:  # one clip, of a picture, has no other to be told from
+            bodies = reduce_present(latent, 1, cfg.pooling)
+            clips = rearrange(bodies, "(b m) d -> b m d", b=batch).mean(dim=1)
+            losses["agreement"] = agreement(self.agreement_head(clips), self.agreement_temperature)
+            loss = loss + self.agreement_weight * losses["agreement"]
         in_token_order = prediction.new_zeros(x.shape[0], cfg.num_tokens, cfg.patch_values)
         in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=cfg.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
@@ -245,4 +266,37 @@ class MAMPForPretraining(Trunk):
         if self.norm_target:
             patches = normalize_target(patches)
         error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches
-        return error.square().mean()
+        if not self.energy_weight:
+            return error.square().mean()
+        intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size).gather(1, ids_hidden)
+        energy = (intensity / (intensity.mean(dim=1, keepdim=True) + 1e-6) + 1e-3) ** self.energy_weight
+        return (error.square().mean(dim=-1) * energy).mean() / energy.mean()
+
+
+class Projection(nn.Sequential):
+    """Two layers between the embedding of a clip and where :func:`agreement` compares: [B, D] -> [B, D / 2].
+
+    What is thrown away there stays in the embedding.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim // 2))
+        self.apply(init_weights)
+
+
+def agreement(z: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of telling the other view of a clip from all other clips, by cosine over temperature (InfoNCE).
+
+    Args:
+        z: [B, F]; rows 2 i and 2 i + 1 are views of one clip.
+        temperature: Above zero.
+
+    Raises:
+        ConfigError: The clips are not pairs.
+    """
+    if len(z) % 2:
+        raise ConfigError(f"agreement needs pairs of views; found a batch of {len(z)} clips.")
+    z = nn.functional.normalize(z.float(), dim=-1)
+    scores = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
+    other = torch.arange(len(z), device=z.device) ^ 1
+    return nn.functional.cross_entropy(scores, other)

@@ -21,12 +21,20 @@ from torch import Tensor
 
 from mamp import Preprocessing, Skeleton, get_layout
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.affine import facing_angle, map_of_joints, mirrored_joints, rotation_matrix, to_the_right
+from mamp.data.affine import (
+    facing_angle,
+    from_the_root,
+    map_of_joints,
+    mirrored_joints,
+    rotation_matrix,
+    to_the_right,
+)
 from mamp.data.augment import (
     COLUMNS,
     Augmentation,
     PackedBatch,
     augment,
+    bone_factors,
     drop_joints,
 )
 from mamp.data.buffers import Buffers
@@ -538,6 +546,20 @@ def test_batches_are_the_same_again(store: ClipStore) -> None:
         assert not torch.equal(other[0][0].uniform, first[0][0].uniform)
 
 
+def test_two_views_are_one_crop_augmented_twice(store: ClipStore) -> None:
+    batches = batches_of(store, views=2)
+    assert len(batches) == 2
+    for (batch,) in (batches[step] for step in range(2)):
+        first, second = batch.uniform[::2], batch.uniform[1::2]
+        assert torch.equal(batch.clips[::2], batch.clips[1::2]) and len(set(batch.clips.tolist())) == 3
+        assert torch.equal(batch.length[::2], batch.length[1::2])
+        for name in COLUMNS:
+            at = COLUMNS.index(name)
+            assert torch.equal(first[:, at], second[:, at]) == (name in ("length", "start")), name
+    parts = batches_of(store, views=2, shard=Shard(0, 1, 3))[0]
+    assert all(len(part.clips) == 2 and part.clips[0] == part.clips[1] for part in parts), "a pair stays together"
+
+
 def test_batches_after_a_restart(store: ClipStore) -> None:
     whole, rest = batches_of(store), batches_of(store, first_step=1)
     assert len(rest) == 1 and same(rest[0][0], whole[1][0])
@@ -877,6 +899,58 @@ def test_noise_leaves_the_target_clean(batch: PackedBatch) -> None:
     torch.testing.assert_close(std, expected, rtol=0.1, atol=1e-4)
     flat = noise[:, 0].flatten(1) / std[:, None]
     assert torch.corrcoef(flat).fill_diagonal_(0).abs().max() < 0.15, "each clip has its own"
+
+
+def test_wobble_is_slow_and_leaves_the_target_clean(batch: PackedBatch) -> None:
+    made = augment(batch, Augmentation(wobble=0.1), NTU, 48)
+    assert torch.equal(made.target, augment(batch, Augmentation(), NTU, 48).x)
+    assert torch.equal(augment(batch, Augmentation(wobble=0.1), NTU, 48).x, made.x), (
+        "it follows from the clip's numbers"
+    )
+    error = made.x - made.target
+    assert not error[~batch.present].any(), "absent people stay absent"
+    size = error[batch.present].flatten(2).std(dim=1)
+    assert 0.02 < size.mean() < 0.06, "the mean of sizes up to 0.1, less what lies between the points drawn"
+    step = error[batch.present].diff(dim=1).flatten(2).std(dim=1)
+    assert step.mean() < 0.2 * size.mean(), "slow: a fifth of it from one frame to the next, white noise 1.4 times"
+    assert torch.corrcoef(error[:, 0].flatten(1)).fill_diagonal_(0).abs().max() < 0.5, "each clip has its own"
+
+
+def bone_lengths(x: Tensor) -> Tensor:
+    children = [joint for joint, parent in enumerate(NTU.parents) if parent >= 0]
+    return (x[..., children, :] - x[..., [NTU.parents[joint] for joint in children], :]).norm(dim=-1)
+
+
+def test_proportions_make_another_body(batch: PackedBatch) -> None:
+    made = augment(batch, dataclasses.replace(OFF, proportions=0.2), NTU, 16)
+    assert made.x is made.target, "the target is the motion of that body"
+    plain, x = augment(batch, OFF, NTU, 16).x[:, 0], made.x[:, 0]
+    factor = bone_lengths(x) / bone_lengths(plain)
+    assert (factor.std(dim=1) < 1e-3).all(), "the same in all frames"
+    factor = factor.mean(dim=1)
+    assert factor.min() >= 0.8 - 1e-3 and factor.max() <= 1.2 + 1e-3 and (factor.std(dim=0) > 0.02).all()
+    close(x[:, :, 0], plain[:, :, 0])
+    ours, theirs = (torch.nn.functional.normalize(clips[..., 5, :] - clips[..., 4, :], dim=-1) for clips in (x, plain))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4, msg="bones keep their directions")
+    mirrored = [joint for joint, parent in enumerate(NTU.parents) if parent >= 0]
+    other = [mirrored.index(mirrored_joints(NTU)[joint]) for joint in mirrored]
+    torch.testing.assert_close(factor, factor[:, other], rtol=1e-3, atol=1e-3, msg="left and right alike")
+
+
+@pytest.mark.parametrize("mirror", [0.0, 0.5])
+def test_proportions_come_before_the_other_steps(batch: PackedBatch, mirror: float) -> None:
+    """As if the store held the other bodies."""
+    settings = {"mirror": mirror, "scale": (0.5, 1.5), "rotation": 0.3}
+    factors, rows = bone_factors(batch, 0.2, NTU), batch.rows.clone()
+    for clip, person in batch.present.nonzero().tolist():
+        start, end = batch.start[clip, person], batch.start[clip, person] + batch.length[clip]
+        for joint in from_the_root(NTU):
+            parent = NTU.parents[joint]
+            bone = batch.rows[start:end, joint] - batch.rows[start:end, parent]
+            rows[start:end, joint] = rows[start:end, parent] + float(factors[clip, joint]) * bone
+    expected = augment(dataclasses.replace(batch, rows=rows), Augmentation(**settings), NTU, 16).x
+    made = augment(batch, Augmentation(**settings, proportions=0.2), NTU, 16).x
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-4)
 
 
 def test_people_are_dropped_but_the_first(batch: PackedBatch) -> None:

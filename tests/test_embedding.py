@@ -76,6 +76,32 @@ def test_pools_are_means_of_tokens(preprocessing: Preprocessing, people: int) ->
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["max", "std"])
+def test_other_ways_to_pool(how: str) -> None:
+    """Over the tokens of a person, frame or joint; over people it is the mean. With and without absent tokens."""
+    encoder = make(NONE)
+    encoder.config = encoder.config.replace(pooling=how)
+    reduce = {"max": np.nanmax, "std": np.nanstd}[how]
+    whole = recording(2)
+    x = whole.positions.copy()
+    x[0, :, 5] = x[1, :20] = np.nan
+    for clip in (whole, whole.replace(positions=x)):
+        tokens = np.asarray(encoder.encode(clip, pool="tokens"))
+        of_persons = np.stack([reduce(person.reshape(-1, 32), axis=0) for person in tokens])
+        close = {"rtol": 0, "atol": 1e-5}
+        np.testing.assert_allclose(encoder.encode(clip, pool="person"), of_persons, **close)
+        np.testing.assert_allclose(encoder.encode(clip), of_persons.mean(axis=0), **close)
+        by_joint = np.stack([[reduce(person[:, v], axis=0) for v in range(25) if v != 5] for person in tokens])
+        np.testing.assert_allclose(
+            np.delete(encoder.encode(clip, pool="joint"), 5, axis=0), by_joint.mean(axis=0), **close
+        )
+    assert np.abs(encoder.encode(whole) - tokens_of(encoder, whole).mean(axis=(0, 1, 2))).max() > 0.1
+    nobody = np.asarray(
+        encoder.encode(whole.replace(positions=np.where(np.arange(25)[:, None] == 3, np.nan, x)), pool="joint")
+    )
+    assert np.isnan(nobody[3]).all() and np.isfinite(nobody[4]).all()
+
+
 def test_absent_person_takes_part_in_the_mean() -> None:
     """As the published weights expect, an absent person counts in the mean over people."""
     clip = recording(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -20,12 +21,13 @@ from closed_form import (
     state_dict,
     to_ours,
 )
+from einops import rearrange
 from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import ConfigError, RecordingError
-from mamp.masking import Masking
-from mamp.pretraining import MAMPForPretraining, normalize_target, temporal_motion
+from mamp.masking import Masking, motion_intensity, patchify
+from mamp.pretraining import MAMPForPretraining, agreement, normalize_target, temporal_motion
 from mamp.train.optim import learning_rate, weight_decay_groups
 
 Arrays = Mapping[str, Any]
@@ -380,6 +382,59 @@ def test_second_objective(clips: Tensor, noise: Tensor) -> None:
     torch.testing.assert_close(output.loss, output.losses["motion"] + 0.5 * output.losses["joints"])
     output.loss.backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_agreement_is_lower_for_views_that_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(6, 8, generator=generator)
+    pairs = z.repeat_interleave(2, dim=0)
+    close = pairs + 0.01 * torch.randn(pairs.shape, generator=generator)
+    assert agreement(close, 0.1) < 0.2 * agreement(torch.randn(12, 8, generator=generator), 0.1)
+    a, b = torch.randn(2, 8, generator=generator)
+    torch.testing.assert_close(agreement(torch.stack([a, b]), 0.1), torch.tensor(0.0), msg="there is nobody else")
+    by_hand = []
+    unit = close / close.norm(dim=1, keepdim=True)
+    for i in range(12):
+        scores = {j: math.exp(float(unit[i] @ unit[j]) / 0.5) for j in range(12) if j != i}
+        by_hand.append(-math.log(scores[i + 1 if i % 2 == 0 else i - 1] / sum(scores.values())))
+    torch.testing.assert_close(agreement(close, 0.5), torch.tensor(by_hand).mean())
+    with pytest.raises(ConfigError, match="pairs of views; found a batch of 3"):
+        agreement(z[:3], 0.1)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "std"])
+def test_third_objective(clips: Tensor, noise: Tensor, pooling: Any) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "decoder_dim_feat": 32,
+        "decoder_depth": 2,
+        "joints_weight": 0.5,
+        "agreement_weight": 0.25,
+    }
+    model = MAMPForPretraining(TINY.replace(pooling=pooling), **options)
+    pairs = clips[[0, 0, 1, 1]]
+    output = model(pairs, torch.cat([noise, noise[:2]]))
+    parts = output.losses
+    assert list(parts) == ["motion", "joints", "agreement"]
+    torch.testing.assert_close(output.loss, parts["motion"] + 0.5 * parts["joints"] + 0.25 * parts["agreement"])
+    output.loss.backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+    assert "agreement" not in model(pairs[:1]).losses, "a clip alone has no other to be told from"
+
+
+def test_energy_weighs_what_moves(clips: Tensor, noise: Tensor) -> None:
+    plain, weighted = tiny(), tiny(energy_weight=0.5)
+    output = weighted(clips, noise)
+    x = rearrange(clips, "b m t v c -> (b m) t v c")
+    intensity = motion_intensity(x, 4)
+    hidden = output.mask.bool()
+    mean = torch.stack([row[there].mean() for row, there in zip(intensity, hidden, strict=True)])
+    weight = (intensity / (mean[:, None] + 1e-6) + 1e-3).sqrt()[hidden]
+    error = (output.prediction - normalize_target(patchify(temporal_motion(x, 1), 4))).square().mean(dim=-1)[hidden]
+    torch.testing.assert_close(output.loss, (error * weight).sum() / weight.sum())
+    assert not torch.isclose(plain(clips, noise).loss, output.loss)
+    even = torch.arange(16.0)[None, None, :, None, None].expand(3, 2, 16, 25, 3)
+    torch.testing.assert_close(plain(even, noise).loss, weighted(even, noise).loss, msg="all move alike")
 
 
 def test_target_from_other_clips(clips: Tensor, noise: Tensor) -> None:

@@ -36,7 +36,7 @@ from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
 from mamp.data.augment import Augmentation
 from mamp.data.loader import TrainingBatches, clip_weights
-from mamp.errors import ConfigError, DataError, MAMPError, TrainingError
+from mamp.errors import ConfigError, DataError, MAMPError, TrainingError, WeightsError
 from mamp.hub import convert_checkpoint
 from mamp.layouts import get_layout
 from mamp.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
@@ -125,6 +125,51 @@ def test_a_finished_run_is_not_trained_again(finished: Path, store: Path, tmp_pa
     train(tiny(), store, run)
     assert_same(weights(run), weights(finished))
     assert metrics(run) == metrics(finished)
+
+
+def test_a_run_starts_from_other_weights(store: Path, finished: Path, tmp_path: Path) -> None:
+    given = MAMPEncoder.from_pretrained(finished)
+    for depth in (1, 0):  # all blocks, and the first of them
+        encoder = dataclasses.replace(tiny().encoder, depth=depth)
+        config = dataclasses.replace(tiny(optim__lr=0.0, optim__min_lr=0.0), init=str(finished), encoder=encoder)
+        trainer = Trainer(config, store, tmp_path / f"run-{depth}", ALONE)
+        for name, value in trainer.model.state_dict().items():
+            known = given.state_dict().get(name)
+            assert known is None or torch.equal(value, known), name
+        fresh = Trainer(dataclasses.replace(config, init=None), store, tmp_path / "fresh", ALONE)
+        decoder = [name for name in fresh.model.state_dict() if name.startswith("decoder")]
+        assert all(torch.equal(fresh.model.state_dict()[name], trainer.model.state_dict()[name]) for name in decoder)
+    train(config, store, tmp_path / "run")
+    assert json.loads((tmp_path / "run/run.json").read_text())["config"]["init"] == str(finished)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"depth": 2}, r"blocks.1.norm1.weight is to have shape \[16\], found none"),
+        ({"dim_feat": 32}, r"shape \[1, 4, 1, 32\], found \[1, 4, 1, 16\]"),
+        ({"num_frames": 32}, r"temp_embed is to have shape"),
+    ],
+)
+def test_weights_to_start_from_that_do_not_fit(
+    store: Path, finished: Path, tmp_path: Path, change: dict[str, int], message: str
+) -> None:
+    config = dataclasses.replace(tiny(), init=str(finished), encoder=tiny().encoder.replace(**change))
+    with pytest.raises(ConfigError, match=message):
+        Trainer(config, store, tmp_path / "run", ALONE)
+    with pytest.raises(WeightsError, match="found nothing there"):
+        Trainer(dataclasses.replace(tiny(), init=str(tmp_path / "nowhere")), store, tmp_path / "run", ALONE)
+
+
+def test_agreement_takes_pairs_and_goes_on_after_a_stop(store: Path, tmp_path: Path) -> None:
+    config = tiny(objective__agreement_weight=0.5, augment__wobble=0.02, augment__proportions=0.1)
+    train(config, store, tmp_path / "whole")
+    train(dataclasses.replace(config, run=dataclasses.replace(config.run, stop_after=5)), store, tmp_path / "parts")
+    train(config, store, tmp_path / "parts")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    assert all(line["agreement"] > 0 for line in metrics(tmp_path / "whole"))
+    with pytest.raises(ConfigError, match=r"per_device_batch.*pairs"):
+        tiny(objective__agreement_weight=0.5, optim__per_device_batch=1)
 
 
 def test_stop_after_keeps_the_schedule(finished: Path, store: Path, tmp_path: Path) -> None:

@@ -81,6 +81,33 @@ def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
     return rearrange(product, "b v c w i -> b (v c) (w i)")
 
 
+def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
+    """One matrix [B, V * 3, V * 3], for a product from the right, that makes bones longer or shorter.
+
+    Args:
+        factors: [B, V] of the bone that ends at each joint; of a root it does not matter.
+        layout: Says which bone hangs on which.
+    """
+    joints = len(layout.joints)
+    product = np.zeros((len(factors), joints, joints), np.float32)  # column: where a joint comes from
+    for root in (joint for joint, parent in enumerate(layout.parents) if parent < 0):
+        product[:, root, root] = 1
+    for joint in from_the_root(layout):
+        parent = layout.parents[joint]
+        product[:, :, joint] = product[:, :, parent]
+        product[:, joint, joint] += factors[:, joint]
+        product[:, parent, joint] -= factors[:, joint]
+    return rearrange(np.einsum("bvw,ci->bvcwi", product, np.eye(3, dtype=np.float32)), "b v c w i -> b (v c) (w i)")
+
+
+def from_the_root(layout: Layout) -> list[int]:
+    """Joints with a parent, each after its parent."""
+    order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
+    for joint in order:
+        order += [child for child, parent in enumerate(layout.parents) if parent == joint]
+    return [joint for joint in order if layout.parents[joint] >= 0]
+
+
 @dataclass
 class Placement:
     """An affine map for each clip: ``(x - origin) @ matrix``.

@@ -15,11 +15,14 @@ import torch
 from einops import rearrange
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from mamp.data.affine import (
     MIRROR,
     Placement,
     facing_angle,
+    from_the_root,
+    map_of_bones,
     map_of_joints,
     mirrored_joints,
     rotation_matrix,
@@ -32,6 +35,7 @@ from mamp.preprocessing import to_stream
 
 # Columns of the uniform numbers of a clip.
 COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "seed", "speed", "person")
+WOBBLE_FRAMES = 12  # between the points in time at which wobble is drawn
 
 # First frames and lengths.
 Crops: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -57,6 +61,11 @@ class Augmentation:
         person_dropout: Probability with which all people but the first are lost.
         noise: Largest standard deviation of jitter added to the input, in metres; each clip draws its own. The target
             of the prediction stays clean.
+        wobble: Largest standard deviation of slow errors added to the input, in metres: what trackers do to the length
+            of bones. Each joint's is drawn every 12 frames of the resized crop, with straight lines between. The
+            target stays clean.
+        proportions: Each bone is longer or shorter by up to this share during the whole crop, left and right by as
+            much: another body makes the same movement. Input and target.
     """
 
     crop_share: tuple[float, float] = (0.5, 1.0)
@@ -72,6 +81,8 @@ class Augmentation:
     joint_dropout: float = 0.0
     person_dropout: float = 0.0
     noise: float = 0.0
+    wobble: float = 0.0
+    proportions: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.crop_share
@@ -81,7 +92,9 @@ class Augmentation:
             raise ConfigError(f"augment.window: expected two frame counts, ascending; found {self.window}.")
         if self.crop_min < 1:
             raise ConfigError(f"augment.crop_min: expected at least 1 frame, found {self.crop_min}.")
-        for name in ("rotation", "view_rotation", "noise"):
+        if not 0 <= self.proportions < 1:
+            raise ConfigError(f"augment.proportions: expected a share in [0, 1), found {self.proportions}.")
+        for name in ("rotation", "view_rotation", "noise", "wobble"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"augment.{name}: expected zero or more, found {getattr(self, name)}.")
         for name in ("mirror", "joint_dropout", "person_dropout"):
@@ -178,7 +191,7 @@ def augment(
     target = resize(batch.rows, bodies, placement(batch, bodies, settings, layout))
     confidence = None if batch.confidence is None else resize(batch.confidence, bodies)
     x = target
-    if settings.person_dropout or settings.joint_dropout or settings.noise:
+    if settings.person_dropout or settings.joint_dropout or settings.noise or settings.wobble:
         x = memory(CLIPS, target.device, *target.shape).copy_(target)
         degrade(x, batch, settings, layout)
     if stream != "joint":
@@ -208,7 +221,7 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
         steps.append(rotation_matrix(angles))
     # As many joints at once as make a product quick, and share out a clip evenly; all of them where they swap places.
     together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)
-    places = np.arange(joints if settings.mirror else together)
+    places = np.arange(joints if settings.mirror or settings.proportions else together)
     if settings.mirror:
         mirrored = u["mirror"][:, None] < settings.mirror
         steps.append(np.where(mirrored[..., None], MIRROR, np.eye(3, dtype=np.float32)))
@@ -220,10 +233,29 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
     if settings.rotation:
         first = COLUMNS.index("rot_x")
         steps.append(rotation_matrix((uniform[:, first : first + 3] * 2 - 1) * settings.rotation))
+    if settings.proportions and not steps:
+        steps.append(np.broadcast_to(np.eye(3, dtype=np.float32), (clips, 3, 3)))
     if not steps:
         return Placement(origin)
-    matrix = reduce(lambda before, step: step @ before, steps)
-    return Placement(origin, to_device(torch.from_numpy(map_of_joints(matrix, places)), device))
+    joint_map = map_of_joints(reduce(lambda before, step: step @ before, steps), places)
+    if settings.proportions:
+        joint_map = map_of_bones(bone_factors(batch, settings.proportions, layout), layout) @ joint_map
+    return Placement(origin, to_device(torch.from_numpy(joint_map), device))
+
+
+def bone_factors(batch: PackedBatch, proportions: float, layout: Layout) -> NDArray[np.float32]:
+    """Factor [B, V] of the bone from the parent of each joint to it, the same on both sides."""
+    draw = torch.stack([torch.rand(len(layout.joints), generator=g) for g in generators(batch, "bones")]).numpy()
+    mirrored = mirrored_joints(layout)
+    return np.asarray(1 + (draw + draw[:, mirrored] - 1) * proportions, np.float32)
+
+
+def generators(batch: PackedBatch, purpose: str = "") -> list[torch.Generator]:
+    """A generator of each clip, from its own seed."""
+    offset = sum(purpose.encode())
+    return [
+        torch.Generator().manual_seed(int(u * 2**31) + offset) for u in column(batch.uniform, "seed").double().tolist()
+    ]
 
 
 def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> None:
@@ -231,15 +263,15 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
     if settings.person_dropout:
         alone = column(batch.uniform, "person") < settings.person_dropout
         x[:, 1:].mul_(rearrange(~alone.to(x.device), "b -> b 1 1 1 1"))
-    if not (settings.joint_dropout or settings.noise):
+    if not (settings.joint_dropout or settings.noise or settings.wobble):
         return
-    generators = [
-        torch.Generator().manual_seed(int(u * 2**31)) for u in column(batch.uniform, "seed").double().tolist()
-    ]
+    own = generators(batch)
     clips, people, frames, joints, axes = x.shape
     if settings.joint_dropout:
-        draw = torch.stack([torch.rand(people, joints, generator=generator) for generator in generators])
+        draw = torch.stack([torch.rand(people, joints, generator=generator) for generator in own])
         drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
+    if settings.wobble:
+        add_wobble(x, batch, settings.wobble)
     if settings.noise:
         std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1") * batch.present
         std = rearrange(std, "b m -> b m 1 1 1").to(x)
@@ -248,21 +280,26 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
         for first in range(0, clips, group):
             part = slice(first, first + group)
             drawn = jitter[: len(x[part])]
-            for one, generator in zip(drawn, generators[part], strict=True):
+            for one, generator in zip(drawn, own[part], strict=True):
                 one.normal_(generator=generator)
             x[part].add_(drawn.to(x.device).mul_(std[part]))
 
 
+def add_wobble(x: Tensor, batch: PackedBatch, largest: float) -> None:
+    """Add slow errors to joints; how large they are is drawn for each joint of each clip."""
+    clips, people, frames, joints, axes = x.shape
+    knots = -(-frames // WOBBLE_FRAMES) + 1
+    drawn = torch.empty(clips, people * joints * axes, knots)
+    for one, generator in zip(drawn, generators(batch, "wobble"), strict=True):
+        size = torch.rand(people * joints, 1, generator=generator).repeat_interleave(axes, 0)
+        one.normal_(generator=generator).mul_(size * largest)
+    slow = F.interpolate(drawn, size=frames, mode="linear", align_corners=True)
+    slow = rearrange(slow, "b (m v c) t -> b m t v c", m=people, v=joints)
+    x += slow.to(x.device) * rearrange(batch.present, "b m -> b m 1 1 1").to(x)
+
+
 def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> None:
     """Put lost joints, ``lost`` [B, M, V], where their parents are; a joint without a parent is never lost."""
-    for joint in _from_the_root(layout):
+    for joint in from_the_root(layout):
         gone = rearrange(lost[..., joint], "b m -> b m 1 1")
         x[..., joint, :] = torch.where(gone, x[..., layout.parents[joint], :], x[..., joint, :])
-
-
-def _from_the_root(layout: Layout) -> list[int]:
-    """Joints with a parent, each after its parent."""
-    order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
-    for joint in order:
-        order += [child for child, parent in enumerate(layout.parents) if parent == joint]
-    return [joint for joint in order if layout.parents[joint] >= 0]

@@ -123,6 +123,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         weights: Sampling weight of each clip [N]; clips are then drawn with replacement. ``None``: every clip once.
         samples_per_epoch: Clips of one epoch; the number of clips by default.
         clips: Indices of the clips to draw from; all by default.
+        views: How many rows of a batch, one behind another, show the same crop of a clip; each is augmented by itself.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         weights: Tensor | None = None,
         samples_per_epoch: int | None = None,
         clips: Tensor | None = None,
+        views: int = 1,
     ) -> None:
         self.store = store
         self.augmentation = augmentation
@@ -147,6 +149,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         self.absent_person = absent_person
         self.seed, self.epoch, self.first_step = seed, epoch, first_step
         self.shard = shard or Shard()
+        self.views = views
         generator = generator_for(seed, "order", epoch)
         clips = torch.arange(len(store)) if clips is None else clips
         count = samples_per_epoch or len(clips)
@@ -155,7 +158,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
             drawn = torch.cat([torch.randperm(len(clips), generator=generator) for _ in rounds])[:count]
         else:
             drawn = torch.multinomial(weights[clips].double(), count, replacement=True, generator=generator)
-        self.order = clips[drawn]
+        self.order = clips[drawn[: -(-count // views)]].repeat_interleave(views)
         self._frames = store.columns["frames"].astype(np.int64)
         self._people = store.columns["people"].clip(max=max_people).astype(np.int64)
         if len(self.order) < batch_size:
@@ -175,6 +178,9 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         uniform = torch.rand(
             self.batch_size, len(COLUMNS), generator=generator_for(self.seed, "clip", self.epoch, step)
         )
+        for name in ("length", "start"):
+            shared = column(uniform, name)
+            shared.copy_(shared[:: self.views].repeat_interleave(self.views)[: self.batch_size])
         parts = [self.shard.rows(self.batch_size, micro) for micro in range(self.shard.micro_batches)]
         return [self._pack(clips[rows], uniform[rows]) for rows in parts]
 

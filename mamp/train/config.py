@@ -37,6 +37,10 @@ class Objective:
         decoder_dim_feat: Width of the decoder.
         decoder_depth: Blocks of the decoder.
         decoded_tokens: Decode only that many masked tokens; none decodes all.
+        agreement_weight: Weight of a further objective: to know the other view of the same clip among all clips. Each
+            clip of a batch is then seen twice, as the same crop, augmented and masked by itself.
+        agreement_temperature: Temperature of that objective.
+        energy_weight: Weigh the error of a token by its motion intensity to the power of this; zero weighs all alike.
     """
 
     target: Literal["motion", "joints"] = "motion"
@@ -49,9 +53,15 @@ class Objective:
     decoder_dim_feat: int = 256
     decoder_depth: int = 3
     decoded_tokens: int | None = None
+    agreement_weight: float = 0.0
+    agreement_temperature: float = 0.1
+    energy_weight: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least("objective", self, {"decoder_dim_feat": 1, "decoder_depth": 0, "joints_weight": 0})
+        _at_least("objective", self, {"agreement_weight": 0, "energy_weight": 0})
+        if not self.agreement_temperature > 0:
+            raise ConfigError(f"objective.agreement_temperature: expected above 0, found {self.agreement_temperature}.")
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,8 @@ class TrainConfig:
     """A pre-training run.
 
     Attributes:
+        init: Weights to start from, anything that ``from_pretrained`` takes, of the same width; of those with more
+            blocks, the first are taken. None starts from nothing.
         encoder: The encoder, and what its weights will expect of their input.
         objective: What is masked and what is predicted.
         augment: What happens to a training clip.
@@ -160,6 +172,7 @@ class TrainConfig:
         run: How the run behaves.
     """
 
+    init: str | None = None
     encoder: MAMPConfig = field(default_factory=MAMPConfig)
     objective: Objective = field(default_factory=Objective)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -168,11 +181,17 @@ class TrainConfig:
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
-        parts = {f.name: f.default_factory for f in dataclasses.fields(self)}
+        parts = {f.name: f.default_factory for f in dataclasses.fields(self) if f.name != "init"}
         for name, kind in parts.items():
             value = getattr(self, name)
             if isinstance(value, dict):
                 object.__setattr__(self, name, from_dict(kind, value, name))  # type: ignore[arg-type]
+        together = self.optim.per_device_batch or self.optim.batch_size
+        if self.objective.agreement_weight and together % 2:
+            raise ConfigError(
+                f"optim.batch_size, optim.per_device_batch: objective.agreement_weight takes pairs of views; expected "
+                f"an even number of clips at a time, found {together}."
+            )
         if self.optim.epochs <= self.optim.warmup_epochs:
             raise ConfigError(
                 f"optim.epochs: expected more than warmup_epochs ({self.optim.warmup_epochs:g}), "

@@ -14,7 +14,7 @@ from mamp.data.augment import PackedBatch, augment
 from mamp.data.loader import TrainingBatches, clip_weights, clips_of_split, generator_for
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
-from mamp.errors import DataError
+from mamp.errors import ConfigError, DataError
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.board import Board
 from mamp.train.config import TrainConfig
@@ -53,7 +53,10 @@ class Trainer(Loop):
         self.plan()
 
         torch.manual_seed(config.run.seed)
-        model = config.build_model().to(world.device)
+        model = config.build_model()
+        if config.init is not None:
+            start_from(model, config.init)
+        model.to(world.device)
         if config.run.compile:
             model.compile()
         groups = weight_decay_groups(model, optim.weight_decay)
@@ -75,6 +78,7 @@ class Trainer(Loop):
             self.weights,
             cfg.data.samples_per_epoch,
             self.clips,
+            2 if cfg.objective.agreement_weight else 1,
         )
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
@@ -109,6 +113,27 @@ class Trainer(Loop):
     def draw(self, board: Board) -> None:
         """Show what the model predicts."""
         board.picture(self)
+
+
+def start_from(model: MAMPForPretraining, weights: str) -> None:
+    """Give the encoder of a pre-training model the weights of another, whose last blocks may be left out.
+
+    Raises:
+        WeightsError: There are no such weights.
+        ConfigError: They do not fit.
+    """
+    found = MAMPEncoder.from_pretrained(weights).state_dict()
+    wanted = {
+        name: value for name, value in model.state_dict().items() if name in MAMPEncoder(model.config).state_dict()
+    }
+    for name, value in wanted.items():
+        if name not in found or found[name].shape != value.shape:
+            other = list(found[name].shape) if name in found else "none"
+            raise ConfigError(
+                f"init: {weights!r} does not fit this encoder: {name} is to have shape {list(value.shape)}, found "
+                f"{other}. Width, heads, joints and frames must be those of the weights, and the blocks no more."
+            )
+    model.load_state_dict(found | {n: v for n, v in model.state_dict().items() if n not in wanted}, strict=False)
 
 
 def export_encoder(model: MAMPForPretraining, folder: Path, dtype: torch.dtype) -> None:
