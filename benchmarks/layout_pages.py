@@ -116,14 +116,13 @@ COST = """## What a conversion costs
 
 Recordings were expressed in the model's 25 joints, from there in each layout as its tool would see the same body, and
 converted back by the layout's table (`benchmarks/layouts.py` says how joints without a counterpart are placed).
-*Error* is the mean distance between the joints and what came back, over the joints that the layout gives. Where a table
-has them, *cosine* compares the embeddings before and after, and the probes are linear (logistic regression) and
-nearest neighbour (1-NN) on frozen `openmocap` embeddings, accuracies in per cent: *retrained* had its training half
-converted as well, *as trained* saw unconverted embeddings in training. Where it has none, what a conversion costs in
-accuracy has not been measured yet. Absent joints are treated as `encode` treats them by default. The table shows
-what is lost with the joints; it does not show that trackers place a hip or a shoulder differently, nor how well they
-track. In the Kinect v1 sets thumbs, finger tips and neck are themselves derived, so that no layout can lose them there;
-HDM05 is motion capture with thumbs, fingers and toes.
+*Error* is the mean distance between the joints and what came back, over the joints that the layout gives, *cosine*
+compares the embeddings before and after, and the probes are linear (logistic regression) and nearest neighbour (1-NN)
+on frozen `openmocap` embeddings ({share}), accuracies in per cent: *retrained* had its training half
+converted as well, *as trained* saw unconverted embeddings in training. Absent joints are treated as `encode` treats
+them by default. The table shows what is lost with the joints; it does not show that trackers place a hip or a shoulder
+differently, nor how well they track. In the Kinect v1 sets thumbs, finger tips and neck are themselves derived, so that
+no layout can lose them there; HDM05 is motion capture with thumbs, fingers and toes.
 """
 
 
@@ -140,9 +139,16 @@ def shown() -> dict[str, Layout]:
 
 def page(costs: dict[str, Any]) -> str:
     """The text of docs/layouts.md."""
-    parts = [INTRO, "## Overview\n\n" + _overview(), *([COST, *map(_cost_table, costs.items())] if costs else [])]
+    parts = [INTRO, "## Overview\n\n" + _overview()]
+    parts += [_cost(costs), *map(_cost_table, costs.items())] if costs else []
     parts += [_section(name, layout) for name, layout in shown().items()]
     return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def _cost(costs: dict[str, Any]) -> str:
+    shares = {result.get("token_share", 1.0) for result in costs.values()}
+    share = ", ".join(f"{100 * share:g} % of the tokens, those that move most" for share in sorted(shares))
+    return COST.format(share="all tokens" if shares == {1.0} else share)
 
 
 def _overview() -> str:

@@ -160,11 +160,13 @@ def errors(recordings: list[Skeleton]) -> dict[str, Any]:
     return rows
 
 
-def probe(encoder: MAMPEncoder, name: str, recordings: list[Skeleton], rows: dict[str, Any]) -> Iterator[None]:
+def probe(
+    encoder: MAMPEncoder, share: float, name: str, recordings: list[Skeleton], rows: dict[str, Any]
+) -> Iterator[None]:
     """Add the accuracies to the rows of a set, one layout after the other."""
     labels = np.array([recording.info["label"] for recording in recordings])
     train = np.array([SETS[name](recording.info) for recording in recordings])
-    plain = np.asarray(encoder.encode(recordings))
+    plain = np.asarray(encoder.encode(recordings, token_share=share))
     as_is = accuracy(plain[train], labels[train], plain[~train], labels[~train])
     rows[MODEL_LAYOUT.name] = {"retrained": as_is, "unchanged": as_is}
     for title, layout in layouts().items():
@@ -174,7 +176,7 @@ def probe(encoder: MAMPEncoder, name: str, recordings: list[Skeleton], rows: dic
             np.allclose(a.positions, b.positions, atol=1e-5, equal_nan=True)
             for a, b in zip(there, recordings, strict=True)
         )
-        x = plain if same else np.asarray(encoder.encode(there))
+        x = plain if same else np.asarray(encoder.encode(there, token_share=share))
         rows[title] |= {
             "cosine": round(float(np.mean(_cosine(plain, x))), 3),
             "retrained": accuracy(x[train], labels[train], x[~train], labels[~train]),
@@ -196,20 +198,27 @@ def main() -> None:
         "--sets", nargs="+", default=list(SETS), metavar="SET[/N]", help="probe each N-th recording; N 0 probes none"
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--weights", default="openmocap", help="[%(default)s]")
+    parser.add_argument("--token-share", type=float, default=1.0, help="look at that share of the tokens [%(default)s]")
     args = parser.parse_args()
-    encoder = MAMPEncoder.from_pretrained("openmocap", device=args.device)
+    encoder = MAMPEncoder.from_pretrained(args.weights, device=args.device)
     results: dict[str, Any] = {}
     chosen: dict[str, list[Skeleton]] = {}
     for name, _, every in (text.partition("/") for text in args.sets):
         recordings = read_set(args.data / f"{name}.npz")
         chosen[name] = recordings[:: int(every)] if every not in ("", "0") else recordings if not every else []
         train = sum(SETS[name](recording.info) for recording in chosen[name])
-        counts = {"clips": len(recordings), "train_clips": train, "test_clips": len(chosen[name]) - train}
+        counts = {
+            "token_share": args.token_share,
+            "clips": len(recordings),
+            "train_clips": train,
+            "test_clips": len(chosen[name]) - train,
+        }
         results[name] = {**counts, "layouts": errors(recordings)}
         _write(args.output, results)
     for name, recordings in chosen.items():
         if recordings:
-            for _ in probe(encoder, name, recordings, results[name]["layouts"]):
+            for _ in probe(encoder, args.token_share, name, recordings, results[name]["layouts"]):
                 _write(args.output, results)
 
 

@@ -77,34 +77,35 @@ def cosines(x: np.ndarray, y: np.ndarray, common: np.ndarray) -> dict[str, float
     return {"cosine": mean_cosine(x, y), "centred_cosine": mean_cosine(x - common, y - common)}
 
 
-def measure_missing(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+def measure_missing(encoder: MAMPEncoder, actions: ActionSet, share: float) -> Iterator[dict[str, Any]]:
     """Accuracy on what is left, absent tokens dropped against filled in."""
-    probe = fit(np.asarray(encoder.encode(actions.train)), actions.train_labels)
+    probe = fit(np.asarray(encoder.encode(actions.train, token_share=share)), actions.train_labels)
     for name, change in MISSING.items():
         clips = actions.changed(name, change)
         for missing in ("drop", "fill"):
-            x = np.asarray(encoder.encode(clips, preprocessing={"missing": missing}))
+            x = np.asarray(encoder.encode(clips, preprocessing={"missing": missing}, token_share=share))
             yield {"lost": name, "missing": missing, **accuracy(probe, x, actions.test_labels)}
 
 
-def measure_change(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+def measure_change(encoder: MAMPEncoder, actions: ActionSet, share: float) -> Iterator[dict[str, Any]]:
     """How far embeddings move."""
-    before = np.asarray(encoder.encode(actions.test))
+    before = np.asarray(encoder.encode(actions.test, token_share=share))
     others = before[np.roll(np.arange(len(before)), len(before) // 2)]
     yield {"change": "another clip", **cosines(before, others, before.mean(axis=0))}
     for name, change in CHANGES.items():
-        after = np.asarray(encoder.encode(actions.changed(name, change)))
+        after = np.asarray(encoder.encode(actions.changed(name, change), token_share=share))
         yield {"change": name, **cosines(before, after, before.mean(axis=0))}
 
 
-def measure_placing(encoder: MAMPEncoder, actions: ActionSet) -> Iterator[dict[str, Any]]:
+def measure_placing(encoder: MAMPEncoder, actions: ActionSet, share: float) -> Iterator[dict[str, Any]]:
     """Accuracy on test clips as they are, turned, and scaled, by what is done about direction and size."""
     for facing in (True, False):
         for height in (None, 1.7):
             how = {"facing": facing, "height": height}
-            probe = fit(np.asarray(encoder.encode(actions.train, preprocessing=how)), actions.train_labels)
+            options: dict[str, Any] = {"preprocessing": how, "token_share": share}
+            probe = fit(np.asarray(encoder.encode(actions.train, **options)), actions.train_labels)
             for name, change in {"nothing": nothing, "turned": turned, "scaled": resized}.items():
-                x = np.asarray(encoder.encode(actions.changed(name, change), preprocessing=how))
+                x = np.asarray(encoder.encode(actions.changed(name, change), **options))
                 yield {**how, "test": name, **accuracy(probe, x, actions.test_labels)}
 
 
@@ -167,6 +168,7 @@ def main() -> None:
     parser.add_argument("--weights", default="openmocap", help="[%(default)s]")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="[both]")
     parser.add_argument("--limit", type=int, help="take at most so many clips of each test half")
+    parser.add_argument("--token-share", type=float, default=1.0, help="look at that share of the tokens [%(default)s]")
     parser.add_argument("--output", type=Path, help="a file to append the lines to")
     args = parser.parse_args()
     if args.what == "table":
@@ -186,8 +188,8 @@ def main() -> None:
         return
     measure = {"missing": measure_missing, "change": measure_change, "placing": measure_placing}[args.what]
     for name in args.sets:
-        for line in measure(encoder, ActionSet(args.data / f"{name}.npz", args.limit)):
-            say({"measured": args.what, "set": name, **line})
+        for line in measure(encoder, ActionSet(args.data / f"{name}.npz", args.limit), args.token_share):
+            say({"measured": args.what, "set": name, "token_share": args.token_share, **line})
 
 
 if __name__ == "__main__":

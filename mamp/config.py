@@ -6,11 +6,11 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 from mamp.errors import ConfigError
 
-Pooling = Literal["mean", "max", "std"]
+POOLINGS = ("mean", "max", "std")
 
 _T = TypeVar("_T")
 
@@ -45,6 +45,14 @@ def _check_number(where: str, name: str, value: object, low: float, whole: bool)
 def _check_choice(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
         raise ConfigError(f"{where}.{name}: expected one of {', '.join(map(repr, choices))}; found {value!r}.")
+
+
+def _check_pooling(pooling: object) -> None:
+    parts = pooling.split("+") if isinstance(pooling, str) else []
+    if not parts or len(set(parts)) < len(parts) or not set(parts) <= set(POOLINGS):
+        raise ConfigError(
+            f"config.pooling: expected {', '.join(POOLINGS)}, or several of them joined by '+'; found {pooling!r}."
+        )
 
 
 @dataclass(frozen=True)
@@ -141,8 +149,11 @@ class MAMPConfig:
         patch_size: Joints per token (published: 1).
         t_patch_size: Frames per token (published: 4).
         qkv_bias: Whether queries, keys and values have a bias.
-        pooling: What the tokens of a person, frame or joint have in their embedding, channel by channel: their ``mean``
-            (published), their largest value (``max``), or their standard deviation (``std``).
+        pooling: What stands for the tokens of a person, frame or joint, channel by channel: their ``mean`` (published),
+            their largest value (``max``), their standard deviation (``std``), or several of these one behind another,
+            joined by ``+``.
+        readout_dim: Length E of an embedding, when a linear map that belongs to the weights comes after the pooling
+            (see :mod:`mamp.readout`). None (published): what is pooled is the embedding.
         preprocessing: What the weights expect; a :class:`Preprocessing` or a dict of its fields.
     """
 
@@ -156,7 +167,8 @@ class MAMPConfig:
     patch_size: int = 1
     t_patch_size: int = 4
     qkv_bias: bool = True
-    pooling: Pooling = "mean"
+    pooling: str = "mean"
+    readout_dim: int | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
@@ -169,7 +181,9 @@ class MAMPConfig:
         _check_number("config", "depth", self.depth, 0, whole=True)
         _check_number("config", "mlp_ratio", self.mlp_ratio, 1e-6, whole=False)
         _check_choice("config", "qkv_bias", self.qkv_bias, (True, False))
-        _check_choice("config", "pooling", self.pooling, get_args(Pooling))
+        _check_pooling(self.pooling)
+        if self.readout_dim is not None:
+            _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
         for name, part in (("dim_feat", "num_heads"), ("num_frames", "t_patch_size"), ("num_joints", "patch_size")):
             whole, by = getattr(self, name), getattr(self, part)
             if whole % by:
@@ -185,6 +199,16 @@ class MAMPConfig:
         """Tokens of one person, L (published: 30 x 25 = 750)."""
         t, v = self.grid
         return t * v
+
+    @property
+    def pooled_dim(self) -> int:
+        """Numbers that pooling makes of tokens: D for each part of ``pooling``."""
+        return self.dim_feat * len(self.pooling.split("+"))
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding."""
+        return self.pooled_dim if self.readout_dim is None else self.readout_dim
 
     @property
     def patch_values(self) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from mamp import kernels
 from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import RecordingError
 from mamp.layouts import get_layout
@@ -79,6 +80,8 @@ def embed_recordings(
                 "arrays as mamp.Skeleton(positions, layout='ntu25', fps=30)."
             )
     config = encoder.config.replace(preprocessing=encoder.config.preprocessing.changed(options.preprocessing))
+    if options.precision is not None:
+        kernels.warn_if_bfloat16_is_slow(str(encoder.device))
     was_training = encoder.training
     encoder.eval()
     try:
@@ -198,9 +201,11 @@ def _encode_chunk(encoder: MAMPEncoder, bodies: Tensor, ids: Tensor | None, opti
     else:
         tokens = encoder.encode_tokens(x, ids.to(encoder.device))
         if options.pool in ("clip", "person"):
-            return reduce_present(tokens, 1, config.pooling).float().cpu()
+            return encoder.read_out(reduce_present(tokens, 1, config.pooling))
         tokens = in_place(tokens, ids.to(encoder.device), config)
-    return pool_tokens(tokens, options.pool, config.pooling).float().cpu()
+    if options.pool == "tokens":
+        return tokens.float().cpu()
+    return encoder.read_out(pool_tokens(tokens, options.pool, config.pooling))
 
 
 def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:

@@ -104,6 +104,28 @@ class MAMPEncoder(Trunk):
     def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
         super().__init__(config, drop_path_rate)
         self._absent_tokens: tuple[tuple[Any, ...], Tensor] | None = None
+        self.readout: nn.Linear | None = None
+        if self.config.readout_dim is not None:
+            self.readout = nn.Linear(self.config.pooled_dim, self.config.readout_dim)
+
+    def read_out(self, pooled: Tensor) -> Tensor:
+        """Pooled tokens [..., F] to embeddings [..., E], float32 and on the CPU; as they are without a readout."""
+        pooled = pooled.float().cpu()
+        if self.readout is None:
+            return pooled
+        weight, bias = (parameter.float().cpu() for parameter in (self.readout.weight, self.readout.bias))
+        with torch.autocast("cpu", enabled=False):
+            return F.linear(pooled, weight, bias)
+
+    def without_readout(self) -> MAMPEncoder:
+        """A new encoder with the same blocks whose embeddings are what is pooled; itself when it has no readout."""
+        if self.readout is None:
+            return self
+        with torch.random.fork_rng(devices=[]):
+            plain = MAMPEncoder(self.config.replace(readout_dim=None)).to(self.device, self.dtype)
+        state = self.state_dict()
+        plain.load_state_dict({name: state[name] for name in plain.state_dict()})
+        return plain.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens of clips.
@@ -211,7 +233,9 @@ class MAMPEncoder(Trunk):
                 ``"clip"`` [D], the mean over people, time and joints (published); ``"person"`` [M, D], row i is person
                 i of the recording, all of them, whatever number the weights take for the other pools; ``"frame"``
                 [T, D], one for each frame of the recording; ``"joint"`` [V, D], one for each joint of the model;
-                ``"tokens"`` [M, T / 4, V, D], nothing pooled. Where nothing was tracked, there is NaN.
+                ``"tokens"`` [M, T / 4, V, D], nothing pooled. Where nothing was tracked, there is NaN. Weights whose
+                configuration has another ``pooling`` than the mean, or a readout, use these in place of the mean, and
+                give what is ``config.embedding_dim`` long in place of D, except for the tokens.
             batch_size: Clips that are encoded at a time; more costs memory, not accuracy.
             precision: ``"bfloat16"`` computes matrix products and attention in bfloat16, and the rest in the type of
                 the weights: faster where the processor has instructions for it, at an error of about a hundredth of the
@@ -249,7 +273,7 @@ class MAMPEncoder(Trunk):
         results = embed_recordings(self, recordings, options, progress)
         if window is None and pool in ("clip", "joint"):
             joints = (self.config.grid[1],) if pool == "joint" else ()
-            return np.stack(results) if results else np.zeros((0, *joints, self.config.dim_feat), np.float32)
+            return np.stack(results) if results else np.zeros((0, *joints, self.config.embedding_dim), np.float32)
         return results
 
     @classmethod

@@ -9,6 +9,7 @@ way with the same result up to rounding.
 from __future__ import annotations
 
 import functools
+import logging
 import platform
 from collections.abc import Callable
 
@@ -17,12 +18,25 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+logger = logging.getLogger(__name__)
+
 # Fewer tokens than this: one call for all heads costs less than one for each.
 _LONG = 512
 # More threads than this: the parallel kernel of torch wins over one head after another.
 _FEW_THREADS = 4
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@functools.cache
+def warn_if_bfloat16_is_slow(device: str) -> None:
+    """Say so, once, where a processor has no instructions for bfloat16: it is emulated then, several times slower."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if torch.device(device).type == "cpu" and supported is not None and not supported():
+        logger.warning(
+            "this processor has no instructions for bfloat16, which makes it much slower than float32; leave the "
+            "precision at float32"
+        )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

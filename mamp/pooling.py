@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamp.config import MAMPConfig, Pooling
+from mamp.config import MAMPConfig
 from mamp.preprocessing import NormalizedClip, middle_crop
 from mamp.skeleton import Skeleton
 
@@ -34,7 +34,7 @@ def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[i
     if pool == "tokens" and expected.max_people is not None:
         people = expected.max_people if expected.absent_person != "none" else min(people, expected.max_people)
     inner = {"clip": (), "person": (people,), "frame": (), "joint": (v,), "tokens": (people, t, v)}[pool]
-    return (*inner, config.dim_feat)
+    return (*inner, config.dim_feat if pool == "tokens" else config.embedding_dim)
 
 
 def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
@@ -45,9 +45,9 @@ def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
     return rearrange(full, "n (t v) d -> n t v d", t=t)
 
 
-def pool_tokens(tokens: Tensor, pool: Pool, how: Pooling = "mean") -> Tensor:
+def pool_tokens(tokens: Tensor, pool: Pool, pooling: str = "mean") -> Tensor:
     """Reduce tokens [N, T, V, D] of bodies to what the pool needs of each."""
-    return reduce_present(tokens, _OVER[pool], how) if _OVER[pool] else tokens
+    return reduce_present(tokens, _OVER[pool], pooling) if _OVER[pool] else tokens
 
 
 def pool_people(
@@ -75,20 +75,35 @@ def pool_people(
     return bodies.numpy()
 
 
-def reduce_present(values: Tensor, dim: int | tuple[int, ...], how: Pooling = "mean") -> Tensor:
-    """Mean, largest value or standard deviation over what is not NaN; NaN where nothing is left."""
+def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:
+    """Reduce what is not NaN over some dimensions, as ``MAMPConfig.pooling`` says; NaN where nothing is left.
+
+    Several ways to pool stand one behind another in the last dimension.
+    """
     partly = bool(values.isnan().any())
-    if how == "max":
-        if not partly:
-            return values.amax(dim=dim)
-        largest = values.masked_fill(values.isnan(), -torch.inf).amax(dim=dim)
-        return largest.masked_fill(largest == -torch.inf, torch.nan)
-    mean = values.nanmean(dim=dim, keepdim=True) if partly else values.mean(dim=dim, keepdim=True)
-    if how == "mean":
-        dims = (dim,) if isinstance(dim, int) else dim
-        return mean.squeeze(dims)
-    squares = (values - mean).square()
-    return (squares.nanmean(dim=dim) if partly else squares.mean(dim=dim)).sqrt()
+    found = [_REDUCTIONS[part](values, (dim,) if isinstance(dim, int) else dim, partly) for part in pooling.split("+")]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+
+
+def _mean(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    return values.nanmean(dim=dim) if partly else values.mean(dim=dim)
+
+
+def _max(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    if not partly:
+        return values.amax(dim=dim)
+    largest = values.masked_fill(values.isnan(), -torch.inf).amax(dim=dim)
+    return largest.masked_fill(largest == -torch.inf, torch.nan)
+
+
+def _std(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    if not partly:
+        return values.std(dim=dim, correction=0)
+    mean = values.nanmean(dim=dim, keepdim=True)
+    return (values - mean).square().nanmean(dim=dim).sqrt()
+
+
+_REDUCTIONS = {"mean": _mean, "max": _max, "std": _std}
 
 
 def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float) -> Tensor:

@@ -159,7 +159,7 @@ class MAMPForPretraining(Trunk):
         if joints_weight:
             self.decoder_pred_joints = nn.Linear(decoder_dim_feat, config.patch_values)
         if agreement_weight:
-            self.agreement_head = Projection(config.dim_feat)
+            self.agreement_head = Projection(config.pooled_dim)
         for name, module in self.named_children():
             if name.startswith("decoder"):
                 module.apply(init_weights)

@@ -24,7 +24,8 @@ class Source:
 
     Attributes:
         name: What results call it; of a folder, no more than its last parts.
-        kind: ``pretrained``, ``untrained`` (fresh weights of the trial's seed), or ``poses`` (no encoder).
+        kind: ``pretrained``, ``untrained`` (fresh weights of the trial's seed, without a readout, which is nothing that
+            one can have without training), or ``poses`` (no encoder).
         fingerprint: Of pretrained weights; none for the others.
         config: Architecture of the encoder, and what it expects of its input. For poses, of the encoder with whose
             preprocessing they are normalised.
@@ -66,7 +67,7 @@ def load_source(weights: str, seed: int = 0, overrides: dict[str, Any] | None = 
     """
     kind, _, name = weights.partition(":")
     if kind == UNTRAINED:
-        config = with_values(_config_of(name or DEFAULT), overrides or {})
+        config = with_values(_config_of(name or DEFAULT).replace(readout_dim=None), overrides or {})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             encoder = MAMPEncoder(config).eval()

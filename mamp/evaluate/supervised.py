@@ -209,7 +209,9 @@ def source_of(job: Job, seed: int) -> tuple[Source, MAMPEncoder]:
         DataError: The encoder is for other joints than the clips have.
     """
     source = job.source(seed)
-    encoder = source.encoder
+    encoder = (
+        source.encoder and source.encoder.without_readout()
+    )  # heads take tokens, and training changes what it fits
     if encoder is None:
         raise ConfigError(f"--weights {job.weights}: this protocol needs an encoder; name weights, or untrained.")
     if encoder.config.preprocessing.layout != job.data.store.layout.name:

@@ -186,6 +186,11 @@ class TrainConfig:
             value = getattr(self, name)
             if isinstance(value, dict):
                 object.__setattr__(self, name, from_dict(kind, value, name))  # type: ignore[arg-type]
+        if self.encoder.readout_dim is not None:
+            raise ConfigError(
+                f"encoder.readout_dim: expected none, found {self.encoder.readout_dim}: a readout is not trained but "
+                "fitted to an encoder that is (mamp readout)."
+            )
         together = self.optim.per_device_batch or self.optim.batch_size
         if self.objective.agreement_weight and together % 2:
             raise ConfigError(

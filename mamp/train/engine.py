@@ -123,9 +123,7 @@ def start_from(model: MAMPForPretraining, weights: str) -> None:
         ConfigError: They do not fit.
     """
     found = MAMPEncoder.from_pretrained(weights).state_dict()
-    wanted = {
-        name: value for name, value in model.state_dict().items() if name in MAMPEncoder(model.config).state_dict()
-    }
+    wanted = MAMPEncoder(model.config).state_dict()
     for name, value in wanted.items():
         if name not in found or found[name].shape != value.shape:
             other = list(found[name].shape) if name in found else "none"
@@ -133,7 +131,7 @@ def start_from(model: MAMPForPretraining, weights: str) -> None:
                 f"init: {weights!r} does not fit this encoder: {name} is to have shape {list(value.shape)}, found "
                 f"{other}. Width, heads, joints and frames must be those of the weights, and the blocks no more."
             )
-    model.load_state_dict(found | {n: v for n, v in model.state_dict().items() if n not in wanted}, strict=False)
+    model.load_state_dict(model.state_dict() | {name: found[name] for name in wanted})
 
 
 def export_encoder(model: MAMPForPretraining, folder: Path, dtype: torch.dtype) -> None:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from mamp import kernels
 from mamp.config import MAMPConfig
 from mamp.data.augment import PackedBatch
 from mamp.data.loader import Shard, TrainingBatches
@@ -132,6 +133,8 @@ class Loop:
 
     def begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Take model and optimiser, and go on from the newest checkpoint if there is one."""
+        if self.run.precision == "bfloat16":
+            kernels.warn_if_bfloat16_is_slow(str(self.world.device))
         self.model, self.optimizer = model, optimizer
         self.average: AveragedModel | None = None
         if self.optim.ema is not None:
