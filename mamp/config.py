@@ -153,7 +153,7 @@ class MAMPConfig:
             their largest value (``max``), their standard deviation (``std``), or several of these one behind another,
             joined by ``+``.
         readout_dim: Length E of an embedding, when a linear map that belongs to the weights comes after the pooling
-            (see :mod:`mamp.readout`). None (published): what is pooled is the embedding.
+            (see :mod:`mamp.train.readout`). None (published): what is pooled is the embedding.
         preprocessing: What the weights expect; a :class:`Preprocessing` or a dict of its fields.
     """
 

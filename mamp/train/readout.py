@@ -1,0 +1,137 @@
+"""The readout: a linear map from pooled tokens to embeddings, fitted to unlabelled clips once the encoder is trained.
+
+What is pooled shares a large common part, and a few of its directions outweigh all others: the direction of the camera,
+where in the body a token lies. The readout subtracts the mean and scales the principal directions, so that embeddings
+can be compared as they are. It is not in the paper; whitening of embeddings is common for texts (Su et al. 2021) and
+image retrieval (Jegou and Chum 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from mamp.config import MAMPConfig
+from mamp.data.augment import Augmentation, augment
+from mamp.data.loader import TrainingBatches, clip_weights
+from mamp.data.store import ClipStore
+from mamp.encoder import MAMPEncoder
+from mamp.errors import ConfigError, DataError
+from mamp.pooling import reduce_present
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class ReadoutSettings:
+    """How a readout is fitted.
+
+    Attributes:
+        dim: Length of an embedding, E.
+        pooling: What stands for the tokens, as in :class:`mamp.MAMPConfig`.
+        clips: Crops that it is fitted to, drawn with replacement.
+        window: Range of their length in frames.
+        whitening: 1 makes all directions alike, 0 leaves them as they are.
+        weight_by: Column of the store whose groups are weighted; clips are drawn in proportion to their length.
+        weights: ``group=weight`` pairs; groups that are not named weigh 1.
+        seed: Of what is drawn.
+    """
+
+    dim: int = 256
+    pooling: str = "mean+max+std"
+    clips: int = 2048
+    window: tuple[int, int] = (30, 150)
+    whitening: float = 1.0
+    weight_by: str = "name"
+    weights: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def add_readout(
+    encoder: MAMPEncoder, store: ClipStore, settings: ReadoutSettings, progress: bool = False
+) -> MAMPEncoder:
+    """A new encoder with the same blocks and a readout that is fitted to crops of a store.
+
+    Raises:
+        DataError: The store has other joints than the encoder expects, or too few clips.
+        ConfigError: A setting makes no sense.
+    """
+    config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim)
+    expected = config.preprocessing
+    if store.layout.name != expected.layout:
+        raise DataError(f"{store.path}: expected joints of layout {expected.layout!r}, found {store.layout.name!r}.")
+    if settings.clips <= settings.dim:
+        raise ConfigError(
+            f"clips: expected more than the length of the embedding ({settings.dim}), found {settings.clips}."
+        )
+    pooled = torch.cat(list(pooled_crops(encoder.without_readout(), config, store, settings, progress)))
+    weight, bias = fit_readout(pooled, settings.dim, settings.whitening)
+    with torch.random.fork_rng(devices=[]):
+        result = MAMPEncoder(config)
+    result.load_state_dict(encoder.without_readout().state_dict() | {"readout.weight": weight, "readout.bias": bias})
+    return result.to(encoder.device, encoder.dtype).eval()
+
+
+@torch.no_grad()
+def pooled_crops(
+    encoder: MAMPEncoder, config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool
+) -> Iterator[Tensor]:
+    """Pooled tokens [n, F] of crops of the first person, placed as the encoder expects, in evaluation mode."""
+    expected = config.preprocessing
+    placed = Augmentation(
+        window=settings.window, rotation=0.0, center=expected.center == "clip", facing=expected.facing
+    )
+    weights = clip_weights(store, settings.weight_by, settings.weights)
+    batches = TrainingBatches(
+        store,
+        placed,
+        min(BATCH, settings.clips),
+        1,
+        "none",
+        settings.seed,
+        0,
+        weights=weights,
+        samples_per_epoch=settings.clips,
+    )
+    encoder.eval()
+    for batch in tqdm(batches.load(0), total=len(batches), unit="batch", disable=not progress):
+        x = augment(batch[0].to(encoder.device), placed, store.layout, config.num_frames, expected.stream).x
+        tokens = encoder(x.to(encoder.dtype)).flatten(1, 3)
+        yield reduce_present(tokens.float().cpu(), 1, config.pooling)
+
+
+def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Weight [E, F] and bias [E] of the readout that suits pooled tokens.
+
+    Columns are standardised, turned to their E principal directions, and divided by the standard deviation along each
+    to the power of ``whitening``.
+
+    Args:
+        pooled: [N, F].
+        dim: E, at most F and below N.
+        whitening: 1 makes all directions alike, 0 leaves them as they are.
+
+    Raises:
+        ConfigError: There are too few clips, or too few numbers in each.
+    """
+    count, width = pooled.shape
+    if not 1 <= dim <= min(width, count - 1):
+        raise ConfigError(
+            f"readout: expected a length from 1 to {min(width, count - 1)}, since there are {count} clips of {width} "
+            f"numbers; found {dim}."
+        )
+    x = pooled.double()
+    mean, deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
+    variance, directions = torch.linalg.eigh(((x - mean) / deviation).T.cov())
+    variance, directions = variance.flip(0)[:dim], directions.flip(1)[:, :dim]
+    if variance[-1] <= 1e-9 * variance[0]:
+        raise ConfigError(f"readout: the clips differ in fewer than {dim} directions; choose a shorter one.")
+    weight = (directions / variance ** (whitening / 2)).T / deviation
+    # Which way a direction points is chance of the solver: the largest weight of each is positive.
+    largest = weight.abs().argmax(dim=1, keepdim=True)
+    weight = weight * weight.gather(1, largest).sign()
+    return weight.float(), (-weight @ mean).float()

@@ -1,0 +1,154 @@
+"""The readout: what it does to a set of clips, in weights that are saved and loaded, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from train_helpers import make_store
+
+from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
+from mamp.cli import main
+from mamp.data import ClipStore
+from mamp.errors import ConfigError, DataError, WeightsError
+from mamp.hub import fingerprint
+from mamp.train.readout import ReadoutSettings, add_readout, fit_readout
+
+SETTINGS = ReadoutSettings(dim=6, clips=64, window=(8, 24))
+ALL = Preprocessing(max_people=None, absent_person="none", crop=1.0)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_store(tmp_path_factory.mktemp("data") / "store")
+
+
+def make(**changes: Any) -> MAMPEncoder:
+    torch.manual_seed(0)
+    return MAMPEncoder(
+        MAMPConfig(dim_feat=16, depth=1, num_heads=2, num_frames=16, preprocessing=ALL, **changes)
+    ).eval()
+
+
+def recordings(count: int = 3, people: int = 1) -> list[Skeleton]:
+    rng = np.random.default_rng(0)
+    return [
+        Skeleton(rng.normal(size=(people, 20 + 5 * i, 25, 3)).cumsum(axis=1) / 10, "ntu25", 30) for i in range(count)
+    ]
+
+
+def test_whitened_embeddings_have_zero_mean_and_unit_covariance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.randn(500, 12, generator=generator) @ torch.randn(12, 12, generator=generator) + 7
+    weight, bias = fit_readout(mixed, 5)
+    found = mixed @ weight.T + bias
+    torch.testing.assert_close(found.mean(dim=0), torch.zeros(5), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.T.cov(), torch.eye(5), rtol=0, atol=1e-3)
+    plain = mixed @ fit_readout(mixed, 5, whitening=0.0)[0].T
+    variance = plain.var(dim=0)
+    assert (variance.diff() < 0).all() and variance[0] > 2 * variance[4], "the largest directions first"
+    standard = (mixed - mixed.mean(dim=0)) / mixed.std(dim=0)
+    torch.testing.assert_close(variance, torch.linalg.eigvalsh(standard.T.cov()).flip(0)[:5], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plain / variance.sqrt(), mixed @ weight.T, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dim", [0, 13, 20])
+def test_lengths_that_cannot_be(dim: int) -> None:
+    with pytest.raises(ConfigError, match=rf"length from 1 to 12, .*20 clips of 12 numbers; found {dim}"):
+        fit_readout(torch.randn(20, 12), dim)
+
+
+def test_clips_that_are_all_alike() -> None:
+    with pytest.raises(ConfigError, match="differ in fewer than 3 directions"):
+        fit_readout(torch.randn(20, 2) @ torch.randn(2, 12), 3)
+
+
+def test_embeddings_are_read_out(store: Path, tmp_path: Path) -> None:
+    encoder = make(pooling="max")
+    given = add_readout(encoder, ClipStore(store), SETTINGS)
+    assert given.config.pooling == "mean+max+std" and given.config.pooled_dim == 48 and given.config.embedding_dim == 6
+    assert set(given.state_dict()) - set(encoder.state_dict()) == {"readout.weight", "readout.bias"}
+    clips = recordings(people=2)
+    for clip in clips:
+        tokens = given.encode(clip, pool="tokens")
+        np.testing.assert_array_equal(tokens, encoder.encode(clip, pool="tokens"))
+        flat = torch.from_numpy(np.asarray(tokens)).flatten(1, 2)
+        pooled = torch.cat([flat.mean(1), flat.amax(1), flat.std(1, correction=0)], dim=1)
+        expected = (pooled @ given.readout.weight.T + given.readout.bias).detach().numpy()
+        np.testing.assert_allclose(given.encode(clip, pool="person"), expected, atol=1e-4)
+        np.testing.assert_allclose(given.encode(clip), expected.mean(axis=0), atol=1e-4)
+    shapes = {pool: np.asarray(given.encode(clips[0], pool=pool)).shape for pool in ("frame", "joint", "tokens")}
+    assert shapes == {"frame": (20, 6), "joint": (25, 6), "tokens": (2, 4, 25, 16)}
+    windows = given.encode(clips[2], window=10)
+    assert np.asarray(windows).shape == (3, 6) and np.asarray(given.encode([])).shape == (0, 6)
+    assert given.encode(clips[0], token_share=0.5).shape == (6,)
+    given.save_pretrained(tmp_path / "saved")
+    again = MAMPEncoder.from_pretrained(tmp_path / "saved")
+    assert fingerprint(again) == fingerprint(given) != fingerprint(encoder)
+    np.testing.assert_array_equal(again.encode(clips), given.encode(clips))
+    half = MAMPEncoder.from_pretrained(tmp_path / "saved", dtype=torch.float64)
+    np.testing.assert_allclose(half.encode(clips), given.encode(clips), atol=1e-3)
+
+
+def test_the_crops_it_was_fitted_to_are_white(store: Path) -> None:
+    """Embeddings of recordings like those of the store have about zero mean and about unit spread."""
+    given = add_readout(make(), ClipStore(store), SETTINGS)
+    data = ClipStore(store)
+    found = np.asarray(given.encode([data.recording(i) for i in range(len(data))], pool="clip"))
+    assert np.abs(found.mean(axis=0)).max() < 1.5 and 0.2 < found.std(axis=0).mean() < 3
+    plain = np.asarray(make().encode([data.recording(i) for i in range(len(data))]))
+    assert mean_cosine(found) < 0.3 < mean_cosine(plain), "without it, all clips are alike"
+
+
+def mean_cosine(x: np.ndarray) -> float:
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return float((unit @ unit.T)[np.triu_indices(len(x), 1)].mean())
+
+
+def test_without_it_the_blocks_are_the_same(store: Path) -> None:
+    encoder = make()
+    given = add_readout(encoder, ClipStore(store), SETTINGS)
+    plain = given.without_readout()
+    assert plain.config.readout_dim is None and fingerprint(plain) == fingerprint(encoder)
+    assert encoder.without_readout() is encoder
+    again = add_readout(given, ClipStore(store), SETTINGS)
+    assert fingerprint(again) == fingerprint(given), "the same clips give the same readout"
+
+
+def test_a_file_without_it(store: Path, tmp_path: Path) -> None:
+    given = add_readout(make(), ClipStore(store), SETTINGS)
+    given.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["readout_dim"] == 6 and config["pooling"] == "mean+max+std"
+    (tmp_path / "config.json").write_text(json.dumps(config | {"readout_dim": None}))
+    with pytest.raises(WeightsError, match=r"readout.* is not part of the model"):
+        MAMPEncoder.from_pretrained(tmp_path)
+
+
+def test_command(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make().save_pretrained(tmp_path / "plain")
+    command = ["readout", str(tmp_path / "out"), "--data", str(store), "--weights", str(tmp_path / "plain")]
+    options = ["--dim", "6", "--clips", "64", "--window", "8", "24"]
+    assert main([*command, *options, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    found = MAMPEncoder.from_pretrained(tmp_path / "out")
+    assert facts["fingerprint"] == fingerprint(found) and facts["settings"]["dim"] == 6
+    assert fingerprint(found) == fingerprint(add_readout(make(), ClipStore(store), SETTINGS))
+    assert main([*command, "--dim", "64", "--clips", "64"]) == 1
+    assert "more than the length of the embedding (64), found 64" in capsys.readouterr().err
+    assert main([*command, "--pooling", "median"]) == 1
+    assert "config.pooling: expected mean, max, std" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["readout", str(tmp_path / "file"), *command[2:]]) == 1
+    assert "found a file" in capsys.readouterr().err
+
+
+def test_other_joints_are_refused(store: Path) -> None:
+    encoder = make()
+    encoder.config = encoder.config.replace(preprocessing=Preprocessing(layout="kinect20"))
+    with pytest.raises(DataError, match="expected joints of layout 'kinect20', found 'ntu25'"):
+        add_readout(encoder, ClipStore(store), SETTINGS)
