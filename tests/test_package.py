@@ -21,7 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 WEIGHT_FILES = (
     "manifest.json",
     "cards/*.md",
-    *(f"openmocap/{n}" for n in ("config.json", "model.safetensors", "README.md")),
+    *(
+        f"{name}/{n}"
+        for name in ("openmocap", "openmocap-v1")
+        for n in ("config.json", "model.safetensors", "README.md")
+    ),
 )
 OPTIONAL = ("sklearn", "scipy", "matplotlib", "pandas", "h5py", "tensorboard", "huggingface_hub", "requests", "httpx")
 

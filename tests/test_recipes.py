@@ -25,7 +25,7 @@ PARAMETERS = {3: 8_789_004, 5: 10_368_524}
 
 
 def test_names() -> None:
-    assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), "openmocap", "smoke"}
+    assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), "openmocap", "openmocap-v1", "smoke"}
     assert all(recipe.name == name and recipe.description and recipe.source for name, recipe in RECIPES.items())
     for alias, name in ALIASES.items():
         assert get_recipe(alias) is RECIPES[name]
@@ -59,12 +59,18 @@ def test_published_recipes_have_the_published_settings(name: str, suffix: str) -
         assert (objective.target, objective.masking, objective.motion_aware_tau) == ("motion", "motion", tau)
     assert (objective.mask_ratio, objective.motion_stride, objective.norm_target) == (0.9, 1, True)
     assert (objective.decoder_dim_feat, objective.decoder_depth, objective.decoded_tokens) == (256, depth, None)
-    assert objective.joints_weight == 0
+    assert (objective.joints_weight, objective.agreement_weight, objective.energy_weight, config.init) == (
+        0,
+        0,
+        0,
+        None,
+    )
+    assert (encoder.pooling, encoder.readout_dim) == ("mean", None)
     assert (optim.batch_size, optim.epochs, optim.warmup_epochs, optim.lr, optim.min_lr) == (128, 400, 20, 1e-3, 5e-4)
     assert (optim.betas, optim.weight_decay, optim.clip_grad, optim.ema) == ((0.9, 0.95), 0.05, None, None)
     assert (augment.crop_share, augment.crop_min, augment.window, augment.rotation) == ((0.5, 1.0), 64, None, 0.3)
     off = {"center": False, "facing": False, "view_rotation": 0, "mirror": 0, "scale": (1, 1), "speed": (1, 1)}
-    off |= {"joint_dropout": 0, "person_dropout": 0, "noise": 0}
+    off |= {"joint_dropout": 0, "person_dropout": 0, "noise": 0, "wobble": 0, "proportions": 0}
     assert {field: getattr(augment, field) for field in off} == off
     assert set(off) | {"crop_share", "crop_min", "window", "rotation"} == {f.name for f in dataclasses.fields(augment)}
     assert (config.run.precision, config.data.split, config.data.samples_per_epoch) == ("float32", "train", None)

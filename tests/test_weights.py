@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,49 +17,78 @@ from mamp.hub import describe, fingerprint
 from mamp.hub.manifest import load_manifest, weights_folder
 from mamp.synthetic import write_recordings
 
-FOLDER = weights_folder() / "openmocap"
+REVISIONS = {"v1": 6_336_000, "v2": 3_373_824}  # parameters
 EMBEDDINGS = "openmocap-embeddings.json"
 
 
+@pytest.fixture(scope="module", params=REVISIONS)
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def encoder() -> MAMPEncoder:
-    return MAMPEncoder.from_pretrained()
+def folder(revision: str) -> Path:
+    entry = load_manifest().find("openmocap")
+    assert entry is not None and list(entry.revisions) == list(REVISIONS)
+    name = entry.revisions[revision].folder
+    assert name is not None
+    return weights_folder() / name
 
 
-def test_file_is_the_one_of_the_manifest() -> None:
+@pytest.fixture(scope="module")
+def encoder(revision: str) -> MAMPEncoder:
+    return MAMPEncoder.from_pretrained(f"openmocap@{revision}")
+
+
+def test_file_is_the_one_of_the_manifest(revision: str, folder: Path) -> None:
     entry = load_manifest().find("openmocap")
     assert entry is not None
-    release = entry.revisions[entry.revision]
-    assert release.sha256 == hashlib.sha256((FOLDER / "model.safetensors").read_bytes()).hexdigest()
+    release = entry.revisions[revision]
+    assert release.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_size_and_storage(encoder: MAMPEncoder) -> None:
-    assert sum(p.numel() for p in encoder.parameters()) == 6_336_000
-    assert {tensor.dtype for tensor in load_file(FOLDER / "model.safetensors").values()} == {torch.float16}
+def test_size_and_storage(revision: str, folder: Path, encoder: MAMPEncoder) -> None:
+    assert sum(p.numel() for p in encoder.parameters()) == REVISIONS[revision]
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
     assert encoder.dtype == torch.float32
     assert not encoder.training
+    assert encoder.config.embedding_dim == 256
 
 
-def test_card_tells_the_fingerprint_and_no_blank_is_left(encoder: MAMPEncoder) -> None:
-    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+def test_card_tells_the_fingerprint_and_no_blank_is_left(folder: Path, encoder: MAMPEncoder) -> None:
+    card = (folder / "README.md").read_text(encoding="utf-8")
     assert fingerprint(encoder) in card
     assert "To be filled in" not in card
     assert re.search(r"licen[cs]e", card)
 
 
-def test_revision_can_be_named(encoder: MAMPEncoder) -> None:
-    assert fingerprint(MAMPEncoder.from_pretrained("openmocap@v1")) == fingerprint(encoder)
+def test_the_newest_is_the_default() -> None:
+    prints = {name: fingerprint(MAMPEncoder.from_pretrained("openmocap", revision=name)) for name in REVISIONS}
+    assert fingerprint(MAMPEncoder.from_pretrained()) == prints["v2"] != prints["v1"]
 
 
-def test_embeddings_are_those_they_were(encoder: MAMPEncoder, golden, tmp_path) -> None:
+def test_embeddings_are_those_they_were(revision: str, encoder: MAMPEncoder, golden, tmp_path) -> None:
     """Stored beside the other golden files; a new release of the weights comes with new ones."""
-    stored = json.loads((golden / EMBEDDINGS).read_text(encoding="utf-8"))
+    stored = json.loads((golden / EMBEDDINGS).read_text(encoding="utf-8"))[revision]
     assert stored["fingerprint"] == fingerprint(encoder)
-    assert describe("openmocap")["fingerprint"] == stored["fingerprint"]
+    assert describe(f"openmocap@{revision}")["fingerprint"] == stored["fingerprint"]
     paths = {path.name: path for path in write_recordings(tmp_path, variations=1)}
     for name, expected in stored["embeddings"].items():
         vector = encoder.encode(load(paths[name]))
-        np.testing.assert_allclose(vector[: len(expected)], expected, atol=2e-4)
+        np.testing.assert_allclose(vector[: len(expected)], expected, atol=2e-4, err_msg=name)
+
+
+def test_embeddings_of_different_actions_are_apart(tmp_path) -> None:
+    """The readout takes out what all clips have in common: cosines need no centring first."""
+    files = [
+        path for path in write_recordings(tmp_path, variations=2) if path.stem.split("-")[0] in ("walk", "bow", "jump")
+    ]
+    recordings = [load(path) for path in files]
+    unit = np.asarray(MAMPEncoder.from_pretrained().encode(recordings))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    same = np.array([[a.stem.split("-")[0] == b.stem.split("-")[0] for a in files] for b in files])
+    cosine, others = unit @ unit.T, ~np.eye(len(files), dtype=bool)
+    assert cosine[same & others].min() > cosine[~same].max() + 0.1
 
 
 def test_half_precision_storage_keeps_the_embedding(encoder: MAMPEncoder, tmp_path) -> None:

@@ -55,6 +55,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1 makes all directions alike, 0 leaves them as they are [%(default)g]",
     )
     parser.add_argument(
+        "--undisturbed", action="store_true", help="take the crops as they are, not turned, mirrored and disturbed"
+    )
+    parser.add_argument(
         "--weight-by", default=DEFAULTS.weight_by, metavar="COLUMN", help="column that names the group of a clip"
     )
     parser.add_argument("--group-weights", nargs="*", default=(), metavar="GROUP=W", help="weights of groups [1]")
@@ -71,6 +74,7 @@ def _run(args: argparse.Namespace) -> int:
         args.clips,
         tuple(args.window),
         args.whitening,
+        not args.undisturbed,
         args.weight_by,
         tuple(args.group_weights),
         args.seed,

@@ -8,6 +8,7 @@ image retrieval (Jegou and Chum 2012).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,8 +23,11 @@ from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
 from mamp.pooling import reduce_present
+from mamp.train.recipes import OPENMOCAP
 
 BATCH = 16
+DISTURBED = OPENMOCAP.augment
+PLAIN = Augmentation(rotation=0.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class ReadoutSettings:
         clips: Crops that it is fitted to, drawn with replacement.
         window: Range of their length in frames.
         whitening: 1 makes all directions alike, 0 leaves them as they are.
+        disturbed: Turn, mirror, scale and disturb the crops as the recipe ``openmocap`` does, so that directions in
+            which these make a difference are scaled down.
         weight_by: Column of the store whose groups are weighted; clips are drawn in proportion to their length.
         weights: ``group=weight`` pairs; groups that are not named weigh 1.
         seed: Of what is drawn.
@@ -46,6 +52,7 @@ class ReadoutSettings:
     clips: int = 2048
     window: tuple[int, int] = (30, 150)
     whitening: float = 1.0
+    disturbed: bool = True
     weight_by: str = "name"
     weights: tuple[str, ...] = ()
     seed: int = 0
@@ -80,10 +87,13 @@ def add_readout(
 def pooled_crops(
     encoder: MAMPEncoder, config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool
 ) -> Iterator[Tensor]:
-    """Pooled tokens [n, F] of crops of the first person, placed as the encoder expects, in evaluation mode."""
+    """Pooled tokens [n, F] of crops of the first person, centred and turned as the encoder expects."""
     expected = config.preprocessing
-    placed = Augmentation(
-        window=settings.window, rotation=0.0, center=expected.center == "clip", facing=expected.facing
+    placed = dataclasses.replace(
+        DISTURBED if settings.disturbed else PLAIN,
+        window=settings.window,
+        center=expected.center == "clip",
+        facing=expected.facing,
     )
     weights = clip_weights(store, settings.weight_by, settings.weights)
     batches = TrainingBatches(

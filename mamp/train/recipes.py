@@ -98,7 +98,7 @@ def published_recipes() -> list[Recipe]:
 
 # Licence-clean motion capture and rehabilitation recordings, one person each. Windows are short, seen from anywhere
 # near the front; UI-PRMD has ten movements only and is weighed down. Motion is predicted, coordinates beside it.
-OPENMOCAP = TrainConfig(
+OPENMOCAP_V1 = TrainConfig(
     encoder=MAMPConfig(preprocessing=Preprocessing(facing=True, max_people=None, absent_person="none")),
     objective=Objective(decoder_depth=2, decoded_tokens=150, joints_weight=1.0),
     augment=Augmentation(
@@ -116,6 +116,20 @@ OPENMOCAP = TrainConfig(
     ),
     data=Sampling(split=None, samples_per_epoch=4096, weight_by="corpus", weights=("ui-prmd=0.3", "cmu-salsa=0.3")),
     run=Run(precision="bfloat16", checkpoint_every=250, storage="float16"),
+)
+
+# Goes on from the first half of the blocks of v1, after which embeddings are no better, with a lighter decoder and with
+# bodies and errors of tracking that motion capture does not have.
+OPENMOCAP = replace(
+    OPENMOCAP_V1,
+    init="openmocap@v1",
+    encoder=OPENMOCAP_V1.encoder.replace(depth=4, pooling="std"),
+    objective=replace(
+        OPENMOCAP_V1.objective, decoder_dim_feat=128, decoder_depth=1, decoded_tokens=75, agreement_weight=1.0
+    ),
+    augment=replace(OPENMOCAP_V1.augment, speed=(0.8, 1.25), joint_dropout=0.05, wobble=0.02, proportions=0.15),
+    optim=replace(OPENMOCAP_V1.optim, batch_size=64, epochs=12, warmup_epochs=0.5, lr=5e-4),
+    run=Run(checkpoint_every=64, storage="float16"),
 )
 
 # Small enough to see a whole run, from store to encoder, in two minutes on two cores. Takes any store of ntu25 joints,
@@ -140,6 +154,12 @@ OUR_RECIPES = [
         "open motion capture and rehabilitation recordings, one person: the weights inside the package",
         "this project; the card of the weights describes the data",
         OPENMOCAP,
+    ),
+    Recipe(
+        "openmocap-v1",
+        "the same, the first release of the weights: openmocap@v1",
+        "this project; the card of the weights describes the data",
+        OPENMOCAP_V1,
     ),
     Recipe(
         "smoke",
