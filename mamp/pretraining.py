@@ -83,8 +83,6 @@ class MAMPForPretraining(Trunk):
             the other clips is another view of the same one. The clips of a batch come in pairs of views then, one
             behind the other; see :func:`agreement`.
         agreement_temperature: Temperature of that objective.
-        energy_weight: Weigh the error of each token by its motion intensity over the mean of the clip, to the power of
-            this; zero weighs all alike (published).
         drop_path_rate: Largest stochastic-depth rate of the encoder; the decoder takes the first rates (published: 0).
     """
 
@@ -102,7 +100,6 @@ class MAMPForPretraining(Trunk):
         decoded_tokens: int | None = None,
         agreement_weight: float = 0.0,
         agreement_temperature: float = 0.1,
-        energy_weight: float = 0.0,
         drop_path_rate: float = 0.0,
         masking: Masking = "motion",
     ) -> None:
@@ -136,7 +133,6 @@ class MAMPForPretraining(Trunk):
         self.decoded_tokens = decoded_tokens
         self.agreement_weight = agreement_weight
         self.agreement_temperature = agreement_temperature
-        self.energy_weight = energy_weight
 
         t, v = config.grid
         rates = self.drop_path_rates(drop_path_rate)
@@ -266,11 +262,7 @@ class MAMPForPretraining(Trunk):
         if self.norm_target:
             patches = normalize_target(patches)
         error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches
-        if not self.energy_weight:
-            return error.square().mean()
-        intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size).gather(1, ids_hidden)
-        energy = (intensity / (intensity.mean(dim=1, keepdim=True) + 1e-6) + 1e-3) ** self.energy_weight
-        return (error.square().mean(dim=-1) * energy).mean() / energy.mean()
+        return error.square().mean()
 
 
 class Projection(nn.Sequential):

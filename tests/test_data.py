@@ -555,7 +555,7 @@ def test_two_views_are_one_crop_augmented_twice(store: ClipStore) -> None:
         assert torch.equal(batch.length[::2], batch.length[1::2])
         for name in COLUMNS:
             at = COLUMNS.index(name)
-            assert torch.equal(first[:, at], second[:, at]) == (name in ("length", "start")), name
+            assert torch.equal(first[:, at], second[:, at]) == (name in ("length", "start", "mirror")), name
     parts = batches_of(store, views=2, shard=Shard(0, 1, 3))[0]
     assert all(len(part.clips) == 2 and part.clips[0] == part.clips[1] for part in parts), "a pair stays together"
 

@@ -21,12 +21,11 @@ from closed_form import (
     state_dict,
     to_ours,
 )
-from einops import rearrange
 from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import ConfigError, RecordingError
-from mamp.masking import Masking, motion_intensity, patchify
+from mamp.masking import Masking
 from mamp.pretraining import MAMPForPretraining, agreement, normalize_target, temporal_motion
 from mamp.train.optim import learning_rate, weight_decay_groups
 
@@ -420,21 +419,6 @@ def test_third_objective(clips: Tensor, noise: Tensor, pooling: Any) -> None:
     output.loss.backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
     assert "agreement" not in model(pairs[:1]).losses, "a clip alone has no other to be told from"
-
-
-def test_energy_weighs_what_moves(clips: Tensor, noise: Tensor) -> None:
-    plain, weighted = tiny(), tiny(energy_weight=0.5)
-    output = weighted(clips, noise)
-    x = rearrange(clips, "b m t v c -> (b m) t v c")
-    intensity = motion_intensity(x, 4)
-    hidden = output.mask.bool()
-    mean = torch.stack([row[there].mean() for row, there in zip(intensity, hidden, strict=True)])
-    weight = (intensity / (mean[:, None] + 1e-6) + 1e-3).sqrt()[hidden]
-    error = (output.prediction - normalize_target(patchify(temporal_motion(x, 1), 4))).square().mean(dim=-1)[hidden]
-    torch.testing.assert_close(output.loss, (error * weight).sum() / weight.sum())
-    assert not torch.isclose(plain(clips, noise).loss, output.loss)
-    even = torch.arange(16.0)[None, None, :, None, None].expand(3, 2, 16, 25, 3)
-    torch.testing.assert_close(plain(even, noise).loss, weighted(even, noise).loss, msg="all move alike")
 
 
 def test_target_from_other_clips(clips: Tensor, noise: Tensor) -> None:

@@ -59,12 +59,7 @@ def test_published_recipes_have_the_published_settings(name: str, suffix: str) -
         assert (objective.target, objective.masking, objective.motion_aware_tau) == ("motion", "motion", tau)
     assert (objective.mask_ratio, objective.motion_stride, objective.norm_target) == (0.9, 1, True)
     assert (objective.decoder_dim_feat, objective.decoder_depth, objective.decoded_tokens) == (256, depth, None)
-    assert (objective.joints_weight, objective.agreement_weight, objective.energy_weight, config.init) == (
-        0,
-        0,
-        0,
-        None,
-    )
+    assert (objective.joints_weight, objective.agreement_weight, config.init) == (0, 0, None)
     assert (encoder.pooling, encoder.readout_dim) == ("mean", None)
     assert (optim.batch_size, optim.epochs, optim.warmup_epochs, optim.lr, optim.min_lr) == (128, 400, 20, 1e-3, 5e-4)
     assert (optim.betas, optim.weight_decay, optim.clip_grad, optim.ema) == ((0.9, 0.95), 0.05, None, None)

@@ -21,6 +21,8 @@ from mamp.data.buffers import Buffers
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, DataError
 
+# What two views of a clip have in common: the crop, and which side is left, since that tells actions apart.
+SHARED = ("length", "start", "mirror")
 ROWS = Buffers()  # what is read for one batch serves the next
 
 
@@ -178,7 +180,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
         uniform = torch.rand(
             self.batch_size, len(COLUMNS), generator=generator_for(self.seed, "clip", self.epoch, step)
         )
-        for name in ("length", "start"):
+        for name in SHARED:
             shared = column(uniform, name)
             shared.copy_(shared[:: self.views].repeat_interleave(self.views)[: self.batch_size])
         parts = [self.shard.rows(self.batch_size, micro) for micro in range(self.shard.micro_batches)]

@@ -66,12 +66,14 @@ def model_card(config: MAMPConfig, name: str, facts: Mapping[str, str]) -> str:
         "Blocks x width, heads": f"{config.depth} x {config.dim_feat}, {config.num_heads}",
         "Clip": f"{config.num_frames} frames of {config.num_joints} joints, {config.dim_in} coordinates",
         "Tokens": f"{t} x {v}, each {config.t_patch_size} frames of {config.patch_size} joint(s)",
+        "Embedding": f"{config.pooling.replace('+', ', ')} of the tokens"
+        + ("" if config.readout_dim is None else f", read out to {config.readout_dim} numbers"),
         **facts,
     }
     return _TEMPLATE.format(
         generated=GENERATED,
         name=name,
-        width=config.dim_feat,
+        width=config.embedding_dim,
         architecture="\n".join(f"| {what} | {value} |" for what, value in rows.items()),
         preprocessing=_preprocessing(config),
     )

@@ -38,9 +38,8 @@ class Objective:
         decoder_depth: Blocks of the decoder.
         decoded_tokens: Decode only that many masked tokens; none decodes all.
         agreement_weight: Weight of a further objective: to know the other view of the same clip among all clips. Each
-            clip of a batch is then seen twice, as the same crop, augmented and masked by itself.
+            clip of a batch is then seen twice, as the same crop, augmented and masked by itself, mirrored alike.
         agreement_temperature: Temperature of that objective.
-        energy_weight: Weigh the error of a token by its motion intensity to the power of this; zero weighs all alike.
     """
 
     target: Literal["motion", "joints"] = "motion"
@@ -55,11 +54,10 @@ class Objective:
     decoded_tokens: int | None = None
     agreement_weight: float = 0.0
     agreement_temperature: float = 0.1
-    energy_weight: float = 0.0
 
     def __post_init__(self) -> None:
         _at_least("objective", self, {"decoder_dim_feat": 1, "decoder_depth": 0, "joints_weight": 0})
-        _at_least("objective", self, {"agreement_weight": 0, "energy_weight": 0})
+        _at_least("objective", self, {"agreement_weight": 0})
         if not self.agreement_temperature > 0:
             raise ConfigError(f"objective.agreement_temperature: expected above 0, found {self.agreement_temperature}.")
 
