@@ -258,3 +258,17 @@ def test_exported_encoder_has_no_private_operators() -> None:
         program = torch.export.export(Tokens().eval(), (x,))
         assert "mkldnn" not in str(program.graph)
         torch.testing.assert_close(program.module()(x), encoder.encode_tokens(x), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_bfloat16_without_instructions_for_it_is_said_once(
+    supported: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernels.warn_if_bfloat16_is_slow.cache_clear()
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported, raising=False)
+    for _ in range(2):
+        kernels.warn_if_bfloat16_is_slow("cpu")
+    kernels.warn_if_bfloat16_is_slow("cuda")
+    assert [record.levelname for record in caplog.records] == ([] if supported else ["WARNING"])
+    assert supported or "much slower than float32" in caplog.text
+    kernels.warn_if_bfloat16_is_slow.cache_clear()
