@@ -341,7 +341,7 @@ def test_help_and_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert train(["--list"]) == 0
     assert "ntu60-xsub, ntu60\n" in capsys.readouterr().out
     assert train(["--list", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["recipes"]) == 14
+    assert len(json.loads(capsys.readouterr().out)["recipes"]) == 15
 
 
 def test_dry_run_measures_and_extrapolates(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
