@@ -75,11 +75,12 @@ def add_readout(
         raise ConfigError(
             f"clips: expected more than the length of the embedding ({settings.dim}), found {settings.clips}."
         )
-    pooled = torch.cat(list(pooled_crops(encoder.without_readout(), config, store, settings, progress)))
+    plain = encoder.without_readout()
+    pooled = torch.cat(list(pooled_crops(plain, config, store, settings, progress)))
     weight, bias = fit_readout(pooled, settings.dim, settings.whitening)
     with torch.random.fork_rng(devices=[]):
         result = MAMPEncoder(config)
-    result.load_state_dict(encoder.without_readout().state_dict() | {"readout.weight": weight, "readout.bias": bias})
+    result.load_state_dict(plain.state_dict() | {"readout.weight": weight, "readout.bias": bias})
     return result.to(encoder.device, encoder.dtype).eval()
 
 
