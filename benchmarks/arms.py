@@ -102,9 +102,10 @@ def few_shots(x: np.ndarray, labels: np.ndarray, train_clips: np.ndarray) -> flo
     """Accuracy of nearest centroids of five labelled clips a class, per cent."""
     x = standardise(x, x[train_clips])
     x = x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
-    classes = np.unique(labels)
-    found, queries = np.flatnonzero(train_clips), np.flatnonzero(~train_clips)
-    draw = Draw(classes, *([where[labels[where] == one] for one in classes] for where in (found, queries)), known=found)
+    classes, found = np.unique(labels), np.flatnonzero(train_clips)
+    support = [found[labels[found] == one] for one in classes]
+    queries = [np.flatnonzero(~train_clips & (labels == one)) for one in classes]
+    draw = Draw(classes, support, queries, found)
     rng = np.random.default_rng(0)
     return 100 * float(np.mean([episode(x, draw, SHOTS, None, rng)[0].mean() for _ in range(EPISODES)]))
 
