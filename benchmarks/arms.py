@@ -54,21 +54,21 @@ SMALL = {
     "run.precision": "float32",
     "run.storage": "float32",
 }
-# Arms of the first release's recipe, and of the recipe of today: what each changes.
+# Recipe of each arm, made small, and what the arm changes of it; "recipe" is that of v2.
 ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     "motion": ("openmocap-v1", {"objective.joints_weight": "0"}),
     "joints": ("openmocap-v1", {"objective.joints_weight": "0", "objective.target": "joints"}),
     "both": ("openmocap-v1", {}),
-    "recipe": ("openmocap", {}),
-    "recipe, motion": ("openmocap", {"objective.joints_weight": "0"}),
-    "recipe, joints": ("openmocap", {"objective.joints_weight": "0", "objective.target": "joints"}),
-    "recipe, random masks": ("openmocap", {"objective.masking": "random"}),
-    "recipe, 80 % masked": ("openmocap", {"objective.mask_ratio": "0.8"}),
-    "recipe, corpora by length": ("openmocap", {"data.weights": ["ui-prmd=1", "cmu-salsa=1"]}),
-    "recipe, windows of 60 to 120": ("openmocap", {"augment.window": ["60", "120"]}),
-    "recipe, temperature 0.4": ("openmocap", {"objective.motion_aware_tau": "0.4"}),
+    "recipe": ("openmocap-v2", {}),
+    "recipe, motion": ("openmocap-v2", {"objective.joints_weight": "0"}),
+    "recipe, joints": ("openmocap-v2", {"objective.joints_weight": "0", "objective.target": "joints"}),
+    "recipe, random masks": ("openmocap-v2", {"objective.masking": "random"}),
+    "recipe, 80 % masked": ("openmocap-v2", {"objective.mask_ratio": "0.8"}),
+    "recipe, corpora by length": ("openmocap-v2", {"data.weights": ["ui-prmd=1", "cmu-salsa=1"]}),
+    "recipe, windows of 60 to 120": ("openmocap-v2", {"augment.window": ["60", "120"]}),
+    "recipe, temperature 0.4": ("openmocap-v2", {"objective.motion_aware_tau": "0.4"}),
     "recipe, decoder of 2 x 128": (
-        "openmocap",
+        "openmocap-v2",
         {"objective.decoder_dim_feat": "128", "objective.decoder_depth": "2"},
     ),
 }

@@ -118,7 +118,7 @@ Recordings were expressed in the model's 25 joints, from there in each layout as
 converted back by the layout's table (`benchmarks/layouts.py` says how joints without a counterpart are placed).
 *Error* is the mean distance between the joints and what came back, over the joints that the layout gives, *cosine*
 compares the embeddings before and after, and the probes are linear (logistic regression) and nearest neighbour (1-NN)
-on frozen `openmocap` embeddings ({share}), accuracies in
+on frozen `openmocap@v2` embeddings ({share}), accuracies in
 per cent: *retrained* had its training half converted as well, *as trained* saw unconverted embeddings in training.
 Absent joints are treated as `encode` treats them by default. Of a set with fewer probed clips than clips, each second
 one was probed; intervals are about ± 6 (NW-UCLA) and ± 4.5 points (MSR-Action3D). The table shows what is lost with the

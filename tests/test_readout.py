@@ -16,7 +16,7 @@ from mamp.cli import main
 from mamp.data import ClipStore
 from mamp.errors import ConfigError, DataError, WeightsError
 from mamp.hub import fingerprint
-from mamp.train.readout import ReadoutSettings, add_readout, fit_readout
+from mamp.train.readout import ReadoutSettings, add_readout, average_encoders, fit_readout
 
 SETTINGS = ReadoutSettings(dim=6, clips=64, window=(8, 24))
 ALL = Preprocessing(max_people=None, absent_person="none", crop=1.0)
@@ -152,3 +152,33 @@ def test_other_joints_are_refused(store: Path) -> None:
     encoder.config = encoder.config.replace(preprocessing=Preprocessing(layout="kinect20"))
     with pytest.raises(DataError, match="expected joints of layout 'kinect20', found 'ntu25'"):
         add_readout(encoder, ClipStore(store), SETTINGS)
+
+
+def varied(seed: int, **changes: Any) -> MAMPEncoder:
+    encoder = make(**changes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) / 10)
+    return encoder
+
+
+def test_mean_of_weights(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = varied(1), varied(2, pooling="std")
+    mean = average_encoders([one, one, two]).state_dict()
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (2 * one.state_dict()[name] + two.state_dict()[name]) / 3)
+    read_out = average_encoders([add_readout(one, ClipStore(store), SETTINGS), two])
+    assert read_out.config.readout_dim is None and not read_out.training
+    assert fingerprint(average_encoders([one])) == fingerprint(one)
+
+    for name, encoder in {"one": one, "two": two, "deep": varied(1, mlp_ratio=2)}.items():
+        encoder.save_pretrained(tmp_path / name)
+    command = ["readout", str(tmp_path / "out"), "--data", str(store), "--weights", str(tmp_path / "one")]
+    options = ["--dim", "6", "--clips", "64", "--window", "8", "24", "--json", "--average"]
+    assert main([*command, *options, str(tmp_path / "one"), str(tmp_path / "two")]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    expected = add_readout(average_encoders([one, one, two]), ClipStore(store), SETTINGS)
+    assert facts["fingerprint"] == fingerprint(expected) and len(facts["average"]) == 2
+    assert main([*command, *options, str(tmp_path / "two"), str(tmp_path / "deep")]) == 1
+    assert "weights 3 cannot be averaged with the first ones, which have another mlp_ratio 4" in capsys.readouterr().err

@@ -25,7 +25,8 @@ PARAMETERS = {3: 8_789_004, 5: 10_368_524}
 
 
 def test_names() -> None:
-    assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), "openmocap", "openmocap-v1", "smoke"}
+    ours = {"openmocap", "openmocap-v1", "openmocap-v2", "smoke"}
+    assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), *ours}
     assert all(recipe.name == name and recipe.description and recipe.source for name, recipe in RECIPES.items())
     for alias, name in ALIASES.items():
         assert get_recipe(alias) is RECIPES[name]

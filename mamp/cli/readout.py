@@ -9,9 +9,10 @@ from pathlib import Path
 from mamp.cli.command import Command, add_weights_options, open_encoder, positive
 from mamp.console import say_result
 from mamp.data import ClipStore
+from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import describe
-from mamp.train.readout import ReadoutSettings, add_readout
+from mamp.train.readout import ReadoutSettings, add_readout, average_encoders
 
 DESCRIPTION = """\
 Fit a readout to weights: a linear map from what is pooled of the tokens to the
@@ -63,6 +64,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-weights", nargs="*", default=(), metavar="GROUP=W", help="weights of groups [1]")
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of what is drawn [%(default)s]")
     add_weights_options(parser)
+    parser.add_argument(
+        "--average",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="mean of --weights and these, runs that went on from the same weights; one named twice counts twice",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,10 +88,14 @@ def _run(args: argparse.Namespace) -> int:
         args.seed,
     )
     store, encoder = ClipStore(args.data), open_encoder(args)
+    if args.average:
+        others = [MAMPEncoder.from_pretrained(name, device=encoder.device) for name in args.average]
+        encoder = average_encoders([encoder, *others])
     add_readout(encoder, store, settings, progress=True).save_pretrained(args.out_dir)
     facts = {
         "directory": str(args.out_dir),
         "weights": args.weights,
+        "average": args.average,
         "settings": dataclasses.asdict(settings),
         "fingerprint": describe(args.out_dir)["fingerprint"],
     }

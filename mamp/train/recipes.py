@@ -120,7 +120,7 @@ OPENMOCAP_V1 = TrainConfig(
 
 # Goes on from the first half of the blocks of v1, after which embeddings are no better, with a lighter decoder and with
 # bodies and errors of tracking that motion capture does not have.
-OPENMOCAP = replace(
+OPENMOCAP_V2 = replace(
     OPENMOCAP_V1,
     init="openmocap@v1",
     encoder=OPENMOCAP_V1.encoder.replace(depth=4, pooling="std"),
@@ -130,6 +130,14 @@ OPENMOCAP = replace(
     augment=replace(OPENMOCAP_V1.augment, speed=(0.8, 1.25), joint_dropout=0.05, wobble=0.02, proportions=0.15),
     optim=replace(OPENMOCAP_V1.optim, batch_size=64, epochs=12, warmup_epochs=0.5, lr=5e-4),
     run=Run(checkpoint_every=64, storage="float16"),
+)
+
+# Twice as long again, with less agreement, which had taken waving a hand and raising it for one another.
+OPENMOCAP = replace(
+    OPENMOCAP_V2,
+    init="openmocap@v2",
+    objective=replace(OPENMOCAP_V2.objective, agreement_weight=0.5),
+    optim=replace(OPENMOCAP_V2.optim, epochs=24, warmup_epochs=1),
 )
 
 # Small enough to see a whole run, from store to encoder, in two minutes on two cores. Takes any store of ntu25 joints,
@@ -154,6 +162,12 @@ OUR_RECIPES = [
         "open motion capture and rehabilitation recordings, one person: the weights inside the package",
         "this project; the card of the weights describes the data",
         OPENMOCAP,
+    ),
+    Recipe(
+        "openmocap-v2",
+        "the same, the second release of the weights: openmocap@v2",
+        "this project; the card of the weights describes the data",
+        OPENMOCAP_V2,
     ),
     Recipe(
         "openmocap-v1",
