@@ -2,17 +2,18 @@
 
     python benchmarks/arms.py STORE --sets nw-ucla=PATH msr=PATH bandai=PATH --every nw-ucla=2 bandai=4 --output arms
     python benchmarks/arms.py STORE --sets ... --output arms --arms motion joints both --seeds 0 1 2
-    python benchmarks/arms.py STORE --sets ... --output arms --weights openmocap openmocap@v1    probes only
+    python benchmarks/arms.py --sets ... --output arms --weights openmocap openmocap@v1    probes only
     python benchmarks/arms.py --table arms/results.jsonl
 
 STORE is that of the recipe ``openmocap``. The sets were seen by no arm; they have a column ``split`` (``python -m
 mamp.prepare packed ... --test view=3``) and their labels in ``label`` or else ``content``, of which classes with fewer
 than five training clips are left out. Of a set, each N-th clip is taken (``--every``).
 
-An arm is an encoder of 3 blocks of width 128, from nothing, over 32,768 clips: some six minutes of a core. Then a
-readout to 256 numbers is fitted to 2,048 crops, and what ``encode`` gives is probed: ``linear`` as in ``python -m
-mamp.evaluate logistic``, ``1-NN`` as in ``knn``, ``raw`` the same by cosine of what is not standardised, ``5-shot`` as
-in ``fewshot`` with 100 draws. Runs that are there are gone on with, results that are there are not made again.
+An arm is an encoder of 3 blocks of width 128, from nothing, over 32,768 clips: some six minutes of a core; "untrained"
+is the same encoder before the first of them. Then a readout to 256 numbers is fitted to 2,048 crops, and what
+``encode`` gives is probed: ``linear`` as in ``python -m mamp.evaluate logistic``, ``1-NN`` as in ``knn``, ``raw`` the
+same by cosine of what is not standardised, ``5-shot`` as in ``fewshot`` with 100 draws. Runs that are there are gone on
+with, results that are there are not made again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pooling import probe
 from tqdm import tqdm
 
@@ -54,8 +56,10 @@ SMALL = {
     "run.precision": "float32",
     "run.storage": "float32",
 }
+UNTRAINED = "untrained"
 # Recipe of each arm, made small, and what the arm changes of it; "recipe" is that of v2.
 ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
+    UNTRAINED: ("openmocap-v2", {}),
     "motion": ("openmocap-v1", {"objective.joints_weight": "0"}),
     "joints": ("openmocap-v1", {"objective.joints_weight": "0", "objective.target": "joints"}),
     "both": ("openmocap-v1", {}),
@@ -78,8 +82,12 @@ def run_arm(arm: str, seed: int, store: Path, output: Path) -> MAMPEncoder:
     """Train an arm, or go on with it, and fit its readout."""
     recipe, changes = ARMS[arm]
     config = override(get_recipe(recipe).config, {**SMALL, **changes, "run.seed": str(seed)})
-    train(config, store, output)
-    encoder = MAMPEncoder.from_pretrained(output / "encoder")
+    if arm == UNTRAINED:
+        torch.manual_seed(seed)
+        encoder = MAMPEncoder(config.encoder).eval()
+    else:
+        train(config, store, output)
+        encoder = MAMPEncoder.from_pretrained(output / "encoder")
     settings = ReadoutSettings(weight_by="corpus", weights=get_recipe("openmocap-v1").config.data.weights)
     return add_readout(encoder, ClipStore(store), settings, progress=True)
 
@@ -165,8 +173,8 @@ def main() -> None:
     if args.table:
         print(table(read(args.table)))
         return
-    if not (args.store and args.sets):
-        parser.error("expected STORE and --sets, or --table")
+    if not args.sets or not (args.store or args.weights):
+        parser.error("expected --sets and STORE, --sets and --weights, or --table")
     results, sets, every = args.output / "results.jsonl", pairs(args.sets), pairs(args.every)
     args.output.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:

@@ -36,6 +36,7 @@ TUNED = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 FRAMES = 120
+WEIGHTS = "openmocap@v1"  # of the published size, and the mean over tokens, which the baseline takes
 
 
 def make_recordings(number: int, mix: str) -> list[Skeleton]:
@@ -50,8 +51,8 @@ def make_recordings(number: int, mix: str) -> list[Skeleton]:
 
 
 def build() -> MAMPEncoder:
-    """The weights of the package, with the preparation of the published ones: a second person is zeros when absent."""
-    pretrained = MAMPEncoder.from_pretrained()
+    """Bundled weights with the preparation of the published ones: a second person is zeros when absent."""
+    pretrained = MAMPEncoder.from_pretrained(WEIGHTS)
     encoder = MAMPEncoder(pretrained.config.replace(preprocessing=Preprocessing())).eval()
     encoder.load_state_dict(pretrained.state_dict())
     return encoder

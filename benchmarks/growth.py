@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--picture docs/images/growth.png]
 
-Random walks and the bundled weights. ``frames``: one person, windows of 120 frames; ``people``: one clip of 120 frames;
-``batch``: clips of one person, 120 frames. Each point is the median of interleaved samples in this process, and the
-largest resident memory that it added to a process of its own that had encoded one clip before.
+Random walks and bundled weights of the published size. ``frames``: one person, windows of 120 frames; ``people``: one
+clip of 120 frames; ``batch``: clips of one person, 120 frames. Each point is the median of interleaved samples in this
+process, and the largest resident memory that it added to a process of its own that had encoded one clip before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encode import memory_peak
+from encode import WEIGHTS, memory_peak
 
 from mamp import MAMPEncoder, Skeleton
 
@@ -43,7 +43,7 @@ def encode(encoder: MAMPEncoder, what: str, number: int) -> None:
 
 def measure(rounds: int) -> list[dict[str, object]]:
     """Seconds and peak of each point."""
-    encoder = MAMPEncoder.from_pretrained()
+    encoder = MAMPEncoder.from_pretrained(WEIGHTS)
     encode(encoder, "people", 1)
     points = [(what, number) for what, numbers in POINTS.items() for number in numbers]
     seconds: dict[tuple[str, int], list[float]] = {point: [] for point in points}
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
-        encoder = MAMPEncoder.from_pretrained()
+        encoder = MAMPEncoder.from_pretrained(WEIGHTS)
         encode(encoder, "people", 1)
         print(json.dumps(memory_peak(lambda: encode(encoder, args.only[0], int(args.only[1])))))
         return

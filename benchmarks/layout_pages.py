@@ -118,10 +118,10 @@ Recordings were expressed in the model's 25 joints, from there in each layout as
 converted back by the layout's table (`benchmarks/layouts.py` says how joints without a counterpart are placed).
 *Error* is the mean distance between the joints and what came back, over the joints that the layout gives, *cosine*
 compares the embeddings before and after, and the probes are linear (logistic regression) and nearest neighbour (1-NN)
-on frozen `openmocap@v2` embeddings ({share}), accuracies in
-per cent: *retrained* had its training half converted as well, *as trained* saw unconverted embeddings in training.
-Absent joints are treated as `encode` treats them by default. Of a set with fewer probed clips than clips, each second
-one was probed; intervals are about ± 6 (NW-UCLA) and ± 4.5 points (MSR-Action3D). The table shows what is lost with the
+on frozen `{weights}` embeddings ({share}),
+accuracies in per cent: *retrained* had its training half converted as well, *as trained* saw unconverted embeddings in
+training. Absent joints are treated as `encode` treats them by default. Of a set with fewer probed clips than clips,
+each second one was probed; 95 % intervals are no wider than the heading says. The table shows what is lost with the
 joints; it does not show that trackers place a hip or a shoulder differently, nor how well they track. In the Kinect v1
 sets thumbs, finger tips and neck are themselves derived, so that no layout can lose them there; HDM05 is motion capture
 with thumbs, fingers and toes.
@@ -150,7 +150,8 @@ def page(costs: dict[str, Any]) -> str:
 def _cost(costs: dict[str, Any]) -> str:
     shares = {result.get("token_share", 1.0) for result in costs.values()}
     share = ", ".join(f"{100 * share:g} % of the tokens, those that move most" for share in sorted(shares))
-    return COST.format(share="all tokens" if shares == {1.0} else share)
+    weights = ", ".join(sorted({result["weights"] for result in costs.values()}))
+    return COST.format(weights=weights, share="all tokens" if shares == {1.0} else share)
 
 
 def _overview() -> str:
@@ -164,9 +165,11 @@ def _overview() -> str:
 
 def _cost_table(item: tuple[str, dict[str, Any]]) -> str:
     name, result = item
-    probes = (
-        f"; probes: {result['train_clips']} to train, {result['test_clips']} to test" if result["test_clips"] else ""
-    )
+    probes = ""
+    if result["test_clips"]:
+        probes = (
+            f"; probes: {result['train_clips']} to train, {result['test_clips']} to test, ± {_half_width(result):.1f}"
+        )
     lines = [
         f"### {name} (errors over {result['clips']} clips{probes})",
         "",
@@ -185,6 +188,13 @@ def _cost_table(item: tuple[str, dict[str, Any]]) -> str:
         cosine = f"{row['cosine']:.3f}" if "cosine" in row else ""
         lines.append("| " + " | ".join([f"`{layout}`", *errors, *([cosine, *right] if probed else [])]) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _half_width(result: dict[str, Any]) -> float:
+    """Half of the widest 95 % interval of the accuracies of a set, in points, by the normal distribution."""
+    probed = [row[how] for row in result["layouts"].values() for how in ("retrained", "unchanged") if how in row]
+    shares = [value / 100 for probe in probed for value in probe.values()]
+    return 196 * max(share * (1 - share) for share in shares) ** 0.5 / result["test_clips"] ** 0.5
 
 
 def _number(value: float | None) -> str:

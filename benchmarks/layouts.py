@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp import MAMPEncoder, Skeleton
+from mamp.hub import describe
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout, get_layout, list_layouts
 from mamp.prepare.packed import read_packed
 
@@ -202,6 +203,7 @@ def main() -> None:
     parser.add_argument("--token-share", type=float, default=1.0, help="look at that share of the tokens [%(default)s]")
     args = parser.parse_args()
     encoder = MAMPEncoder.from_pretrained(args.weights, device=args.device)
+    facts = describe(args.weights)
     results: dict[str, Any] = {}
     chosen: dict[str, list[Skeleton]] = {}
     for name, _, every in (text.partition("/") for text in args.sets):
@@ -209,6 +211,7 @@ def main() -> None:
         chosen[name] = recordings[:: int(every)] if every not in ("", "0") else recordings if not every else []
         train = sum(SETS[name](recording.info) for recording in chosen[name])
         counts = {
+            "weights": f"{facts['name']}@{facts['revision']}" if "revision" in facts else args.weights,
             "token_share": args.token_share,
             "clips": len(recordings),
             "train_clips": train,

@@ -27,8 +27,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="[both]")
     parser.add_argument("--windows", type=int, nargs="+", default=[30, 60], help="frames [30 60]")
     parser.add_argument("--every", type=int, default=1, help="take every n-th recording only, for a quick look")
+    parser.add_argument("--weights", default="openmocap", help="[%(default)s]")
     args = parser.parse_args()
-    encoder = MAMPEncoder.from_pretrained()
+    encoder = MAMPEncoder.from_pretrained(args.weights)
     for name in args.sets:
         recordings = read_set(args.data / f"{name}.npz")[:: args.every]
         y = np.array([recording.info["label"] for recording in recordings])

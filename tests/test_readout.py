@@ -16,7 +16,8 @@ from mamp.cli import main
 from mamp.data import ClipStore
 from mamp.errors import ConfigError, DataError, WeightsError
 from mamp.hub import fingerprint
-from mamp.train.readout import ReadoutSettings, add_readout, average_encoders, fit_readout
+from mamp.train.average import average_encoders
+from mamp.train.readout import ReadoutSettings, add_readout, fit_readout
 
 SETTINGS = ReadoutSettings(dim=6, clips=64, window=(8, 24))
 ALL = Preprocessing(max_people=None, absent_person="none", crop=1.0)

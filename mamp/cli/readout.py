@@ -12,7 +12,8 @@ from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import describe
-from mamp.train.readout import ReadoutSettings, add_readout, average_encoders
+from mamp.train.average import average_encoders
+from mamp.train.readout import ReadoutSettings, add_readout
 
 DESCRIPTION = """\
 Fit a readout to weights: a linear map from what is pooled of the tokens to the

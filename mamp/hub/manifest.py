@@ -44,7 +44,8 @@ class Entry:
         repository: Repository id on the Hub, when there is one.
         redistributable: Whether the project may hand the file out. Where it may not, errors say how else to get it.
         config: Architecture and preprocessing; ``None`` leaves it to the ``config.json`` of the bundled folder.
-        decoder_depth: Blocks of the decoder that it was pre-trained with (not part of the weights).
+        decoder_depth: Blocks of the decoder that it was pre-trained with (not part of the weights); ``None`` where
+            revisions differ.
     """
 
     name: str

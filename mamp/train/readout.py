@@ -9,8 +9,8 @@ image retrieval (Jegou and Chum 2012).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -82,34 +82,6 @@ def add_readout(
         result = MAMPEncoder(config)
     result.load_state_dict(plain.state_dict() | {"readout.weight": weight, "readout.bias": bias})
     return result.to(encoder.device, encoder.dtype).eval()
-
-
-def average_encoders(encoders: Sequence[MAMPEncoder]) -> MAMPEncoder:
-    """A new encoder without readout whose weights are the mean of those of several (Wortsman et al. 2022).
-
-    Only runs that went on from the same weights have a mean that is worth something. One that is given twice counts
-    twice.
-
-    Raises:
-        ConfigError: They differ in size, or in what they expect of a clip.
-    """
-    plain = [encoder.without_readout() for encoder in encoders]
-    for number, one in enumerate(plain[1:], 2):
-        mine, other = (asdict(e.config.replace(pooling="mean")) for e in (plain[0], one))
-        different = [f"{name} {mine[name]} and {other[name]}" for name in mine if mine[name] != other[name]]
-        if different:
-            raise ConfigError(
-                f"average: weights {number} cannot be averaged with the first ones, which have another "
-                f"{'; '.join(different)}. Average runs that went on from the same weights."
-            )
-    states = [one.state_dict() for one in plain]
-    mean = {
-        name: torch.stack([s[name].to(value).double() for s in states]).mean(0) for name, value in states[0].items()
-    }
-    with torch.random.fork_rng(devices=[]):
-        result = MAMPEncoder(plain[0].config).to(plain[0].device, plain[0].dtype)
-    result.load_state_dict(mean)
-    return result.eval()
 
 
 @torch.no_grad()

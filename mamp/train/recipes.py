@@ -132,7 +132,7 @@ OPENMOCAP_V2 = replace(
     run=Run(checkpoint_every=64, storage="float16"),
 )
 
-# Twice as long again, with less agreement, which had taken waving a hand and raising it for one another.
+# Goes on from v2 for twice as many clips, with less agreement.
 OPENMOCAP = replace(
     OPENMOCAP_V2,
     init="openmocap@v2",
