@@ -23,7 +23,7 @@ WEIGHT_FILES = (
     "cards/*.md",
     *(
         f"{name}/{n}"
-        for name in ("openmocap", "openmocap-v1", "openmocap-v2")
+        for name in ("openmocap", "openmocap-v1", "openmocap-v2", "openmocap-v3")
         for n in ("config.json", "model.safetensors", "README.md")
     ),
 )
