@@ -18,14 +18,12 @@ import pytest
 import mamp
 
 ROOT = Path(__file__).resolve().parents[1]
+MANIFEST = json.loads((ROOT / "weights" / "manifest.json").read_text(encoding="utf-8"))
+BUNDLED = [release["folder"] for release in MANIFEST["weights"]["openmocap"]["revisions"].values()]
 WEIGHT_FILES = (
     "manifest.json",
     "cards/*.md",
-    *(
-        f"{name}/{n}"
-        for name in ("openmocap", "openmocap-v1", "openmocap-v2", "openmocap-v3")
-        for n in ("config.json", "model.safetensors", "README.md")
-    ),
+    *(f"{name}/{n}" for name in BUNDLED for n in ("config.json", "model.safetensors", "README.md")),
 )
 OPTIONAL = ("sklearn", "scipy", "matplotlib", "pandas", "h5py", "tensorboard", "huggingface_hub", "requests", "httpx")
 
