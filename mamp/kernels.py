@@ -12,10 +12,12 @@ import functools
 import logging
 import platform
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 _LONG = 512
 # More threads than this: the parallel kernel of torch wins over one head after another.
 _FEW_THREADS = 4
+# Scores of so many pairs of tokens stay in the cache.
+_SCORES = 1_500_000
 
 _Linear = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -51,10 +55,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention: queries, keys and values [N, H, L, d] -> [N, H, L, d], laid out as [N, L, H, d] in memory."""
-    if q.device.type == "cpu" and not torch.is_grad_enabled() and not _transformed(q):
+    if q.device.type == "cpu" and not _transformed(q):
+        gradient = torch.is_grad_enabled()
         if q.dtype == torch.bfloat16:
-            return _attention_bfloat16(q, k, v)
-        onednn = _onednn_linear() if _plain_float32(q, k) else None
+            y: Tensor = _AttentionBfloat16.apply(q, k, v) if gradient else _attention_bfloat16(q, k, v)
+            return y
+        onednn = None if gradient or not _plain_float32(q, k) else _onednn_linear()
         if onednn and q.shape[2] >= _LONG and torch.get_num_threads() <= _FEW_THREADS:
             return _attention_by_head(onednn, q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
@@ -88,6 +94,37 @@ def _attention_bfloat16(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             torch.softmax(scores, dim=-1, out=scores)
             out[body, :, two] = rearrange(scores @ v[body, two].contiguous(), "h l d -> l h d")
     return rearrange(out, "n l h d -> n h l d")
+
+
+class _AttentionBfloat16(torch.autograd.Function):
+    """Attention with a gradient of large matrix products: torch's own takes three times as long in bfloat16.
+
+    Scores are computed again, of a few bodies at a time, so that none are kept between the passes.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n, h, length, d = gradient.shape
+        grads = [rearrange(gradient.new_empty(n, length, h, d), "n l h d -> n h l d") for _ in range(3)]
+        scaled = functools.partial(torch.baddbmm, gradient.new_zeros(()), beta=0, alpha=d**-0.5)
+        bodies = max(1, _SCORES // (h * length**2))
+        for first in range(0, n, bodies):
+            part = slice(first, first + bodies)
+            q, k, v, y_grad = (rearrange(x[part], "n h l d -> (n h) l d") for x in (*ctx.saved_tensors, gradient))
+            weights = torch.softmax(scaled(q, k.mT), dim=-1)
+            scores_grad = torch._softmax_backward_data(y_grad @ v.mT, weights, -1, weights.dtype)
+            for grad, found in zip(
+                grads, (scaled(scores_grad, k), scaled(scores_grad.mT, q), weights.mT @ y_grad), strict=True
+            ):
+                grad[part] = rearrange(found, "(n h) l d -> n h l d", h=h)
+        q_grad, k_grad, v_grad = grads
+        return q_grad, k_grad, v_grad
 
 
 def _linear_as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

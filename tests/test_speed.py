@@ -153,11 +153,28 @@ def test_attention_in_bfloat16(length: int) -> None:
     torch.testing.assert_close(found.double(), explicit(q, k, v), rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradient_of_attention(dtype: torch.dtype) -> None:
-    q, k, v = (part.detach().requires_grad_() for part in heads(520, dtype=dtype))
-    kernels.attention(q, k, v).square().sum().backward()
-    assert all(part.grad is not None and bool(part.grad.abs().max() > 0) for part in (q, k, v))
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 1e-6), (torch.bfloat16, 0.015)])
+@pytest.mark.parametrize("length", [1, 75, 600])
+@pytest.mark.parametrize("bodies", [1, 2])
+def test_gradient_of_attention(
+    dtype: torch.dtype, error: float, length: int, bodies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_SCORES", bodies * 4 * length**2)  # one body at a time, or both
+    found, expected = (tuple(x.to(dtype).detach().requires_grad_() for x in heads(length)) for _ in range(2))
+    weight = torch.randn(2, 4, length, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+    (kernels.attention(*found) * weight).sum().backward()
+    (explicit(*expected) * weight.double()).sum().backward()
+    for one, other in zip(found, expected, strict=True):
+        assert one.grad is not None and other.grad is not None
+        assert one.grad.dtype == dtype
+        assert (one.grad.double() - other.grad.double()).norm() <= error * other.grad.double().norm() + 1e-5
+
+
+def test_second_gradient_of_attention_in_bfloat16_is_refused() -> None:
+    q, k, v = (x.detach().requires_grad_() for x in heads(20, dtype=torch.bfloat16))
+    (grad,) = torch.autograd.grad(kernels.attention(q, k, v).square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
 
 
 def test_attention_layer_of_long_clips() -> None:
