@@ -44,6 +44,7 @@ from mamp.train.distributed import World
 from mamp.train.engine import Trainer, train
 from mamp.train.optim import learning_rate
 from mamp.train.record import differences
+from mamp.train.report import describe_run
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -179,6 +180,14 @@ def test_stop_after_keeps_the_schedule(finished: Path, store: Path, tmp_path: Pa
         assert weights(run)["step"] == (stop or 12)
     assert_same(weights(run), weights(finished))
     assert metrics(run) == metrics(finished)
+
+
+def test_a_run_that_stops_between_lines_of_its_log_says_how_far_it_is(store: Path, tmp_path: Path) -> None:
+    for stop in (2, 7, None):
+        train(tiny(run__stop_after=stop, run__log_every=5), store, tmp_path)
+        found = describe_run(tmp_path)
+        assert (found["step"], found["total_steps"], found["finished"]) == (stop or 12, 12, stop is None)
+    assert [step for step, _ in found["curve"]] == [2, 5, 7, 10, 12]
 
 
 @pytest.mark.parametrize("keep", [1, 3, 100])

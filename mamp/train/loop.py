@@ -117,6 +117,11 @@ class Loop:
         """Epochs that are done."""
         return self.step / self.steps_per_epoch
 
+    @property
+    def ends(self) -> bool:
+        """Whether nothing follows for now: the schedule is over, or the run is to stop here."""
+        return self.stopping or self.step >= min(self.total_steps, self.run.stop_after or self.total_steps)
+
     def plan(self) -> None:
         """Count the steps of an epoch and of the run.
 
@@ -208,21 +213,20 @@ class Loop:
 
     def train(self) -> None:
         """Run to the end of the schedule, or until stopped."""
-        last = min(self.total_steps, self.run.stop_after or self.total_steps)
         saved = -1  # a finished run is saved once more: it may have been killed before it exported
         hidden = not (self.progress and self.world.is_main)
         bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, mininterval=5)
         with bar, closing(Metrics(self, bar)) as metrics, handle_termination(self):
-            while self.step < last and not self.stopping:
+            while not self.ends:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for batch in self.batches(epoch, first).load(self.workers, pin_memory=True):
                     values = self.train_step(batch)
                     self.note(metrics, values)
                     self.after_step(values)
-                    if self.step % self.run.checkpoint_every == 0 or self.step >= last:
+                    if self.step % self.run.checkpoint_every == 0 or self.ends:
                         self.save()
                         saved = self.step
-                    if self.step >= last or self.stopping:
+                    if self.ends:
                         break
             if saved != self.step:
                 self.save()

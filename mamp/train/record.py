@@ -54,7 +54,7 @@ class Metrics:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
-        if loop.step % loop.run.log_every and loop.step < loop.total_steps:
+        if loop.step % loop.run.log_every and not loop.ends:
             return
         now = time.perf_counter()
         line = {name: value / self.count for name, value in self.sums.items()} | {"lr": values["lr"]}
