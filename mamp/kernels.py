@@ -119,10 +119,9 @@ class _AttentionBfloat16(torch.autograd.Function):
             q, k, v, y_grad = (rearrange(x[part], "n h l d -> (n h) l d") for x in (*ctx.saved_tensors, gradient))
             weights = torch.softmax(scaled(q, k.mT), dim=-1)
             scores_grad = torch._softmax_backward_data(y_grad @ v.mT, weights, -1, weights.dtype)
-            for grad, found in zip(
-                grads, (scaled(scores_grad, k), scaled(scores_grad.mT, q), weights.mT @ y_grad), strict=True
-            ):
-                grad[part] = rearrange(found, "(n h) l d -> n h l d", h=h)
+            found = scaled(scores_grad, k), scaled(scores_grad.mT, q), weights.mT @ y_grad
+            for grad, rows in zip(grads, found, strict=True):
+                grad[part] = rearrange(rows, "(n h) l d -> n h l d", h=h)
         q_grad, k_grad, v_grad = grads
         return q_grad, k_grad, v_grad
 
