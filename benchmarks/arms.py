@@ -33,8 +33,8 @@ from mamp.data import ClipStore
 from mamp.evaluate.fewshot import Draw, episode
 from mamp.evaluate.frozen import standardise
 from mamp.evaluate.knn import similarity
+from mamp.options import override
 from mamp.train.engine import train
-from mamp.train.overrides import override
 from mamp.train.readout import ReadoutSettings, add_readout
 from mamp.train.recipes import get_recipe
 

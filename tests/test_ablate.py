@@ -25,9 +25,9 @@ from mamp.cli.main import main
 from mamp.errors import ConfigError, TrainingError
 from mamp.evaluate.predictions import Predictions
 from mamp.evaluate.scores import bootstrap_difference
+from mamp.options import override
 from mamp.train.cli import main as train_main
 from mamp.train.grids import GRIDS, get_arm
-from mamp.train.overrides import override
 from mamp.train.recipes import RECIPES, get_recipe
 
 WORDS = (

@@ -29,8 +29,8 @@ from mamp.evaluate.registry import PROTOCOLS
 from mamp.evaluate.result import read_results
 from mamp.evaluate.runner import evaluate
 from mamp.hub import fingerprint
+from mamp.options import settings
 from mamp.train.loop import StoppedError
-from mamp.train.overrides import settings
 
 TINY = ("--encoder.dim_feat", "16", "--encoder.depth", "1", "--encoder.num_heads", "2", "--encoder.num_frames", "16")
 FROZEN = ("logistic", "knn", "fewshot", "cluster")

@@ -8,8 +8,8 @@ import shlex
 import pytest
 
 from mamp.errors import ConfigError
+from mamp.options import override, settings, show
 from mamp.train.config import TrainConfig
-from mamp.train.overrides import override, settings, show
 from mamp.train.recipes import ALIASES, OPENMOCAP, RECIPES, get_recipe
 
 # Decoder depth, tau, centring, absent person, training clips: SPEC, sections 1, 5 and the data preparation.

@@ -20,12 +20,12 @@ import torch
 from mamp import MAMPEncoder
 from mamp.data import ClipStore
 from mamp.errors import ConfigError, MissingExtraError, TrainingError
+from mamp.options import override
 from mamp.prepare.__main__ import main as prepare
 from mamp.synthetic import write_recordings
 from mamp.train.cli import main as train
 from mamp.train.config import TrainConfig
 from mamp.train.estimate import write_synthetic_store
-from mamp.train.overrides import override
 from mamp.train.recipes import RECIPES, get_recipe
 from mamp.train.report import describe_run, plot_run, read_metrics
 

@@ -11,9 +11,9 @@ from typing import Any
 from mamp.ablate.plan import Plan, make_plan
 from mamp.console import DONE, EXIT_STATUSES, FAILED, INTERRUPTED, Parser, exit_status, messages, say_result
 from mamp.errors import ConfigError
+from mamp.options import add_setting, nearest, settings
 from mamp.train.config import TrainConfig
 from mamp.train.grids import GRIDS
-from mamp.train.overrides import add_setting, nearest, settings
 from mamp.train.recipes import RECIPES
 
 PROG = "mamp ablate"

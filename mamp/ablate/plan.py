@@ -12,10 +12,10 @@ from pathlib import Path
 
 from mamp.data import ClipStore
 from mamp.errors import ConfigError, TrainingError
+from mamp.options import nearest, override, parse, settings, show
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.config import TrainConfig
 from mamp.train.grids import get_grid
-from mamp.train.overrides import nearest, override, parse, settings, show
 from mamp.train.recipes import get_recipe
 from mamp.train.record import differences
 from mamp.train.report import read_run_file

@@ -18,9 +18,9 @@ from mamp.evaluate.page import show_headline
 from mamp.evaluate.protocol import Protocol
 from mamp.evaluate.registry import PROTOCOLS, get_protocol
 from mamp.evaluate.runner import evaluate
+from mamp.options import Setting, add_setting, nearest, override, parse, settings
 from mamp.train.cli import TOLD_BY_MAIN, check_device, interrupt_saves, silence
 from mamp.train.loop import StoppedError
-from mamp.train.overrides import Setting, add_setting, nearest, override, parse, settings
 
 PROG = "python -m mamp.evaluate"
 ENCODER = "encoder."

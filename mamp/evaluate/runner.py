@@ -15,8 +15,8 @@ from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.registry import get_protocol
 from mamp.evaluate.result import dump_json, read_results, replace_file, write_result
 from mamp.evaluate.source import POSES, UNTRAINED, Source, load_source
+from mamp.options import override
 from mamp.train.distributed import world
-from mamp.train.overrides import override
 
 RECORD = "evaluation.json"
 

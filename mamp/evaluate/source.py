@@ -12,7 +12,7 @@ from mamp.config import MAMPConfig
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError
 from mamp.hub import describe, fingerprint
-from mamp.train.overrides import with_values
+from mamp.options import with_values
 
 POSES, UNTRAINED = "poses", "untrained"
 DEFAULT = "openmocap"

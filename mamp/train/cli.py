@@ -19,12 +19,12 @@ import torch
 from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, exit_status, messages, say_result
 from mamp.data import ClipStore
 from mamp.errors import ConfigError
+from mamp.options import Setting, add_setting, nearest, override, settings, show
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import OtherProcessError
 from mamp.train.engine import train
 from mamp.train.estimate import estimate
 from mamp.train.grids import GRIDS
-from mamp.train.overrides import Setting, add_setting, nearest, override, settings, show
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
 

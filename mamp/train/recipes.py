@@ -13,9 +13,9 @@ from typing import Literal
 from mamp.config import MAMPConfig, Preprocessing, suggest
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError
+from mamp.options import override
 from mamp.train.config import Objective, Optimization, Run, Sampling, TrainConfig
 from mamp.train.grids import get_arm
-from mamp.train.overrides import override
 
 
 @dataclass(frozen=True)
