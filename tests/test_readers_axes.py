@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 from mamp.errors import ReadError
 from mamp.layouts import get_layout
 from mamp.readers import load
-from mamp.readers.axes import TO_Y_UP, guess_up, looks_mirrored
+from mamp.readers.axes import TO_Y_UP
+from mamp.readers.infer import Body
 
 FRONTED = ["ntu25", "azure32", "body25", "coco17", "h36m17", "mediapipe33", "smpl22", "smpl24"]
 
@@ -58,7 +59,7 @@ def test_axes_that_are_never_inferred(tmp_path: Path, caplog: pytest.LogCaptureF
 @pytest.mark.parametrize(("degrees", "up"), [(0, "y"), (24, "y"), (30, "y"), (60, "y"), (66, "z"), (90, "z")])
 def test_how_far_one_may_lean(degrees: float, up: str):
     turned = person("ntu25", 4) @ Rotation.from_euler("x", degrees, degrees=True).as_matrix().T
-    found, sure = guess_up(turned[None], get_layout("ntu25"))
+    found, sure = Body(turned[None], get_layout("ntu25")).guess_up()
     assert (found, sure) == (up, not 27 < degrees < 63)
 
 
@@ -92,7 +93,7 @@ def test_swapped_sides_look_mirrored_too():
     for left, right in layout.pairs:
         a, b = layout.joints.index(left), layout.joints.index(right)
         order[a], order[b] = b, a
-    assert looks_mirrored(person("ntu25", 2)[None][:, :, order], layout) is True
+    assert Body(person("ntu25", 2)[None][:, :, order], layout).looks_mirrored() is True
 
 
 def test_bodies_that_say_nothing_about_handedness():
@@ -103,15 +104,15 @@ def test_bodies_that_say_nothing_about_handedness():
         *(f"{part}_{side}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "hand")),
         *(f"{part}_{side}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "foot")),
     )], axis=1)  # fmt: skip
-    assert looks_mirrored(straight[None], layout) is None
-    assert looks_mirrored(np.full((1, 3, 20, 3), np.nan), layout) is None
+    assert Body(straight[None], layout).looks_mirrored() is None
+    assert Body(np.full((1, 3, 20, 3), np.nan), layout).looks_mirrored() is None
 
 
 def test_lying_down_does_not_change_the_answer():
     for turn in ("x", "z"):
         points = person("ntu25", 3) @ Rotation.from_euler(turn, 90, degrees=True).as_matrix().T
-        assert looks_mirrored(points[None], get_layout("ntu25")) is False
-        assert looks_mirrored(points[None] * [-1, 1, 1], get_layout("ntu25")) is True
+        assert Body(points[None], get_layout("ntu25")).looks_mirrored() is False
+        assert Body(points[None] * [-1, 1, 1], get_layout("ntu25")).looks_mirrored() is True
 
 
 @pytest.mark.parametrize("handedness", ["both", 3, ""])
@@ -136,6 +137,6 @@ def test_real_recordings(shared: Path, pattern: str):
     skeleton = load(files[0])
     step = slice(None, None, max(1, skeleton.num_frames // 300))
     positions = skeleton.positions[:, step]
-    assert guess_up(positions, skeleton.layout) == ("y", True)
-    assert looks_mirrored(positions, skeleton.layout) is False
-    assert looks_mirrored(positions * np.float32([-1, 1, 1]), skeleton.layout) is True
+    assert Body(positions, skeleton.layout).guess_up() == ("y", True)
+    assert Body(positions, skeleton.layout).looks_mirrored() is False
+    assert Body(positions * np.float32([-1, 1, 1]), skeleton.layout).looks_mirrored() is True

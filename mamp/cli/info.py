@@ -15,7 +15,7 @@ from mamp.errors import MissingFileError
 from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
 from mamp.prepare.pictures import contact_sheet
-from mamp.readers.units import head_to_ankle
+from mamp.readers.infer import Body
 from mamp.skeleton import Skeleton
 from mamp.train.report import describe_run, is_run, plot_run
 
@@ -87,7 +87,7 @@ def _is_weights(target: str) -> bool:
 def recording_facts(recording: Skeleton) -> dict[str, Any]:
     """What ``mamp info`` tells of a recording, as plain values."""
     target = get_layout(MODEL_LAYOUT)
-    length = head_to_ankle(recording.positions, recording.layout)
+    length = Body(recording.positions, recording.layout).head_to_ankle
     return {
         "recording": recording.name,
         "format": recording.info.get("format"),

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import Layout, get_layout
 from mamp.readers.asf import AsfSkeleton, Bone, find_asf, parse_asf_file
-from mamp.readers.assemble import Options, assemble, choose_layout
+from mamp.readers.assemble import Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_bytes, read_lines
+from mamp.readers.format import Format
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -93,9 +94,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     if options.fps is None:
         logger.info("%s: AMC does not say its rate; %g frames per second taken. Say fps=... if wrong.", path, FPS)
     return assemble(
-        positions[None], path, "amc", options, layout=layout, fps=FPS, unit=skeleton.unit, up="y", zeros="keep",
-        info={"asf": str(asf)},
-    )  # fmt: skip
+        Raw(
+            positions[None],
+            path,
+            "amc",
+            layout=layout,
+            fps=FPS,
+            unit=skeleton.unit,
+            up="y",
+            zeros="keep",
+            info={"asf": str(asf)},
+        ),
+        options,
+    )
 
 
 def _layout(names: list[str], asf: StrPath) -> Layout:
@@ -128,3 +139,11 @@ def _turn(bone: Bone, values: NDArray[np.float64]) -> NDArray[np.float64]:
     turning = [index for index, dof in enumerate(bone.dof) if dof.startswith("r")][::-1]
     local = rotation("".join(bone.dof[index][1] for index in turning), values[:, turning])
     return bone.axes @ local @ bone.axes.T
+
+
+FORMAT = Format(
+    "amc",
+    (".amc",),
+    "AMC motion with its ASF skeleton beside it (CMU, HDM05)",
+    read,
+)

@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import LayoutLike, Options, assemble, choose_layout
+from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
 from mamp.readers.files import MAX_BYTES, StrPath, read_bytes
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     options = options or Options()
     data = read_bytes(path)
     if data[:4] != b"PK\x03\x04":
-        return build(parse_npy(data, str(path)), path, "numpy", options)
+        return build(Raw(parse_npy(data, str(path)), path, "numpy"), options)
     arrays = parse_npz(data, str(path))
     positions = arrays.get("positions")
     if positions is None:
@@ -53,25 +55,18 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     if "layout" not in said and "joints" in arrays:
         said["layout"] = _named(arrays, path)
     options = options.with_defaults(**said)
-    return build(positions, path, "numpy", options, confidence=arrays.get("confidence"))
+    return build(Raw(positions, path, "numpy", confidence=arrays.get("confidence")), options)
 
 
-def build(
-    positions: NDArray[Any],
-    path: StrPath,
-    format: str,
-    options: Options,
-    *,
-    fps: float | None = None,
-    confidence: NDArray[Any] | None = None,
-) -> Skeleton:
-    """Make a recording of an array in one of the shapes above.
+def build(raw: Raw, options: Options) -> Skeleton:
+    """Build the recording of positions in one of the shapes above.
 
     Raises:
         ReadError: The shape is another one.
         LayoutError: As :func:`read`.
     """
-    positions = _numbers(positions, str(path))
+    path = raw.path
+    positions = _numbers(raw.positions, str(path))
     if positions.ndim == 2:
         positions = _split_columns(positions, path, options.layout)
     elif positions.ndim == 3:
@@ -79,22 +74,25 @@ def build(
     if positions.ndim == 4 and positions.shape[-1] == 2 and options.allow_2d:
         positions = np.concatenate([positions, positions[..., :1] * 0], axis=-1)
     if positions.ndim != 4 or positions.shape[-1] != 3:
-        hint = ""
-        if positions.ndim >= 3 and positions.shape[-1] == 2:
-            hint = (
-                " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D, or "
-                "say allow_2d=True to go on without depth."
-            )
-        elif 3 in positions.shape:
-            hint = " Move the axis of x, y, z to the end."
-        raise ReadError(f"{path}: expected positions {SHAPES}, found shape {list(positions.shape)}.{hint}")
+        raise ReadError(
+            f"{path}: expected positions {SHAPES}, found shape {list(positions.shape)}.{_shape_hint(positions.shape)}"
+        )
     if positions.shape[0] > 10 * positions.shape[1] > 0:
         logger.warning("%s: %d people in %d frames; is the order [frames, people, joints, 3]? Expected %s.",
                        path, positions.shape[0], positions.shape[1], SHAPES)  # fmt: skip
-    if confidence is not None:
-        confidence = _numbers(confidence, f"{path}, confidence")
-        confidence = confidence[None] if confidence.ndim == 2 else confidence
-    return assemble(positions, path, format, options, fps=fps, confidence=confidence)
+    confidence = None if raw.confidence is None else _numbers(raw.confidence, f"{path}, confidence")
+    if confidence is not None and confidence.ndim == 2:
+        confidence = confidence[None]
+    return assemble(replace(raw, positions=positions, confidence=confidence), options)
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    if len(shape) >= 3 and shape[-1] == 2:
+        return (
+            " Two coordinates look like 2D keypoints, which the weights were not trained on; lift them to 3D, or "
+            "say allow_2d=True to go on without depth."
+        )
+    return " Move the axis of x, y, z to the end." if 3 in shape else ""
 
 
 def parse_npy(data: bytes, where: str) -> NDArray[Any]:
@@ -197,3 +195,11 @@ def _split_columns(table: NDArray[np.floating], path: StrPath, layout: LayoutLik
         wanted = "joints * 3" if layout is None else f"a multiple of {joints * 3} ({joints} joints * 3)"
         raise ReadError(f"{path}: expected {wanted} columns a frame, found {columns}.{hint}")
     return rearrange(table, "t (m v c) -> m t v c", m=people, c=3)
+
+
+FORMAT = Format(
+    "numpy",
+    (".npz", ".npy"),
+    "arrays [T, V, 3], [M, T, V, 3] or [T, V*3]",
+    read,
+)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout, get_layout, list_layouts
-from mamp.readers.axes import check_handedness, check_up, guess_up, looks_mirrored, mirror, turn_y_up
+from mamp.readers.axes import check_handedness, check_up, mirror, turn_y_up
 from mamp.readers.files import StrPath, check_numbers
-from mamp.readers.units import flat_unit, guess_unit, metres_per_unit
+from mamp.readers.infer import HEAD_TO_ANKLE, Body
+from mamp.readers.units import metres_per_unit
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -66,92 +67,75 @@ class Options:
         return replace(self, **{key: value for key, value in values.items() if getattr(self, key) is None})
 
 
-def assemble(
-    positions: NDArray[np.floating],
-    path: StrPath,
-    format: str,
-    options: Options,
-    *,
-    layout: LayoutLike | None = None,
-    fps: float | None = None,
-    unit: str | float | None = None,
-    up: str | None = None,
-    handedness: str | None = None,
-    flat: bool = False,
-    zeros: Literal["keep", "person", "joint"] = "person",
-    confidence: NDArray[np.floating] | None = None,
-    info: dict[str, Any] | None = None,
-) -> Skeleton:
-    """Build the recording.
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What a reader found in a file; ``None`` where neither the file nor its format says.
 
-    Args:
+    Attributes:
         positions: [M, T, V, 3] in the file's unit and axes, NaN where not tracked.
         path: The file.
         format: Name of the format.
-        options: What the caller said; it wins over what follows.
-        layout: What the file or format says; found by the number of joints if neither does.
-        fps: What the file or format says.
-        unit: What the file or format says; inferred if neither does (see :mod:`mamp.readers.units`).
-        up: What the file or format says; inferred if neither does (see :mod:`mamp.readers.axes`).
-        handedness: What the file or format says, which may be by its axis ``up``; inferred if neither does.
+        layout: Found by the number of joints if ``None``.
+        fps: Frames per second.
+        unit: Inferred if ``None``, as ``up`` and ``handedness`` are (:mod:`mamp.readers.infer`).
+        up: The axis that points up. Where a file says it, its axes are right-handed unless ``handedness`` says not.
+        handedness: Of the file's axes.
         flat: One coordinate is zero throughout, in the unit of an image.
         zeros: What exact zeros mean: positions, or not tracked, if all of a person or all of one joint is zero.
         confidence: [M, T, V].
         info: More to keep with the recording.
+    """
+
+    positions: NDArray[np.floating]
+    path: StrPath
+    format: str
+    layout: LayoutLike | None = None
+    fps: float | None = None
+    unit: str | float | None = None
+    up: str | None = None
+    handedness: str | None = None
+    flat: bool = False
+    zeros: Literal["keep", "person", "joint"] = "person"
+    confidence: NDArray[np.floating] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Fact(NamedTuple):
+    """A value, and where it is from: ``given``, ``format``, ``inferred``, ``assumed`` or ``doubtful``."""
+
+    value: Any
+    source: str
+
+
+def assemble(raw: Raw, options: Options) -> Skeleton:
+    """Build the recording; what the caller said wins over what the file says.
 
     Raises:
         ReadError: There are no frames, numbers are infinite or absurd, or nobody is tracked.
         LayoutError: The layout is unknown or has another number of joints.
     """
-    people, frames, joints, _ = positions.shape
-    if 0 in (people, frames, joints):
-        raise ReadError(
-            f"{path}: expected at least one person, frame and joint; found {people}, {frames} and {joints}."
-        )
-    check_numbers(positions, str(path))
-    if zeros != "keep":
-        absent = (positions == 0).all(axis=-1 if zeros == "joint" else (-2, -1))
-        positions = np.where(absent[..., None] if zeros == "joint" else absent[..., None, None], np.nan, positions)
-    if not np.isfinite(positions).all(-1).any():
-        raise ReadError(
-            f"{path}: no tracked person in {frames} frames (every joint is zero or NaN); leave this recording out."
-        )
-    chosen = choose_layout(options.layout if options.layout is not None else layout, joints, path)
-    if len(chosen.joints) != joints:
-        raise LayoutError(
-            f"{path}: layout {chosen.name!r} has {len(chosen.joints)} joints, the file has {joints}. "
-            "Name the right layout, or register yours with mamp.register_layout."
-        )
-    guess = (lambda: flat_unit(positions, chosen, path)) if flat else (lambda: guess_unit(positions, chosen))
-    unit_name, unit_from = _settle(options.unit, unit, guess)
-    _warn_of_guess(path, "unit", unit_name, unit_from, usual="m")
-    up_name, up_from = _settle_up(positions, chosen, path, options.up, up)
-    scale = metres_per_unit(unit_name)
-    if scale != 1.0:
-        positions = positions * scale
-    check_numbers(positions, str(path))
-    positions = turn_y_up(positions, up_name)
-    known = handedness or ("right" if up is not None or flat else None)
-    side, side_from = _settle_handedness(positions, chosen, path, options.handedness, known)
-    if side == "left":
-        positions = mirror(positions)
-    facts = {
-        "source": str(path),
-        "format": format,
-        "unit": unit_name,
-        "unit_from": unit_from,
-        "up": up_name,
-        "up_from": up_from,
-        "handedness": side,
-        "handedness_from": side_from,
-    }
+    positions = _without_untracked(raw)
+    layout = _layout(raw, options)
+    body = Body(positions, layout)
+    unit = _unit(raw, options, body)
+    up = _up(raw, options, body)
+    side = _handedness(raw, options, body)
+    positions = _to_metres(positions, unit.value, raw.path)
+    positions = turn_y_up(positions, up.value) if up.value != "y" else positions
+    facts = {"unit": unit, "up": up, "handedness": side}
     return Skeleton(
-        positions,
-        chosen,
-        fps=options.fps if options.fps is not None else fps,
-        confidence=confidence,
-        name=Path(path).name,
-        info=facts | (info or {}),
+        positions if side.value == "right" else mirror(positions),
+        layout,
+        fps=options.fps if options.fps is not None else raw.fps,
+        confidence=raw.confidence,
+        name=Path(raw.path).name,
+        info={
+            "source": str(raw.path),
+            "format": raw.format,
+            **{key: fact.value for key, fact in facts.items()},
+            **{f"{key}_from": fact.source for key, fact in facts.items()},
+            **raw.info,
+        },
         allow_2d=options.allow_2d,
     )
 
@@ -184,51 +168,100 @@ def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layo
     )
 
 
-def _settle(given: Any, said: Any, guess: Any) -> tuple[Any, str]:
-    """The value to use, and where it is from."""
-    if given is not None:
-        return given, "given"
-    if said is not None:
-        return said, "format"
-    return guess(), "inferred"
+def _without_untracked(raw: Raw) -> NDArray[np.floating]:
+    """The positions with NaN for zeros that mean that nothing was tracked."""
+    positions = raw.positions
+    people, frames, joints, _ = positions.shape
+    if 0 in (people, frames, joints):
+        raise ReadError(
+            f"{raw.path}: expected at least one person, frame and joint; found {people}, {frames} and {joints}."
+        )
+    check_numbers(positions, str(raw.path))
+    if raw.zeros != "keep":
+        absent = (positions == 0).all(axis=-1 if raw.zeros == "joint" else (-2, -1), keepdims=True)
+        positions = np.where(absent, np.nan, positions)
+    if not np.isfinite(positions).all(-1).any():
+        raise ReadError(
+            f"{raw.path}: no tracked person in {frames} frames (every joint is zero or NaN); leave this recording out."
+        )
+    return positions
 
 
-def _settle_up(
-    positions: NDArray[np.floating], layout: Layout, path: StrPath, given: str | None, said: str | None
-) -> tuple[str, str]:
-    """The axis that points up, and where that is from: ``given``, ``format``, ``inferred``, ``assumed``."""
-    if given is not None or said is not None:
-        return _settle(given, said and check_up(said), None)
-    up, sure = guess_up(positions, layout)
+def _layout(raw: Raw, options: Options) -> Layout:
+    joints = raw.positions.shape[2]
+    layout = choose_layout(options.layout if options.layout is not None else raw.layout, joints, raw.path)
+    if len(layout.joints) != joints:
+        raise LayoutError(
+            f"{raw.path}: layout {layout.name!r} has {len(layout.joints)} joints, the file has {joints}. "
+            "Name the right layout, or register yours with mamp.register_layout."
+        )
+    return layout
+
+
+def _unit(raw: Raw, options: Options, body: Body) -> Fact:
+    if options.unit is not None:
+        return Fact(options.unit, "given")
+    if raw.unit is not None:
+        return Fact(raw.unit, "format")
+    unit = Fact(_unit_of_image(raw, body) if raw.flat else body.guess_unit(), "inferred")
+    _report(raw.path, "unit", unit.value, usual="m")
+    return unit
+
+
+def _unit_of_image(raw: Raw, body: Body) -> float:
+    """Metres in one unit of an image, such that people are of human size."""
+    size = body.head_to_ankle
+    if size is None or not size > 0:
+        raise ReadError(
+            f"{raw.path}: 2D points in pixels have no unit, and the body is not seen from head to ankle; say unit=, "
+            "the metres in one pixel."
+        )
+    return HEAD_TO_ANKLE / size
+
+
+def _up(raw: Raw, options: Options, body: Body) -> Fact:
+    if options.up is not None:
+        return Fact(options.up, "given")
+    if raw.up is not None:
+        return Fact(check_up(raw.up), "format")
+    up, sure = body.guess_up()
     if sure:
-        _warn_of_guess(path, "up", up, "inferred", usual="y")
-        return up, "inferred"
+        _report(raw.path, "up", up, usual="y")
+        return Fact(up, "inferred")
     logger.warning(
         "%s does not say which axis points up, and nobody stands along one; 'y' taken. Say up=... if that is wrong.",
-        path,
+        raw.path,
     )
-    return up, "assumed"
+    return Fact(up, "assumed")
 
 
-def _settle_handedness(
-    positions: NDArray[np.floating], layout: Layout, path: StrPath, given: str | None, said: str | None
-) -> tuple[str, str]:
-    """Handedness of the axes, and where that is from: as for the axis that points up, or ``doubtful``."""
-    if given is not None or said is not None:
-        return _settle(given, said, None)
-    mirrored = looks_mirrored(positions, layout)
+def _handedness(raw: Raw, options: Options, body: Body) -> Fact:
+    if options.handedness is not None:
+        return Fact(options.handedness, "given")
+    if raw.handedness is not None or raw.up is not None or raw.flat:
+        return Fact(raw.handedness or "right", "format")
+    mirrored = body.looks_mirrored()
     if mirrored:
         logger.warning(
             "%s looks mirrored: feet, knees or nose point behind the body, as they do where axes are left-handed, or "
             "left and right joints are swapped. Nothing was changed; say handedness='left' to turn it right, or "
             "handedness='right' if it is as it should be.",
-            path,
+            raw.path,
         )
-        return "right", "doubtful"
-    return "right", "assumed" if mirrored is None else "inferred"
+        return Fact("right", "doubtful")
+    return Fact("right", "assumed" if mirrored is None else "inferred")
 
 
-def _warn_of_guess(path: StrPath, key: str, value: Any, source: str, usual: str) -> None:
-    if source == "inferred":
-        level = logging.DEBUG if value == usual else logging.WARNING
-        logger.log(level, "%s does not say its %s; %r inferred. Say %s=... if that is wrong.", path, key, value, key)
+def _to_metres(positions: NDArray[np.floating], unit: str | float, path: StrPath) -> NDArray[np.floating]:
+    scale = metres_per_unit(unit)
+    if scale == 1.0:
+        return positions
+    positions = positions * scale
+    check_numbers(positions, str(path))
+    return positions
+
+
+def _report(path: StrPath, key: str, value: Any, usual: str) -> None:
+    """Log what was inferred, as a warning if it is not the usual."""
+    level = logging.DEBUG if value == usual else logging.WARNING
+    logger.log(level, "%s does not say its %s; %r inferred. Say %s=... if that is wrong.", path, key, value, key)

@@ -14,8 +14,9 @@ import numpy as np
 
 from mamp.errors import ReadError
 from mamp.layouts import Layout, find_layout, get_layout
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath
+from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.tracks import Body, join_bodies, rate_of_frames
 from mamp.skeleton import Skeleton
@@ -37,9 +38,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     bodies = [_bodies(frame, f"{path}, frame {number}") for number, frame in enumerate(frames)]
     positions, confidence = join_bodies(bodies, path)
     return assemble(
-        positions, path, "azure", options or Options(), layout=_layout(content, path), unit="mm", up="-y",
-        fps=rate_of_frames(frames, path), zeros="joint", confidence=confidence,
-    )  # fmt: skip
+        Raw(
+            positions,
+            path,
+            "azure",
+            layout=_layout(content, path),
+            unit="mm",
+            up="-y",
+            fps=rate_of_frames(frames, path),
+            zeros="joint",
+            confidence=confidence,
+        ),
+        options or Options(),
+    )
 
 
 def _layout(content: Any, path: StrPath) -> Layout:
@@ -80,3 +91,12 @@ def _body(body: Mapping[str, Any], where: str) -> Body:
         confidence = (levels / 2).clip(0, 1)
     person = body.get("body_id")
     return Body(points, confidence, person if isinstance(person, int | str) else None)
+
+
+FORMAT = Format(
+    "azure",
+    (".json",),
+    "Azure Kinect body tracking (offline processor)",
+    read,
+    fits=lambda contents: KEYED * contents.has_key("joint_positions|bodies"),
+)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import LARGEST, StrPath, check_numbers, decimal_comma, parse_int, parse_table, read_text
+from mamp.readers.format import Format
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -127,9 +128,17 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     else:
         logger.warning("%s: frame time %g makes no sense; the rate is unknown. Say fps=...", path, motion.frame_time)
     return assemble(
-        forward_kinematics(motion)[None], path, "bvh", options, layout=layout, fps=fps, zeros="keep",
-        info={"joints": tuple(names)},
-    )  # fmt: skip
+        Raw(
+            forward_kinematics(motion)[None],
+            path,
+            "bvh",
+            layout=layout,
+            fps=fps,
+            zeros="keep",
+            info={"joints": tuple(names)},
+        ),
+        options,
+    )
 
 
 def _cut_at(text: str, word: str) -> tuple[str, bool, str]:
@@ -210,3 +219,11 @@ def _float(text: str, where: str, what: str) -> float:
     if not abs(value) < LARGEST:
         raise ReadError(f"{where}: expected numbers for {what}, found {text.strip()[:40]!r}.{decimal_comma(text)}")
     return value
+
+
+FORMAT = Format(
+    "bvh",
+    (".bvh",),
+    "BVH motion capture",
+    read,
+)

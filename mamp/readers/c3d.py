@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, MissingExtraError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
-from mamp.readers.assemble import Options, assemble, choose_layout
+from mamp.readers.assemble import Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath, read_bytes
+from mamp.readers.format import Format
 from mamp.readers.units import LONG_NAMES, UNITS
 from mamp.skeleton import Skeleton
 
@@ -44,9 +45,18 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         layout = _layout(labels, options, path)
         positions = points
     return assemble(
-        positions[None], path, "c3d", options.with_defaults(layout=layout), layout=layout, fps=fps, unit=unit,
-        zeros="keep", info={"markers": tuple(labels)},
-    )  # fmt: skip
+        Raw(
+            positions[None],
+            path,
+            "c3d",
+            layout=layout,
+            fps=fps,
+            unit=unit,
+            zeros="keep",
+            info={"markers": tuple(labels)},
+        ),
+        options.with_defaults(layout=layout),
+    )
 
 
 def parse_c3d(data: bytes, where: str) -> tuple[list[str], NDArray[np.float64], float | None, str | None]:
@@ -142,3 +152,11 @@ def _from_markers(
         if names:
             positions[:, layout.joints.index(joint)] = points[:, [places[name] for name in names]].mean(axis=1)
     return positions
+
+
+FORMAT = Format(
+    "c3d",
+    (".c3d",),
+    "C3D markers; with markers=, which joint they are around (extra c3d)",
+    read,
+)

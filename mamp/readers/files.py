@@ -72,6 +72,16 @@ def list_folder(folder: Path) -> list[Path]:
     return [] if inside is None else sorted(path for path in list_members(inside[0]) if path.parent == folder)
 
 
+def frame_files(folder: Path) -> list[Path]:
+    """JSON files of a folder, by the last number in their names."""
+
+    def number(file: Path) -> tuple[int, str]:
+        numbers = re.findall(r"\d+", file.stem)
+        return (int(numbers[-1][:18]) if numbers else -1), file.name
+
+    return sorted((file for file in list_folder(folder) if file.suffix.lower() == ".json"), key=number)
+
+
 def read_text(path: StrPath) -> str:
     """Read a text file: UTF-8 or UTF-16 with or without byte order mark, else Latin-1.
 

@@ -2,69 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mamp.errors import ReadError
-from mamp.readers import (
-    amc,
-    arrays,
-    azure,
-    bvh,
-    c3d,
-    mediapipe,
-    mmpose,
-    msr,
-    ntu,
-    nwucla,
-    openpose,
-    pku,
-    sbu,
-    smpl,
-    table,
-    uiprmd,
-    utdmhad,
-    utkinect,
-)
 from mamp.readers.assemble import LayoutLike, Options
-from mamp.readers.columns import Columns, split_header
-from mamp.readers.dataframe import from_dataframe, is_dataframe
-from mamp.readers.files import StrPath, decimal_comma, list_folder, read_bytes, read_lines, read_text
+from mamp.readers.dataframe import from_dataframe
+from mamp.readers.files import StrPath, decimal_comma, frame_files, list_folder, read_bytes
+from mamp.readers.format import NO, Contents, Format
 from mamp.skeleton import Skeleton
 
+# Modules of this package with a FORMAT. Where several fit a file equally well, the first is taken.
+READERS = (
+    "ntu",
+    "bvh",
+    "amc",
+    "arrays",
+    "table",
+    "mediapipe",
+    "openpose",
+    "mmpose",
+    "azure",
+    "smpl",
+    "c3d",
+    "nwucla",
+    "pku",
+    "msr",
+    "uiprmd",
+    "utdmhad",
+    "sbu",
+    "utkinect",
+)
 
-@dataclass(frozen=True)
-class Format:
-    """A file format: its reader, the suffixes it goes by (each also with ``.gz``), and what it is."""
-
-    read: Callable[[StrPath, Options | None], Skeleton]
-    suffixes: tuple[str, ...]
-    about: str
-
-
-FORMATS: dict[str, Format] = {
-    "ntu": Format(ntu.read, (".skeleton",), "NTU RGB+D skeleton text (Kinect v2)"),
-    "bvh": Format(bvh.read, (".bvh",), "BVH motion capture"),
-    "amc": Format(amc.read, (".amc",), "AMC motion with its ASF skeleton beside it (CMU, HDM05)"),
-    "numpy": Format(arrays.read, (".npz", ".npy"), "arrays [T, V, 3], [M, T, V, 3] or [T, V*3]"),
-    "csv": Format(table.read, (".csv",), "a row a frame with head_x, head_y, head_z, ..., or a row a joint"),
-    "mediapipe": Format(mediapipe.read, (".json", ".jsonl", ".csv"), "MediaPipe pose world landmarks"),
-    "openpose": Format(openpose.read, (".json",), "OpenPose JSON in 3D; a folder of them, one a frame"),
-    "mmpose": Format(mmpose.read, (".json",), "MMPose predictions in 3D; a folder of them, one a picture"),
-    "azure": Format(azure.read, (".json",), "Azure Kinect body tracking (offline processor)"),
-    "smpl": Format(smpl.read, (".npz",), "SMPL pose parameters, AMASS; with joints=, the body model's rest joints"),
-    "c3d": Format(c3d.read, (".c3d",), "C3D markers; with markers=, which joint they are around (extra c3d)"),
-    "nwucla": Format(nwucla.read, (".json",), "NW-UCLA style JSON (Kinect v1)"),
-    "pku": Format(pku.read, (".txt",), "PKU-MMD skeleton text (150 numbers a row)"),
-    "msr": Format(msr.read, (".txt",), "MSR-Action3D skeleton text (20 rows of x, y, z, confidence a frame)"),
-    "uiprmd": Format(uiprmd.read, (".txt",), "UI-PRMD Kinect positions with the file of angles beside it"),
-    "utdmhad": Format(utdmhad.read, (".mat",), "UTD-MHAD skeleton (MATLAB, d_skel [20, 3, frames], Kinect v1)"),
-    "sbu": Format(sbu.read, (".txt",), "SBU Kinect Interaction skeleton_pos.txt (two people of 15 joints)"),
-    "utkinect": Format(utkinect.read, (".txt",), "UTKinect-Action joints (frame number, 20 joints; Kinect v1)"),
-}
+_FORMATS: list[Format] = [import_module(f"mamp.readers.{module}").FORMAT for module in READERS]
+FORMATS: dict[str, Format] = {one.name: one for one in _FORMATS}
 
 
 def load(
@@ -116,7 +89,7 @@ def load(
         layout=layout, fps=fps, unit=unit, up=up, handedness=handedness, allow_2d=allow_2d, asf=asf, joints=joints,
         markers=markers,
     )  # fmt: skip
-    if is_dataframe(path):
+    if hasattr(path, "columns"):
         return from_dataframe(path, options)
     if format is None:
         format = find_format(path)
@@ -126,18 +99,17 @@ def load(
 
 
 def find_format(path: StrPath) -> str:
-    """Tell the format of a file from its suffix and, where several formats share it, its content.
+    """Find the format of a file by its suffix and, where several formats share it, its content.
 
     Raises:
         ReadError: It is none that is known.
     """
-    name = Path(path).name.lower().removesuffix(".gz")
-    suffix = Path(name).suffix
-    candidates = [key for key, one in FORMATS.items() if suffix in one.suffixes]
     if Path(path).is_dir():
-        return _sniff_folder(Path(path))
+        return _find_folder_format(Path(path))
+    suffix = Path(Path(path).name.lower().removesuffix(".gz")).suffix
+    candidates = [one for one in FORMATS.values() if suffix in one.suffixes]
     if len(candidates) == 1:
-        return candidates[0]
+        return candidates[0].name
     if not candidates:
         read_bytes(path)
         hint = " An .asf is only the skeleton; give the .amc." if suffix == ".asf" else ""
@@ -145,7 +117,11 @@ def find_format(path: StrPath) -> str:
             f"{path}: no format is known by the suffix {suffix or 'of this name'!r}.{hint} Say format=NAME:\n"
             f"{list_formats()}"
         )
-    return SNIFF[suffix](path)
+    contents = Contents(path)
+    found = _surest(candidates, contents)
+    if found is None:
+        raise ReadError(_unlike(candidates, contents, suffix))
+    return found.name
 
 
 def list_formats() -> str:
@@ -153,75 +129,32 @@ def list_formats() -> str:
     return "\n".join(f"  {key:10}{' '.join(one.suffixes):20}{one.about}" for key, one in FORMATS.items())
 
 
-def _sniff_arrays(path: StrPath) -> str:
-    return "smpl" if smpl.has_poses(arrays.npz_names(read_bytes(path))) else "numpy"
+def _surest(candidates: Iterable[Format], contents: Contents) -> Format | None:
+    surety = {one.name: one.surety(contents) for one in candidates}
+    best = max(surety, key=surety.__getitem__)  # the first of equals
+    return None if surety[best] == NO else FORMATS[best]
 
 
-def _sniff_csv(path: StrPath) -> str:
-    """MediaPipe's if it has the 33 landmarks, by its header or, with a row a joint, its first rows."""
-    lines = read_lines(path)
-    header, delimiter = split_header(lines[0])
-    long = Columns(header, [], str(path)).find(table.JOINT) is not None
-    rows = [row for line in lines[1 : 500 if long else 2] if len(row := line.split(delimiter)) == len(header)]
-    columns = Columns(header, list(zip(*rows, strict=True)), str(path))
-    if not rows:
-        return "csv"
-    return "mediapipe" if mediapipe.has_landmarks(columns) else "csv"
+def _unlike(candidates: Sequence[Format], contents: Contents, suffix: str) -> str:
+    """The message for contents that are of none of the formats with their suffix."""
+    path, first = contents.path, contents.first_line
+    if suffix.startswith(".json"):
+        return f"{path}: not JSON, or cut.{decimal_comma(contents.text[:200])}"
+    looks = ", ".join(one.looks for one in candidates if one.looks)
+    words = first.split()
+    found = f"{words[0].count(',') + 1} cells" if len(words) == 1 and "," in first else f"{len(words)} words"
+    return (
+        f"{path}: a {suffix} file is told by its first row: {looks}; found {found}."
+        f"{decimal_comma(first)} Say format=NAME:\n{list_formats()}"
+    )
 
 
-def _sniff_json(path: StrPath) -> str:
-    """The format whose keys are in the text."""
-    text = read_text(path)
-    for name, key in JSON_KEYS:
-        if key.search(text):
-            return name
-    if re.match(r"\s*[\[{]", text):
-        return "mediapipe"  # lists of landmarks need no keys
-    raise ReadError(f"{path}: not JSON, or cut.{decimal_comma(text[:200])}")
-
-
-def _sniff_folder(folder: Path) -> str:
-    files = openpose.frame_files(folder)
+def _find_folder_format(folder: Path) -> str:
+    files = frame_files(folder)
     if not files:
         raise ReadError(
             f"{folder} is a folder; expected a file with one recording, or a folder of JSON files of one frame each "
             f"(OpenPose, MMPose). It holds {len(list_folder(folder))} other files."
         )
-    return "mmpose" if _sniff_json(files[0]) == "mmpose" else "openpose"
-
-
-def _sniff_text(path: StrPath) -> str:
-    first = next((line for line in read_text(path).splitlines() if line.strip()), "")
-    with_commas, words = first.count(",") + 1, len(first.split())
-    if words == 1 and with_commas > 1:
-        known, count = {uiprmd.COLUMNS: "uiprmd", sbu.COLUMNS: "sbu"}, with_commas
-        known |= {2 * columns: name for columns, name in known.items()}  # decimal commas, of which the reader will tell
-    else:
-        known, count = {pku.COLUMNS: "pku", 4: "msr", 1: "ntu", utkinect.COLUMNS: "utkinect"}, words
-    if count in known:
-        return known[count]
-    raise ReadError(
-        f"{path}: a .txt file is told by its first row: {pku.COLUMNS} numbers (PKU-MMD), 4 (MSR-Action3D), "
-        f"{utkinect.COLUMNS} (UTKinect), {uiprmd.COLUMNS} (UI-PRMD) or {sbu.COLUMNS} (SBU) with commas "
-        f"between, or the number of frames (NTU RGB+D); found {count} words.{decimal_comma(first)} Say format=NAME:\n"
-        f"{list_formats()}"
-    )
-
-
-JSON_KEYS = tuple(
-    (name, re.compile(rf'"(?:{keys})"\s*:'))
-    for name, keys in (
-        ("nwucla", "skeletons"),
-        ("openpose", "pose_keypoints_[23]d"),
-        ("azure", "joint_positions|bodies"),
-        ("mediapipe", r"(?:pose_?)?world_?landmarks|(?:pose)?WorldLandmarks|keypoints3D"),
-        ("mmpose", "instance_info|instances|keypoint_scores"),
-        ("openpose", "people"),
-    )
-)
-SNIFF: dict[str, Callable[[StrPath], str]] = {
-    ".txt": _sniff_text,
-    ".json": _sniff_json,
-    ".csv": _sniff_csv,
-    ".npz": _sniff_arrays,
-}
+    found = _surest([one for one in FORMATS.values() if one.folders], Contents(files[0]))
+    return found.name if found is not None else "openpose"

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import get_layout
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
+from mamp.readers.format import KEYED, POSSIBLE, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array, to_number
 from mamp.readers.table import NUMBERED, parse_table
 from mamp.readers.tracks import Body, join_bodies, rate_of_frames
@@ -114,8 +115,8 @@ def _assemble(
     options: Options,
 ) -> Skeleton:  # fmt: skip
     return assemble(
-        positions, path, "mediapipe", options, layout=LAYOUT, fps=fps, unit="m", up="-y", confidence=confidence,
-    )  # fmt: skip
+        Raw(positions, path, "mediapipe", layout=LAYOUT, fps=fps, unit="m", up="-y", confidence=confidence), options
+    )
 
 
 def _frames(content: Any, path: StrPath) -> tuple[list[Any], float | None]:
@@ -229,3 +230,22 @@ def _refusal(path: StrPath, reason: str) -> str:
 
 def _key(name: Any) -> str:
     return KEY.sub("", str(name).lower())
+
+
+def _fits(contents: Contents) -> int:
+    """The names of landmarks in the header or the keys; lists of landmarks need no keys."""
+    if Path(contents.path).name.lower().removesuffix(".gz").endswith(".csv"):
+        return KEYED * has_landmarks(read_columns(contents.path))
+    if contents.has_key(r"(?:pose_?)?world_?landmarks|(?:pose)?WorldLandmarks|keypoints3D"):
+        return KEYED
+    return POSSIBLE * contents.first_line.lstrip().startswith(("[", "{"))
+
+
+FORMAT = Format(
+    "mediapipe",
+    (".json", ".jsonl", ".csv"),
+    "MediaPipe pose world landmarks",
+    read,
+    fits=_fits,
+    looks="lists of landmarks",
+)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from mamp.errors import MissingFileError, ReadError
-from mamp.readers.assemble import Options, assemble
-from mamp.readers.files import StrPath
+from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.files import StrPath, frame_files
+from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
-from mamp.readers.openpose import frame_files
 from mamp.readers.table import FLAT
 from mamp.readers.tracks import Body, join_bodies
 from mamp.skeleton import Skeleton
@@ -49,9 +49,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         positions = np.pad(positions, [(0, 0)] * 3 + [(0, 1)])
         positions[untracked] = np.nan
     return assemble(
-        positions, path, "mmpose", options, layout=LAYOUTS.get((joints, dim)), up="z" if dim == 3 else "-y",
-        handedness="left" if dim == 3 else "right", flat=dim == 2, zeros="person", confidence=confidence,
-    )  # fmt: skip
+        Raw(
+            positions,
+            path,
+            "mmpose",
+            layout=LAYOUTS.get((joints, dim)),
+            up="z" if dim == 3 else "-y",
+            handedness="left" if dim == 3 else "right",
+            flat=dim == 2,
+            zeros="person",
+            confidence=confidence,
+        ),
+        options,
+    )
 
 
 def _frames(content: Any, path: StrPath) -> list[list[Any]]:
@@ -86,3 +96,13 @@ def _body(instance: Any, where: str) -> Body:
             raise ReadError(f"{where}: expected {len(points)} keypoint_scores, found {len(scores)}.")
         scores = np.nan_to_num(scores).clip(0, 1)
     return Body(points, scores)
+
+
+FORMAT = Format(
+    "mmpose",
+    (".json",),
+    "MMPose predictions in 3D; a folder of them, one a picture",
+    read,
+    fits=lambda contents: KEYED * contents.has_key("instance_info|instances|keypoint_scores"),
+    folders=True,
+)

@@ -8,8 +8,9 @@ from pathlib import Path
 from einops import rearrange
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
@@ -41,6 +42,27 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         action, subject, example = map(int, match.groups())
         info = {"label": action - 1, "subject": subject, "example": example}
     return assemble(
-        frames[..., :3], path, "msr", options or Options(), layout=JOINTS, fps=FPS, unit="m", up="y", zeros="joint",
-        confidence=frames[..., 3], info=info,
-    )  # fmt: skip
+        Raw(
+            frames[..., :3],
+            path,
+            "msr",
+            layout=JOINTS,
+            fps=FPS,
+            unit="m",
+            up="y",
+            zeros="joint",
+            confidence=frames[..., 3],
+            info=info,
+        ),
+        options or Options(),
+    )
+
+
+FORMAT = Format(
+    "msr",
+    (".txt",),
+    "MSR-Action3D skeleton text (20 rows of x, y, z, confidence a frame)",
+    read,
+    fits=lambda contents: contents.has_words(4),
+    looks="4 numbers (MSR-Action3D)",
+)

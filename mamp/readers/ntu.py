@@ -16,8 +16,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_int, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,9 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     positions = rearrange(chosen.positions, "t (m v c) -> m t v c", v=JOINTS, c=3).copy()
     positions[rearrange(positions, "m t v c -> m t (v c)").sum(-1) == 0] = np.nan
     info = {**parse_name(recording.name), "dropped_bodies": chosen.dropped, "empty_frames": recording.empty_frames}
-    return assemble(positions, path, "ntu", options or Options(), layout="ntu25", fps=FPS, unit="m", up="y", info=info)
+    return assemble(
+        Raw(positions, path, "ntu", layout="ntu25", fps=FPS, unit="m", up="y", info=info), options or Options()
+    )
 
 
 def _motion(joints: NDArray[np.float32]) -> float:
@@ -250,3 +253,13 @@ def _two_slots(bodies: list[RawBody], frames: int, dropped: dict[int, str]) -> N
 def _place(positions: NDArray[np.float32], slot: int, body: RawBody) -> None:
     at = body.interval[body.interval < len(positions)]
     positions[at, slot * 75 : slot * 75 + 75] = rearrange(body.joints, "t v c -> t (v c)")[: len(at)]
+
+
+FORMAT = Format(
+    "ntu",
+    (".skeleton", ".txt"),
+    "NTU RGB+D skeleton text (Kinect v2)",
+    read,
+    fits=lambda contents: contents.has_words(1),
+    looks="the number of frames (NTU RGB+D)",
+)

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath
+from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.skeleton import Skeleton
 
@@ -33,9 +34,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         raise ReadError(f"{path}: expected skeletons [frames][{JOINTS}][3], found {list(positions.shape)}.")
     name = str(content.get("file_name") or Path(path).name)
     return assemble(
-        positions[None], path, "nwucla", options or Options(), layout="kinect20", fps=FPS, unit="m", up="y",
-        zeros="joint", info=_parse_name(name),
-    )  # fmt: skip
+        Raw(
+            positions[None],
+            path,
+            "nwucla",
+            layout="kinect20",
+            fps=FPS,
+            unit="m",
+            up="y",
+            zeros="joint",
+            info=_parse_name(name),
+        ),
+        options or Options(),
+    )
 
 
 def _parse_name(name: str) -> dict[str, int]:
@@ -45,3 +56,12 @@ def _parse_name(name: str) -> dict[str, int]:
     action, subject, environment, view = map(int, match.groups())
     info = {"action": action, "subject": subject, "environment": environment, "view": view}
     return info | ({"label": ACTIONS.index(action)} if action in ACTIONS else {})
+
+
+FORMAT = Format(
+    "nwucla",
+    (".json",),
+    "NW-UCLA style JSON (Kinect v1)",
+    read,
+    fits=lambda contents: KEYED * contents.has_key("skeletons"),
+)

@@ -7,7 +7,6 @@ in the axes and the unit of the calibration, which are inferred. A joint of conf
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 from einops import rearrange
 
 from mamp.errors import MissingFileError, ReadError
-from mamp.readers.assemble import Options, assemble
-from mamp.readers.files import StrPath, list_folder
+from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.files import StrPath, frame_files
+from mamp.readers.format import KEYED, LIKELY, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.table import FLAT
 from mamp.readers.tracks import Body, join_bodies
@@ -55,19 +55,18 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         positions[np.isnan(positions).any(-1)] = np.nan
     layout = "body25" if positions.shape[2] == 25 else "coco17"
     return assemble(
-        positions, path, "openpose", options, layout=layout, up=None if spatial else "-y", flat=not spatial,
-        zeros="keep", confidence=confidence,
-    )  # fmt: skip
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """JSON files of a folder, by the last number in their names."""
-
-    def number(file: Path) -> tuple[int, str]:
-        numbers = re.findall(r"\d+", file.stem)
-        return (int(numbers[-1][:18]) if numbers else -1), file.name
-
-    return sorted((file for file in list_folder(folder) if file.suffix.lower() == ".json"), key=number)
+        Raw(
+            positions,
+            path,
+            "openpose",
+            layout=layout,
+            up=None if spatial else "-y",
+            flat=not spatial,
+            zeros="keep",
+            confidence=confidence,
+        ),
+        options,
+    )
 
 
 def _frames(content: Any, path: StrPath) -> list[list[Mapping[str, Any]]]:
@@ -104,3 +103,17 @@ def _who(person: Mapping[str, Any]) -> int | None:
     given = person.get("person_id")
     number = given[0] if isinstance(given, list) and len(given) == 1 else given
     return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
+
+
+def _fits(contents: Contents) -> int:
+    return KEYED if contents.has_key("pose_keypoints_[23]d") else LIKELY * contents.has_key("people")
+
+
+FORMAT = Format(
+    "openpose",
+    (".json",),
+    "OpenPose JSON in 3D; a folder of them, one a frame",
+    read,
+    fits=_fits,
+    folders=True,
+)

@@ -6,8 +6,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -28,4 +29,14 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     positions = rearrange(read_rows(path), "t (m v c) -> m t v c", m=2, c=3)
     if not positions[1].any():
         positions = positions[:1]
-    return assemble(positions, path, "pku", options or Options(), layout="ntu25", fps=FPS, unit="m", up="y")
+    return assemble(Raw(positions, path, "pku", layout="ntu25", fps=FPS, unit="m", up="y"), options or Options())
+
+
+FORMAT = Format(
+    "pku",
+    (".txt",),
+    "PKU-MMD skeleton text (150 numbers a row)",
+    read,
+    fits=lambda contents: contents.has_words(COLUMNS),
+    looks=f"{COLUMNS} numbers (PKU-MMD)",
+)

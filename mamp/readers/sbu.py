@@ -13,8 +13,9 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
@@ -32,9 +33,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
     normalised = rearrange(table[:, 1:], "t (m v c) -> m t v c", m=PEOPLE, c=3)
     return assemble(
-        to_millimetres(normalised), path, "sbu", options or Options(), layout="sbu15", fps=FPS, unit="mm", up="y",
-        zeros="keep", info=parse_path(path),
-    )  # fmt: skip
+        Raw(
+            to_millimetres(normalised),
+            path,
+            "sbu",
+            layout="sbu15",
+            fps=FPS,
+            unit="mm",
+            up="y",
+            zeros="keep",
+            info=parse_path(path),
+        ),
+        options or Options(),
+    )
 
 
 def to_millimetres(normalised: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,3 +61,13 @@ def parse_path(path: StrPath) -> dict[str, int | str]:
     if pair is None or not (folders[0].isdecimal() and folders[1].isdecimal()):
         return {}
     return {"label": int(folders[1]) - 1, "pair": pair, "example": int(folders[0])}
+
+
+FORMAT = Format(
+    "sbu",
+    (".txt",),
+    "SBU Kinect Interaction skeleton_pos.txt (two people of 15 joints)",
+    read,
+    fits=lambda contents: contents.has_cells(COLUMNS),
+    looks=f"{COLUMNS} (SBU) with commas between",
+)

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import get_layout
-from mamp.readers.arrays import parse_npy, parse_npz
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.arrays import npz_names, parse_npy, parse_npz
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, check_numbers, read_bytes
+from mamp.readers.format import KEYED, Format
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,20 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         value = gender.reshape(()).item()
         info["gender"] = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return assemble(
-        positions[None], path, "smpl", options, layout=layout, fps=fps, unit="m", up="z" if amass else None,
-        handedness="right", zeros="keep", info=info,
-    )  # fmt: skip
+        Raw(
+            positions[None],
+            path,
+            "smpl",
+            layout=layout,
+            fps=fps,
+            unit="m",
+            up="z" if amass else None,
+            handedness="right",
+            zeros="keep",
+            info=info,
+        ),
+        options,
+    )
 
 
 def has_poses(names: set[str]) -> bool:
@@ -218,3 +230,12 @@ def _floats(array: NDArray[Any], where: str) -> Array:
         raise ReadError(f"{where}: expected numbers, found type {array.dtype}.")
     with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is infinite, and refused as such
         return array.astype(np.float64)
+
+
+FORMAT = Format(
+    "smpl",
+    (".npz",),
+    "SMPL pose parameters, AMASS; with joints=, the body model's rest joints",
+    read,
+    fits=lambda contents: KEYED * has_poses(npz_names(contents.data)),
+)

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.arrays import build
-from mamp.readers.assemble import LayoutLike, Options
+from mamp.readers.assemble import LayoutLike, Options, Raw
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
+from mamp.readers.format import Format
 from mamp.readers.tracks import MAX_CELLS, rate_of_times, seconds_in
 from mamp.skeleton import Skeleton
 
@@ -77,11 +78,11 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
 def read_table(columns: Columns, path: StrPath, format: str, options: Options) -> Skeleton:
     """A recording of a table; errors as :func:`read`."""
     if not columns.header:
-        return build(columns.table(range(len(columns.values))), path, format, options)
+        return build(Raw(columns.table(range(len(columns.values))), path, format), options)
     table = parse_table(columns, allow_2d=options.allow_2d)
     layout = _layout(table.joints) if options.layout is None else None
     options = options.with_defaults(fps=table.fps, layout=layout)
-    return build(table.positions, path, format, options, confidence=table.confidence)
+    return build(Raw(table.positions, path, format, confidence=table.confidence), options)
 
 
 def parse_table(columns: Columns, allow_2d: bool = False) -> Table:
@@ -229,3 +230,11 @@ def _rate(columns: Columns, time: NDArray[np.float64] | None) -> float | None:
     if index is None or time is None:
         return None
     return rate_of_times(time, seconds_in(columns.header[index]), columns.where)
+
+
+FORMAT = Format(
+    "csv",
+    (".csv",),
+    "a row a frame with head_x, head_y, head_z, ..., or a row a joint",
+    read,
+)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -50,9 +51,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         )
     info = {**parse_name(Path(path).name), "angles": str(angles_path)}
     return assemble(
-        forward_kinematics(positions, angles)[None], path, "uiprmd", options or Options(),
-        layout=find_layout(JOINTS, PARENTS), fps=FPS, unit="cm", up="y", zeros="keep", info=info,
-    )  # fmt: skip
+        Raw(
+            forward_kinematics(positions, angles)[None],
+            path,
+            "uiprmd",
+            layout=find_layout(JOINTS, PARENTS),
+            fps=FPS,
+            unit="cm",
+            up="y",
+            zeros="keep",
+            info=info,
+        ),
+        options or Options(),
+    )
 
 
 def parse_name(name: str) -> dict[str, int | bool]:
@@ -106,3 +117,13 @@ def forward_kinematics(positions: NDArray[np.float64], angles: NDArray[np.float6
 def _parse(path: StrPath) -> NDArray[np.float64]:
     table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
     return rearrange(table, "t (v c) -> t v c", c=3)
+
+
+FORMAT = Format(
+    "uiprmd",
+    (".txt",),
+    "UI-PRMD Kinect positions with the file of angles beside it",
+    read,
+    fits=lambda contents: contents.has_cells(COLUMNS),
+    looks=f"{COLUMNS} (UI-PRMD) with commas between",
+)

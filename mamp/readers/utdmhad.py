@@ -8,8 +8,9 @@ from pathlib import Path
 from einops import rearrange
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, read_bytes
+from mamp.readers.format import Format
 from mamp.readers.mat import parse_mat
 from mamp.skeleton import Skeleton
 
@@ -42,9 +43,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     if array.ndim != 3 or array.shape[:2] != (len(JOINTS), 3):
         raise ReadError(f"{path}: expected d_skel [{len(JOINTS)}, 3, frames], found {list(array.shape)}.")
     return assemble(
-        rearrange(array, "v c t -> 1 t v c"), path, "utdmhad", options or Options(), layout=JOINTS, fps=FPS, unit="m",
-        up="y", zeros="joint", info=parse_name(Path(path).name),
-    )  # fmt: skip
+        Raw(
+            rearrange(array, "v c t -> 1 t v c"),
+            path,
+            "utdmhad",
+            layout=JOINTS,
+            fps=FPS,
+            unit="m",
+            up="y",
+            zeros="joint",
+            info=parse_name(Path(path).name),
+        ),
+        options or Options(),
+    )
 
 
 def parse_name(name: str) -> dict[str, int]:
@@ -54,3 +65,11 @@ def parse_name(name: str) -> dict[str, int]:
         return {}
     action, subject, trial = map(int, match.groups())
     return {"label": action - 1, "subject": subject, "example": trial}
+
+
+FORMAT = Format(
+    "utdmhad",
+    (".mat",),
+    "UTD-MHAD skeleton (MATLAB, d_skel [20, 3, frames], Kinect v1)",
+    read,
+)

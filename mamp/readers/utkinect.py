@@ -14,8 +14,9 @@ import numpy as np
 from einops import rearrange
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, assemble
+from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.readers.format import Format
 from mamp.skeleton import Skeleton
 
 CAMERA_FPS, FPS = 30.0, 15.0
@@ -54,9 +55,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     if match := NAME.search(Path(path).name):
         info |= {"subject": int(match[1]), "example": int(match[2])}
     return assemble(
-        rearrange(table[rows, 1:], "t (v c) -> 1 t v c", c=3), path, "utkinect", options or Options(),
-        layout="kinect20", fps=CAMERA_FPS / step, unit="m", up="y", zeros="joint", info=info,
-    )  # fmt: skip
+        Raw(
+            rearrange(table[rows, 1:], "t (v c) -> 1 t v c", c=3),
+            path,
+            "utkinect",
+            layout="kinect20",
+            fps=CAMERA_FPS / step,
+            unit="m",
+            up="y",
+            zeros="joint",
+            info=info,
+        ),
+        options or Options(),
+    )
 
 
 def read_labels(path: StrPath) -> dict[str, list[Interval]]:
@@ -84,3 +95,13 @@ def read_labels(path: StrPath) -> dict[str, list[Interval]]:
             raise ReadError(f"{path}, line {number}: expected two ascending frame numbers, found {text[:60]!r}.")
         current.append(Interval(ACTIONS.index(match[1]), int(match[2]), int(match[3])))
     return found
+
+
+FORMAT = Format(
+    "utkinect",
+    (".txt",),
+    "UTKinect-Action joints (frame number, 20 joints; Kinect v1)",
+    read,
+    fits=lambda contents: contents.has_words(COLUMNS),
+    looks=f"{COLUMNS} numbers (UTKinect)",
+)

@@ -1,0 +1,187 @@
+"""What the body says of a recording: its unit by its size, the axis that points up by its posture, mirroring.
+
+Only what neither the caller nor the format says is inferred.
+
+- **unit**: the one of metres, centimetres, millimetres, inches and the unit of CMU's ASF files that makes the person
+  nearest to 1.6 m, measured along the body from head to ankle (so sitting or lying does not matter). Where the layout
+  does not say which joints those are, the largest side of the box around the joints decides: below 20 metres, below
+  300 centimetres, else millimetres.
+- **up**: the direction from the ankles to the head, componentwise median over people and frames. The axis among y, z
+  and -y (cameras look with y down) that lies within about 27 degrees of it points up. Where none does (somebody lies
+  or crawls, or the layout does not say which joints those are), y is taken. The other axes are never inferred: a
+  person who lies is more likely than a file whose x points up.
+- **handedness**: right-handed is taken, and the body is asked whether that can be. With the axis from the right hip to
+  the left and the axis up the trunk, the third axis of a right-handed system points where the person faces. Toes lie
+  ahead of the ankles, noses ahead of the ears, and bent knees ahead of the line from hip to ankle; where these lie
+  behind on the whole, the recording looks mirrored: its axes are left-handed (Unity, Unreal), or left and right joints
+  are swapped.
+
+  A recording of a mirrored video with joints named as they look (a selfie) is a sound body that moves its other arm;
+  nothing in the positions tells it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from einops import rearrange
+from numpy.typing import NDArray
+
+from mamp.errors import LayoutError
+from mamp.layouts import MODEL_LAYOUT, Layout
+from mamp.layouts.names import find_roles
+from mamp.readers.units import UNITS
+
+Array = NDArray[np.float64]
+
+GUESSES = ("m", "cm", "mm", "in", "asf")
+HEAD_TO_ANKLE = 1.6
+
+_SAMPLE = 200
+_ALONG = (
+    ("head", "spine_shoulder"),
+    ("spine_shoulder", "spine_base"),
+    ("hip_{}", "knee_{}"),
+    ("knee_{}", "ankle_{}"),
+)
+_CLEAR = 0.3  # mean cosine between where the front should be and where it is, from which on the body says something
+_BENT = 0.05  # a knee this far off the line from hip to ankle, in lengths of that line, is bent
+
+
+class Body:
+    """The joints of the model in a sample of the frames.
+
+    Args:
+        positions: [M, T, V, 3], in any unit and axes; NaN where not tracked.
+        layout: Of the positions.
+    """
+
+    def __init__(self, positions: NDArray[np.floating], layout: Layout) -> None:
+        step = max(1, positions.shape[1] // _SAMPLE)
+        self.layout = layout
+        self.frames = rearrange(positions[:, ::step], "m t v c -> (m t) v c").astype(np.float64)
+        """[N, V, 3], frames spread evenly over the recording, of all people."""
+
+    @cached_property
+    def weights(self) -> Array | None:
+        """[25, V] weights of the layout's joints in the model's; ``None`` if the layout has no mapping."""
+        try:
+            return self.layout.conversion(MODEL_LAYOUT).astype(np.float64)
+        except LayoutError:
+            return None
+
+    @cached_property
+    def joints(self) -> Array | None:
+        """[N, 25, 3] joints of the model, NaN where absent; ``None`` if the layout has no mapping."""
+        if self.weights is None:
+            return None
+        used = np.flatnonzero(self.weights.any(0))
+        seen, weights = self.frames[:, used], self.weights[:, used]
+        body: Array = np.einsum("nvc,wv->nwc", np.nan_to_num(seen), weights)
+        missing = np.isnan(seen).any(-1).astype(np.float64) @ (weights.T != 0) > 0
+        body[missing | ~weights.any(1)] = np.nan
+        return body
+
+    @cached_property
+    def head_to_ankle(self) -> float | None:
+        """Length of the way from head to ankle along the body, each part by its median; None if a part is not seen."""
+        if self.joints is None:
+            return None
+        total = 0.0
+        for part in _ALONG:
+            ends = [
+                [self.joints[:, MODEL_LAYOUT.joints.index(name.format(side))] for name in part]
+                for side in ("left", "right")
+            ]
+            lengths = np.concatenate([np.linalg.norm(a - b, axis=-1) for a, b in ends])
+            lengths = lengths[np.isfinite(lengths)]
+            if not len(lengths):
+                return None
+            total += float(np.median(lengths))
+        return total
+
+    def guess_unit(self) -> str:
+        """Name of the unit that makes the people of human size."""
+        size = self.head_to_ankle
+        if size is not None and size > 0:
+            return min(GUESSES, key=lambda unit: abs(math.log(size * UNITS[unit] / HEAD_TO_ANKLE)))
+        extent = self._extent()
+        return "m" if extent < 20 else "cm" if extent < 300 else "mm"
+
+    def guess_up(self) -> tuple[str, bool]:
+        """The axis that points up, and whether the people's posture says so."""
+        if self.joints is None:
+            return "y", False
+        feet = (self._joint("ankle_left") + self._joint("ankle_right")) / 2
+        upright = self._joint("head") - feet
+        upright = upright[np.isfinite(upright).all(-1)]
+        if not len(upright):
+            return "y", False
+        x, y, z = np.median(upright, axis=0)
+        for name, along, across in (
+            ("y", y, math.hypot(x, z)),
+            ("z", z, math.hypot(x, y)),
+            ("-y", -y, math.hypot(x, z)),
+        ):
+            if along > 2 * across:
+                return name, True
+        return "y", False
+
+    def looks_mirrored(self) -> bool | None:
+        """Whether the front of the people is where the back is in right-handed axes; None if they do not say."""
+        if self.joints is None:
+            return None
+        across = self._joint("hip_left") - self._joint("hip_right")
+        trunk = self._joint("spine_shoulder") - self._joint("spine_base")
+        front = _unit(np.cross(across, trunk))
+        found = []
+        for forward in self._forward():
+            cosines = np.einsum("nc,nc->n", _unit(forward), front)
+            cosines = cosines[np.isfinite(cosines)]
+            if len(cosines):
+                found.append(float(np.mean(cosines)))
+        if not found or abs(np.mean(found)) < _CLEAR:
+            return None
+        return bool(np.mean(found) < 0)
+
+    def _joint(self, name: str) -> Array:
+        """One joint of the model, [N, 3]."""
+        assert self.joints is not None
+        return self.joints[:, MODEL_LAYOUT.joints.index(name)]
+
+    def _forward(self) -> Iterator[Array]:
+        """Vectors [N, 3] that point forward, from each part of the body that has a front; NaN where it has none."""
+        assert self.weights is not None
+        for side in ("left", "right"):
+            foot, ankle = (MODEL_LAYOUT.joints.index(f"{name}_{side}") for name in ("foot", "ankle"))
+            if (self.weights[foot] >= 0).all() and (self.weights[foot] != self.weights[ankle]).any():  # a foot was seen
+                yield self._joint(f"foot_{side}") - self._joint(f"ankle_{side}")
+            hip, knee, end = (self._joint(f"{name}_{side}") for name in ("hip", "knee", "ankle"))
+            leg = end - hip
+            length = np.linalg.norm(leg, axis=-1, keepdims=True)
+            axis = _unit(leg)
+            bend = (knee - hip) - axis * np.einsum("nc,nc->n", knee - hip, axis)[:, None]
+            yield np.where(np.linalg.norm(bend, axis=-1, keepdims=True) > _BENT * length, bend, np.nan)
+        nose = next((index for index, name in enumerate(self.layout.joints) if name.lower() == "nose"), None)
+        if nose is not None:
+            roles = find_roles(self.layout.joints)
+            if {"left_ear", "right_ear"} <= set(roles):
+                ears = [self.frames[:, self.layout.joints.index(roles[f"{side}_ear"])] for side in ("left", "right")]
+                yield self.frames[:, nose] - (ears[0] + ears[1]) / 2
+
+    def _extent(self) -> float:
+        """Median over people and frames of the largest side of the box around the joints; 0 if none is tracked."""
+        seen = np.asarray(np.isfinite(self.frames).all(-1))
+        low = np.where(seen[..., None], self.frames, np.inf).min(1)
+        high = np.where(seen[..., None], self.frames, -np.inf).max(1)
+        sides = (high - low).max(-1)[seen.any(axis=1)]
+        return float(np.median(sides)) if len(sides) else 0.0
+
+
+def _unit(vectors: Array) -> Array:
+    """Vectors [N, 3] of length one; NaN where they have no length."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0, length, np.nan)
