@@ -1,6 +1,8 @@
 # make setup    a virtual environment in .venv with everything that follows needs (once)
 # make demo     embed made-up recordings with the bundled weights and show which are nearest to which
 # make test     lint, types and tests
+# make lowest   the tests with the lowest versions that setup.cfg allows, in .venv-lowest (brings a torch with CUDA)
+# make newest   the tests with the newest versions, in .venv-newest (the same)
 # make format   put the code into the project's format
 # make dist     sdist and wheel in dist/
 # make clean    remove .venv and what was built
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
-.PHONY: setup demo test lint types pytest format dist clean
+.PHONY: setup demo test lint types pytest lowest newest format dist clean
 
 setup: $(STAMP)
 
@@ -33,6 +35,16 @@ types: $(STAMP)
 
 pytest: $(STAMP)
 	$(BIN)/python -m pytest
+
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest
+
+newest:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	.venv-newest/bin/python -m pytest
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import logging
 import pathlib
@@ -146,26 +147,35 @@ def _unpickle(path: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _harmless_types() -> Iterator[None]:
     """Let the restricted unpickler build what the arguments of a run consist of: a namespace, paths, numpy scalars."""
+    scalar = np.float64(0).__reduce__()[0]
+    types: list[Any] = [argparse.Namespace, codecs.encode, np.dtype]
+    types += [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")]
+    for module in ("pathlib", "pathlib._local"):
+        types += [
+            _named(pathlib.PurePosixPath, module, "PosixPath"),
+            _named(pathlib.PureWindowsPath, module, "WindowsPath"),
+        ]
+    types += [_named(scalar, f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")]
     serialization = torch.serialization
-    types: list[Any] = [argparse.Namespace, pathlib.PurePosixPath, pathlib.PureWindowsPath]
-    if not hasattr(serialization, "safe_globals"):  # torch 2.4
-        before = serialization.get_safe_globals()
-        serialization.add_safe_globals(types)
-        try:
-            yield
-        finally:
-            serialization.clear_safe_globals()
-            serialization.add_safe_globals(before)
-        return
-    if hasattr(serialization, "get_unsafe_globals_in_checkpoint"):  # torch 2.6, which lets a type have other names
-        for path_type in (pathlib.PurePosixPath, pathlib.PureWindowsPath):
-            name = path_type.__name__.removeprefix("Pure")
-            types += [(path_type, f"{module}.{name}") for module in ("pathlib", "pathlib._local")]
-        scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]
-        types += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-        types += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?"))]
-    with serialization.safe_globals(types):
+    before = serialization.get_safe_globals()
+    serialization.add_safe_globals(types)
+    try:
         yield
+    finally:
+        serialization.clear_safe_globals()
+        serialization.add_safe_globals(before)
+
+
+def _named(target: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """``target`` under the name by which pickles ask for it: torch before 2.6 goes by the name that a type has."""
+    if isinstance(target, type):
+        return type(name, (target,), {"__module__": module, "__slots__": ()})
+
+    def call(*args: Any) -> Any:
+        return target(*args)
+
+    call.__module__, call.__name__, call.__qualname__ = module, name, name
+    return call
 
 
 def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
