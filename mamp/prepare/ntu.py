@@ -128,6 +128,7 @@ class NTU(Dataset):
         return {
             "source": f"NTU RGB+D {self.benchmark}",
             "protocols": list(PROTOCOLS[self.benchmark]),
+            "classes": list(ntu.CLASSES[: self.benchmark]),
             "preprocessing": {**placed, "max_people": 2, "absent_person": absent},
         }
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 Phase = Literal[1, 2]
 
-ACTIONS = 51
+ACTIONS = len(pku.CLASSES)
 MAX_FRAMES = 300
 UNTRIMMED = "untrimmed"
 NAMES: dict[Phase, re.Pattern[str]] = {1: re.compile(r"\d{4}-[LMR]"), 2: re.compile(r"A\d{2}N\d{2}-[LMR]")}
@@ -127,6 +127,7 @@ class PKU(Dataset):
         return {
             "source": f"PKU-MMD {'I' * self.phase}",
             "protocols": list(self.train),
+            "classes": list(pku.CLASSES),
             "preprocessing": {**placed, "max_people": 2, "absent_person": "zeros"},
         }
 

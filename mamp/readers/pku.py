@@ -13,6 +13,17 @@ from mamp.skeleton import Skeleton
 
 FPS = 30.0
 COLUMNS = 150
+# By label.
+CLASSES = (
+    "bow", "brush hair", "brush teeth", "check time from watch", "cheer up", "clapping", "cross hands in front",
+    "drink water", "drop", "eat meal", "falling down", "giving object", "hand waving", "shaking hands", "hopping",
+    "hugging", "jump up", "kicking", "kicking something", "phone call", "pat on back", "pick up", "play with phone",
+    "point finger", "point to something", "punch or slap", "pushing", "put on a hat", "put something into pocket",
+    "reading", "rub two hands", "salute", "sit down", "stand up", "take off a hat", "take off glasses",
+    "take off jacket", "take something out of pocket", "taking a selfie", "tear up paper", "throw", "back pain",
+    "chest pain", "headache", "neck pain", "type on a keyboard", "fan self", "put on jacket", "put on glasses",
+    "wipe face", "writing",
+)  # fmt: skip
 
 
 def read_rows(path: StrPath) -> NDArray[np.float32]:
