@@ -186,3 +186,24 @@ def test_columns_that_are_not_needed_may_hold_anything(tmp_path: Path):
     columns: dict[str, list[Any]] = {"label": ["jump"] * 4, **wide(), "heart_rate": ["-", "n/a", "80", ""]}
     write_long(path, columns)
     np.testing.assert_allclose(load(path).positions[0], BODY, atol=1e-6)
+
+
+def test_quoted_cells(tmp_path: Path):
+    """A comma, a line end or another separator inside quotes is text of the cell."""
+    table = wide()
+    header = ["note; of, the trial", "frame", *table]
+    rows = [
+        [f'"said, ""{frame};"",\nand left"', str(frame), *(repr(table[key][frame]) for key in table)]
+        for frame in range(4)
+    ]
+    lines = [",".join(f'"{name}"' for name in header), *(",".join(row) for row in rows)]
+    path = tmp_path / "quoted.csv"
+    path.write_text("\n".join(lines))
+    assert np.allclose(load(path).positions[0], BODY, atol=1e-6)
+
+
+def test_columns_beyond_number(tmp_path: Path):
+    path = tmp_path / "commas.csv"
+    path.write_text("," * 200_000)
+    with pytest.raises(ReadError, match="200001 columns are more than any recording has"):
+        load(path)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
-from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_lines
+from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_text
+
+MAX_COLUMNS = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +54,7 @@ class Columns:
         values = []
         try:
             for cell in self.values[index]:
-                values.append(np.nan if _is_blank(cell) else float(cell))
+                values.append(_number(cell))
         except (TypeError, ValueError, OverflowError):
             row, found = len(values) + 1, str(self.values[index][len(values)]).strip()[:40]
             raise ReadError(
@@ -64,31 +70,51 @@ class Columns:
         return np.stack([self.numbers(index) for index in indices], axis=1)
 
 
-def read_columns(path: StrPath) -> Columns:
+def read_columns(path: StrPath, rows: int | None = None) -> Columns:
     """Columns of a CSV file, separated by commas, semicolons or tabs; without a header if its first row is numbers.
+
+    Args:
+        path: The file.
+        rows: Read only so many rows after the header, at most.
 
     Raises:
         ReadError: The file is missing or empty, or rows differ in length.
     """
-    lines = read_lines(path)
-    header, delimiter = split_header(lines[0])
-    named = not all(_is_number(cell) for cell in header)
-    if named and len(lines) < 2:
+    text = read_text(path)
+    try:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
+        filled = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
+        header = [cell.strip() for cell in next(filled, [])]
+        if len(header) > MAX_COLUMNS:
+            raise ReadError(f"{path}: {len(header)} columns are more than any recording has ({MAX_COLUMNS}).")
+        named = not all(_is_number(cell) for cell in header)
+        cells = list(islice(filled, rows))
+    except csv.Error as error:
+        raise ReadError(f"{path}: not a table of cells, or damaged ({error}).") from None
+    if not named:
+        cells.insert(0, header)
+    if not cells:
         raise ReadError(f"{path}: expected a row for each frame after the header, found none.")
-    rows = [line.split(delimiter) for line in lines[1 if named else 0 :]]
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(cells, start=1):
         if len(row) != len(header):
             raise ReadError(
                 f"{path}: expected {len(header)} cells a row, found {len(row)} in row {number}. Is it cut?"
                 f"{decimal_comma(' '.join(row))}"
             )
-    return Columns(header if named else [], list(zip(*rows, strict=True)), str(path))
+    return Columns(header if named else [], list(zip(*cells, strict=True)), str(path))
 
 
-def split_header(line: str) -> tuple[list[str], str]:
-    """Cells of the first line of a CSV file, and what separates them."""
-    delimiter = next((mark for mark in ";\t" if mark in line), ",")
-    return [cell.strip().strip('"') for cell in line.split(delimiter)], delimiter
+def _delimiter(text: str) -> str:
+    """What separates the cells of the first line that holds anything, as far as they are not quoted."""
+    first = next(line for line in text.splitlines() if line.strip())
+    bare = re.sub(r'"[^"]*"', "", first)
+    return next((mark for mark in ";\t" if mark in bare), ",")
+
+
+def _number(cell: Any) -> float:
+    if isinstance(cell, str):
+        return float(cell) if cell and (cell := cell.strip()) else np.nan
+    return np.nan if cell is None or str(cell) in ("<NA>", "NaT") else float(cell)
 
 
 def _is_number(cell: str) -> bool:
@@ -97,10 +123,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_blank(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip(' \t\r\n"')) or str(cell) in ("<NA>", "NaT")
 
 
 def _text(cell: Any) -> str:

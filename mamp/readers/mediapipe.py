@@ -235,7 +235,7 @@ def _key(name: Any) -> str:
 def _fits(contents: Contents) -> int:
     """The names of landmarks in the header or the keys; lists of landmarks need no keys."""
     if Path(contents.path).name.lower().removesuffix(".gz").endswith(".csv"):
-        return KEYED * has_landmarks(read_columns(contents.path))
+        return KEYED * has_landmarks(read_columns(contents.path, rows=500))
     if contents.has_key(r"(?:pose_?)?world_?landmarks|(?:pose)?WorldLandmarks|keypoints3D"):
         return KEYED
     return POSSIBLE * contents.first_line.lstrip().startswith(("[", "{"))
