@@ -53,7 +53,7 @@ def test_blocks_of_a_page_run(
     path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
     env = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": path, "PYTHONPATH": str(ROOT)}
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("mamp.layouts.registry._registry", dict(registry._registry))
+    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(registry.REGISTRY))
     names = {"__name__": "__main__"}  # later blocks go on with what earlier ones have
     for language, block in blocks:
         if language == "python":

@@ -89,7 +89,7 @@ STYLES: dict[str, tuple[list[str], dict[str, str]]] = {
 @pytest.fixture
 def own_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Registrations of a test vanish after it."""
-    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
     yield
 
 
@@ -391,7 +391,7 @@ def test_registering_a_whole_body_is_quiet(caplog: pytest.LogCaptureFixture) -> 
     joints = [f"my_{joint}" for joint in MODEL_LAYOUT.joints]
     with caplog.at_level(logging.INFO, logger="mamp.layouts"):
         register_layout("whole", joints, dict(zip(MODEL_LAYOUT.joints, joints, strict=True)))
-    assert not caplog.records and "whole" in registry._registry
+    assert not caplog.records and "whole" in registry.REGISTRY
 
 
 def test_no_way_between_two_layouts() -> None:

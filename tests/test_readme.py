@@ -63,7 +63,7 @@ def test_every_block_runs(place: tuple[Path, dict[str, str]], monkeypatch: pytes
     folder, env = place
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MAMP_WEIGHTS", raising=False)
-    monkeypatch.setattr("mamp.layouts.registry._registry", dict(registry._registry))  # blocks may register layouts
+    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(registry.REGISTRY))  # blocks may register layouts
     left_out = []
     for number, language, text in BLOCKS:
         if language != "python":

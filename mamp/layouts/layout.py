@@ -133,3 +133,17 @@ class Layout:
         """Name the joints of ``target`` that this layout cannot give."""
         rows = zip(target.joints, self.conversion(target), strict=True)
         return tuple(joint for joint, row in rows if not row.any())
+
+
+def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Find the (left, right) pairs among names such as ``hip_left``, ``LeftHip`` or ``lfemur``."""
+    swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("_L", "_R"), (".L", ".R"))
+    starts = (("l", "r"), ("L", "R"), ("l_", "r_"))
+    pairs = []
+    for left in joints:
+        others = [left.replace(a, b, 1) for a, b in swaps if a in left]
+        others += [b + left[len(a) :] for a, b in starts if left.startswith(a)]
+        right = next((name for name in others if name != left and name in joints), None)
+        if right is not None:
+            pairs.append((left, right))
+    return tuple(pairs)

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 
 from mamp.errors import LayoutError
-from mamp.layouts.layout import Layout, Weights, between, beyond
-from mamp.layouts.trees import mirror_pairs
+from mamp.layouts import registry
+from mamp.layouts.layout import Layout, Weights, between, beyond, mirror_pairs
 
 # Role -> names without side, separators and case; first come, first served.
 CENTRE_ROLES: dict[str, tuple[str, ...]] = {
@@ -35,6 +35,29 @@ SIDE_ROLES: dict[str, tuple[str, ...]] = {
     "ear": ("ear",),
     "toe": ("toebase", "toes", "toe", "ball", "footend", "footnub"),
 }
+
+
+def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
+    """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
+
+    Case and separators do not count: ``SHOULDER_LEFT``, ``shoulder left`` and ``ShoulderLeft`` are the same joint. The
+    layout found has the names as registered, in the order given.
+
+    Raises:
+        LayoutError: Too few of the names are understood.
+    """
+    joints = [str(joint) for joint in joints]
+    keys = [_key(joint) for joint in joints]
+    for layout in [one for one in registry.REGISTRY.values() if len(one.joints) == len(joints)]:
+        registered = {_key(joint): joint for joint in layout.joints}
+        if set(keys) == set(registered):
+            return layout.reordered([registered[key] for key in keys])
+    return match_names(joints, parents)
+
+
+def _key(joint: str) -> str:
+    """What identifies a joint name: letters and digits. The Azure Kinect SDK spells its navel both ways."""
+    return re.sub(r"[^a-z0-9]", "", joint.lower()).replace("naval", "navel")
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Mapping, Sequence
 
 from mamp.config import suggest
 from mamp.errors import LayoutError
 from mamp.layouts.estimators import ESTIMATORS
-from mamp.layouts.layout import Layout, Weights
-from mamp.layouts.names import match_names
+from mamp.layouts.layout import Layout, Weights, mirror_pairs
 from mamp.layouts.tables import NTU25, TABLES
-from mamp.layouts.trees import mirror_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +19,13 @@ MODEL_LAYOUT = NTU25
 # Names that stand for joint names that are matched one by one.
 _MATCHED = ("bvh", "mixamo")
 
-_registry: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS)}
+REGISTRY: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS)}
 _lock = threading.Lock()
 
 
 def list_layouts() -> list[str]:
     """Names of the registered layouts; ``bvh`` stands for joint names that are matched one by one, Mixamo's too."""
-    return sorted([*_registry, "bvh"])
+    return sorted([*REGISTRY, "bvh"])
 
 
 def get_layout(name: str) -> Layout:
@@ -41,35 +38,12 @@ def get_layout(name: str) -> Layout:
         raise LayoutError(
             f"layout {name!r} is matched by joint names: give the list of joint names instead of {name!r}."
         )
-    if name not in _registry:
+    if name not in REGISTRY:
         raise LayoutError(
             f"unknown layout {name!r}.{suggest(name, list_layouts())} Known: {', '.join(list_layouts())}. "
             "Register your own with mamp.register_layout."
         )
-    return _registry[name]
-
-
-def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
-    """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
-
-    Case and separators do not count: ``SHOULDER_LEFT``, ``shoulder left`` and ``ShoulderLeft`` are the same joint. The
-    layout found has the names as registered, in the order given.
-
-    Raises:
-        LayoutError: Too few of the names are understood.
-    """
-    joints = [str(joint) for joint in joints]
-    keys = [_key(joint) for joint in joints]
-    for layout in list(_registry.values()):
-        registered = {_key(joint): joint for joint in layout.joints}
-        if len(keys) == len(layout.joints) and set(keys) == set(registered):
-            return layout.reordered([registered[key] for key in keys])
-    return match_names(joints, parents)
-
-
-def _key(joint: str) -> str:
-    """What identifies a joint name: letters and digits. The Azure Kinect SDK spells its navel both ways."""
-    return re.sub(r"[^a-z0-9]", "", joint.lower()).replace("naval", "navel")
+    return REGISTRY[name]
 
 
 def register_layout(
@@ -119,10 +93,10 @@ def register_layout(
         dict(mapping),
     )
     with _lock:
-        if name in _MATCHED or (name in _registry and not overwrite):
+        if name in _MATCHED or (name in REGISTRY and not overwrite):
             hint = "" if name in _MATCHED else ", or pass overwrite=True"
             raise LayoutError(f"layout {name!r} exists; choose another name{hint}.")
-        _registry[name] = layout
+        REGISTRY[name] = layout
     _report(layout)
     return layout
 
