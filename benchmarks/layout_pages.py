@@ -44,10 +44,10 @@ TITLES = {
 NOTES = {
     "azure32": "Names and order of the SDK's `k4abt_joint_id_t`. Its documentation writes `SPINE_NAVAL` where the "
     "header has `SPINE_NAVEL`; both are understood. `neck` is the foot of the neck and `head` its top.",
-    "sbu15": "What the files call a foot is at the ankle.",
-    "coco17": "There is no foot and no thumb. Hand and finger tips continue the forearm.",
-    "body25": "The order is OpenPose's, right side first. There is no thumb.",
-    "panoptic19": "Not the order of OpenPose: neck first, left side first. There is no foot and no thumb.",
+    "sbu15": "The feet in the files are at the ankles.",
+    "coco17": "Feet and thumbs are absent. Hands and finger tips continue the forearm.",
+    "body25": "In the order of OpenPose, right side first. Thumbs are absent.",
+    "panoptic19": "Not the order of OpenPose: neck first, left side first. Feet and thumbs are absent.",
     "h36m17": "Right leg first, left arm first. The foot of the data set is the ankle. Some older configurations of "
     "MMPose name the left leg first; the arrays that lifters are trained on do not.",
     "mediapipe33": "Use the world landmarks (metres), not the image landmarks. Index, little finger and thumb are "
@@ -63,9 +63,9 @@ INTRO = """# Skeleton layouts
 
 <!-- Written by benchmarks/layout_pages.py; change that file, not this one. -->
 
-The model has 25 joints, those of Kinect v2. A recording with other joints is expressed in them before anything else
-happens, by a table: each of the 25 is *taken* from a joint as it is, put *between* joints, *extrapolated* beyond them,
-or *absent*. An absent joint is NaN, which means that it was not tracked; nothing is made up for it here.
+The model has the 25 joints of Kinect v2. A recording with other joints is first converted to them by a table: each of
+the 25 is *taken* directly from a joint, placed *between* joints, *extrapolated* beyond them, or *absent*. Absent joints
+are NaN, like joints that were not tracked; `encode` leaves them out.
 
 ```python
 import numpy as np
@@ -77,12 +77,12 @@ for joint, how in recording.layout.describe(get_layout("ntu25")).items():
 print(recording.layout.absent(get_layout("ntu25")))    # ('foot_left', 'foot_right', 'thumb_left', 'thumb_right')
 ```
 
-`layout` is a name below, or the list of your joint names. A list is compared with the registered layouts first (any
-order; case and separators do not count) and matched name by name otherwise, as BVH and Mixamo names are; shoulders,
-elbows, hips and knees have to be recognised. Left and right are the person's own, never the picture's. Order and names
-are all that a layout says: axes and units are the readers' business (positions are metres, y up).
+`layout` is one of the names below, or a list of your joint names. A list is first compared with the registered layouts
+(in any order, ignoring case and separators), and otherwise matched name by name, like the names of BVH and Mixamo
+files; at least shoulders, elbows, hips and knees have to be recognised. Left and right are those of the person, not of
+the picture. A layout defines only the order and names of joints; positions are always in metres, y up.
 
-## A layout of your own
+## Your own layout
 
 ```python
 from mamp import register_layout
@@ -100,31 +100,29 @@ register_layout(
 )
 ```
 
-A name that does not exist, weights that do not add up to one and cycles among the parents are refused. What the mapping
-leaves out is logged as a warning (`layout 'mine' gives 8 of the model's 25 joints; absent ...`), what it derives as
-information.
+Unknown names, weights that do not add up to one, and cycles among the parents are refused. Joints that the mapping
+leaves out are logged as a warning (`layout 'mine' gives 8 of the model's 25 joints; absent ...`), derived joints as
+information. The fewer joints a recording has, the less its embedding says.
 
 ## 2D keypoints
 
-The weights were trained on bodies in 3D. Positions with two coordinates, or with one coordinate that is the same for
-every joint in every frame, are refused with that reason. Lift them to 3D first (any lifter that writes `h36m17` or
-`coco17` will do), or pass `Skeleton(..., allow_2d=True)` to go on without depth; how good the embeddings are then was
-not measured.
+The weights were trained on 3D bodies. Positions with two coordinates, or with one coordinate that is the same for every
+joint in every frame, are refused. Lift them to 3D first (with any lifter that writes `h36m17` or `coco17`), or pass
+`Skeleton(..., allow_2d=True)` to continue without depth; we have not measured how good the embeddings are then.
 """
 
 COST = """## What a conversion costs
 
-Recordings were expressed in the model's 25 joints, from there in each layout as its tool would see the same body, and
-converted back by the layout's table (`benchmarks/layouts.py` says how joints without a counterpart are placed).
-*Error* is the mean distance between the joints and what came back, over the joints that the layout gives, *cosine*
-compares the embeddings before and after, and the probes are linear (logistic regression) and nearest neighbour (1-NN)
-on frozen `{weights}` embeddings ({share}),
-accuracies in per cent: *retrained* had its training half converted as well, *as trained* saw unconverted embeddings in
-training. Absent joints are treated as `encode` treats them by default. Of a set with fewer probed clips than clips,
-each second one was probed; 95 % intervals are no wider than the heading says. The table shows what is lost with the
-joints; it does not show that trackers place a hip or a shoulder differently, nor how well they track. In the Kinect v1
-sets thumbs, finger tips and neck are themselves derived, so that no layout can lose them there; HDM05 is motion capture
-with thumbs, fingers and toes.
+We converted recordings in the model's 25 joints to each layout, as its tool would see the same body, and back with the
+table of the layout (`benchmarks/layouts.py` describes how joints without a counterpart are placed). *Error* is the mean
+distance between the original joints and the result, over the joints that the layout gives. *Cosine* compares the
+embeddings before and after. The probes are linear (logistic regression) and nearest neighbour (1-NN) on frozen
+`{weights}` embeddings ({share}), accuracy in %: *retrained* was trained on converted clips, *as trained* on unconverted
+ones. Absent joints are handled as `encode` does by default. If fewer clips were probed than converted, it is every
+second one; 95 % intervals are at most as wide as the heading says. The table shows what is lost with the joints. It
+does not show that trackers place a hip or a shoulder differently, or how well they track. In the Kinect v1 data sets
+thumbs, finger tips and neck are derived themselves, so no layout can lose them there; HDM05 is motion capture with
+thumbs, fingers and toes.
 """
 
 
