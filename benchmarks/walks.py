@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def calls_of(run: Callable[[], object]) -> list[tuple[str, str]]:
 
 def changes_of_file(calls: list[tuple[str, str]]) -> int:
     """Calls into another file than that of the call before."""
-    return sum(one[0] != other[0] for one, other in zip(calls, calls[1:], strict=False))
+    return sum(one[0] != other[0] for one, other in itertools.pairwise(calls))
 
 
 @contextmanager

@@ -33,8 +33,8 @@ from mamp.prepare.ntu import (
 from mamp.prepare.published import published_arrays
 from mamp.readers.ntu import parse_name
 from mamp.train.__main__ import main as train
-from mamp.train.cli import check_store
 from mamp.train.recipes import RECIPES
+from mamp.train.start import check_store
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPECTED = json.loads((ROOT / "tests" / "golden" / "prepare" / "expected.json").read_text())

@@ -155,8 +155,8 @@ def _run(args: argparse.Namespace, plan: Plan) -> int:
 def _dry_run(args: argparse.Namespace, plan: Plan) -> int:
     """Print the commands of what is not done, and about how long pre-training would take."""
     from mamp.ablate.run import is_finished
-    from mamp.train.cli import check_device, check_store
     from mamp.train.estimate import estimate, show_time
+    from mamp.train.start import check_device, check_store
 
     check_device(plan.arms[0].config.run.device)
     left = [(arm, seed) for arm, seed in plan.runs() if not is_finished(plan.folder(arm, seed))]

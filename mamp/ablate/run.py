@@ -17,10 +17,10 @@ from mamp.evaluate.registry import get_protocol
 from mamp.evaluate.result import read_results
 from mamp.evaluate.runner import evaluate
 from mamp.train.checkpoint import list_checkpoints
-from mamp.train.cli import check_device, check_store, interrupt_saves
 from mamp.train.engine import train
 from mamp.train.loop import StoppedError
 from mamp.train.report import describe_run, is_run
+from mamp.train.start import check_device, check_store, interrupt_saves
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from mamp.evaluate.protocol import Protocol
 from mamp.evaluate.registry import PROTOCOLS, get_protocol
 from mamp.evaluate.runner import evaluate
 from mamp.options import Setting, add_setting, nearest, override, parse, settings
-from mamp.train.cli import TOLD_BY_MAIN, check_device, interrupt_saves, silence
 from mamp.train.loop import StoppedError
+from mamp.train.start import TOLD_BY_MAIN, check_device, interrupt_saves, silence
 
 PROG = "python -m mamp.evaluate"
 ENCODER = "encoder."

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, exit_status, messages, say_result
-from mamp.data import ClipStore
 from mamp.errors import ConfigError
-from mamp.options import Setting, add_setting, nearest, override, settings, show
+from mamp.options import Setting, add_setting, nearest, override, settings
 from mamp.train.config import TrainConfig
-from mamp.train.distributed import OtherProcessError
 from mamp.train.engine import train
 from mamp.train.estimate import estimate
 from mamp.train.grids import GRIDS
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
+from mamp.train.start import TOLD_BY_MAIN, check_device, check_store, interrupt_saves, silence
 
 PROG = "python -m mamp.train"
-# What all processes find, or only hear of; the main one tells.
-TOLD_BY_MAIN = (ConfigError, OtherProcessError, KeyboardInterrupt)
 USAGE = "%(prog)s RECIPE --data DIR --output DIR [--section.field VALUE ...]"
 EPILOG = f"""\
 batch and devices:
@@ -144,69 +137,6 @@ def _recipes_text() -> str:
     return "\n".join([*recipes, "", "RECIPE/ARM is a recipe with one change, an arm of a grid (mamp ablate):", *arms])
 
 
-def check_device(name: str, option: str = "run.device") -> None:
-    """Raise unless the device that an option names can be used."""
-    if name == "auto":
-        return
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{option}: {name!r} cannot be used here ({reason}). Leave it out, or give cpu or cuda."
-        ) from None
-
-
-def check_store(config: TrainConfig, data: Path) -> ClipStore:
-    """Open the store; raise when its clips are placed otherwise than the encoder will expect.
-
-    What a store says of itself is in ``meta.json`` under ``preprocessing``; one that says nothing is taken as it is.
-    """
-    store = ClipStore(data)
-    stored, expected = store.info.get("preprocessing", {}), config.encoder.preprocessing
-    for name in ("layout", "unit", "up", "center", "facing"):
-        wanted, found = getattr(expected, name, None), stored.get(name)
-        done_later = getattr(config.augment, name, False)
-        if found is not None and found != wanted and not done_later:
-            raise ConfigError(
-                f"{data}: the clips were prepared with {name} {show(found)}, the encoder is to expect {show(wanted)}. "
-                f"Prepare the data again, or set --encoder.preprocessing.{name} {show(found)}."
-            )
-    found, wanted = stored.get("absent_person"), expected.absent_person
-    if found is not None and "none" not in (found, wanted) and found != wanted:
-        raise ConfigError(
-            f"{data}: the published runs on this set have {show(found)} in place of an absent second person, the "
-            f"encoder is to expect {show(wanted)}. Take a recipe of this set, or set "
-            f"--encoder.preprocessing.absent_person {show(found)}."
-        )
-    return store
-
-
-@contextmanager
-def interrupt_saves() -> Iterator[list[int]]:
-    """Let the first Ctrl-C end the run as SIGTERM does, after a checkpoint; the second one ends it at once.
-
-    Yields:
-        A list that holds the signals that came.
-    """
-    came: list[int] = []
-    main_process = os.getpid()
-
-    def stop(number: int, frame: object) -> None:
-        if os.getpid() != main_process:
-            return  # a data-loading worker: the run still needs it to finish its step
-        came.append(number)
-        if len(came) > 1 or not callable(signal.getsignal(signal.SIGTERM)):
-            raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGTERM)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
     """Run, and say what came of it."""
     check_device(config.run.device)
@@ -246,13 +176,6 @@ def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk
     found = estimate(config, store, clips=recipe.clips, devices=int(os.environ.get("WORLD_SIZE", 1)))
     say_result(args.json, {"recipe": recipe.name, **found.to_dict()}, found.text())
     return DONE
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Keep a process that is not the main one from saying what the main one says too."""
-    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-        yield
 
 
 def main(argv: Sequence[str] | None = None) -> int:
