@@ -167,38 +167,81 @@ def amass_npz(frames: int = 3, joints: int = 52) -> bytes:
     )  # fmt: skip
 
 
-def c3d_bytes(labels: list[str], points: np.ndarray, unit: str = "mm", rate: float = 100.0) -> bytes:
-    """A C3D file (Intel, floats) of positions [T, markers, 3]; NaN becomes an invalid marker."""
+def c3d_bytes(
+    labels: list[str],
+    points: np.ndarray,
+    unit: str = "mm",
+    rate: float = 100.0,
+    *,
+    processor: int = 84,
+    scale: float = -1.0,
+    header_scale: float | None = None,
+    first: int = 1,
+    screen: str | None = None,
+    analog: int = 0,
+    header_analog: int | None = None,
+    twice: bool = False,
+) -> bytes:
+    """A C3D file of positions [T, markers, 3]; NaN becomes an invalid marker.
+
+    Args:
+        processor: 84 Intel, 85 DEC, 86 SGI.
+        scale: Of POINT:SCALE; above zero the positions are integers of that unit.
+        header_scale: What the header says, if it differs.
+        first: Number of the first frame.
+        screen: POINT:Y_SCREEN.
+        analog: Analog samples a frame.
+        header_analog: How many the header says, if it differs.
+        twice: Repeat a parameter, as Vicon does.
+    """
     frames, markers, _ = points.shape
+    order = ">" if processor == 86 else "<"
+    short = lambda value: np.array([int(value) & 0xFFFF], order + "u2").tobytes()  # noqa: E731
+
+    def floats(values: Any) -> bytes:
+        array = np.atleast_1d(np.asarray(values, np.float32))
+        if processor != 85:
+            return array.astype(order + "f4").tobytes()
+        return (array * np.float32(4)).astype("<f4").view("<u2").reshape(-1, 2)[:, ::-1].tobytes()
 
     def parameter(group: int, name: str, kind: int, dims: list[int], data: bytes) -> bytes:
         body = bytes([kind & 0xFF, len(dims), *dims]) + data + b"\0"
-        size = (len(body) + 2).to_bytes(2, "little")
-        return bytes([len(name), group]) + name.encode() + size + body
+        return bytes([len(name), group]) + name.encode() + short(len(body) + 2) + body
+
+    def group(number: int, name: str) -> bytes:
+        return bytes([len(name), 256 - number]) + name.encode() + short(3) + b"\0"
 
     width = max(map(len, labels))
-    short = lambda value: int(value).to_bytes(2, "little", signed=value < 0)  # noqa: E731
-    single = lambda value: np.float32(value).tobytes()  # noqa: E731
-    records = bytes([5, 0xFF]) + b"POINT" + (3).to_bytes(2, "little") + b"\0"
+    records = group(1, "POINT")
     records += parameter(1, "USED", 2, [], short(markers))
     records += parameter(1, "FRAMES", 2, [], short(frames))
-    records += parameter(1, "DATA_START", 2, [], short(10))
-    records += parameter(1, "SCALE", 4, [], single(-1.0))
-    records += parameter(1, "RATE", 4, [], single(rate))
+    records += parameter(1, "DATA_START", 2, [], short(22))
+    records += parameter(1, "SCALE", 4, [], floats(scale))
+    records += parameter(1, "RATE", 4, [], floats(rate))
     records += parameter(1, "UNITS", -1, [len(unit)], unit.encode())
+    if screen is not None:
+        records += parameter(1, "Y_SCREEN", -1, [len(screen)], screen.encode())
     text = "".join(label.ljust(width) for label in labels).encode()
     records += parameter(1, "LABELS", -1, [width, markers], text)
-    records += b"\0\0"
-    section = (bytes([1, 0x50, 8, 84]) + records).ljust(512 * 8, b"\0")
+    if analog:
+        records += group(2, "ANALOG") + parameter(2, "USED", 2, [], short(analog))
+        records += parameter(2, "RATE", 4, [], floats(rate))
+    if twice:
+        records += parameter(1, "RATE", 4, [], floats(rate)) * 2
+    section = (bytes([1, 0x50, 20, processor]) + records + b"\0\0").ljust(512 * 20, b"\0")
     header = bytearray(512)
     header[0:2] = bytes([2, 0x50])
     header[2:4] = short(markers)
-    header[6:8], header[8:10] = short(1), short(frames)
-    header[12:16] = single(-1.0)
-    header[16:18] = short(10)
-    header[20:24] = single(rate)
+    header[4:6] = short(analog if header_analog is None else header_analog)
+    header[6:8], header[8:10] = short(first), short(first + frames - 1)
+    header[12:16] = floats(scale if header_scale is None else header_scale)
+    header[16:18] = short(22)
+    header[18:20] = short(1)
+    header[20:24] = floats(rate)
     seen = np.isfinite(points).all(-1, keepdims=True)
-    data = np.concatenate([np.where(seen, points, 0), np.where(seen, 0, -1)], axis=-1).astype("<f4").tobytes()
+    rows = np.concatenate([np.where(seen, points, 0) / max(scale, 0 if scale > 0 else 1), np.where(seen, 0, -1)], -1)
+    rows = np.concatenate([rows.reshape(frames, -1), np.ones((frames, analog))], axis=1)
+    data = floats(rows) if scale < 0 else np.rint(rows).astype(order + "i2").tobytes()
     return bytes(header) + section + data.ljust(-(-len(data) // 512) * 512, b"\0")
 
 
@@ -206,3 +249,49 @@ def c3d_file(frames: int = 3) -> bytes:
     """Markers named as the joints of ntu25, millimetres, z up."""
     x, y, z = np.moveaxis(person("ntu25", frames) * 1000, -1, 0)
     return c3d_bytes(list(get_layout("ntu25").joints), np.stack([x, -z, y], axis=-1))
+
+
+# What the markers of Plug-in Gait stand on, of a body that is 1.7 m tall, faces -y and has z up, in millimetres.
+PLUG_IN_GAIT = {
+    "LFHD": (70, -90, 1700), "RFHD": (-70, -90, 1700), "LBHD": (70, 80, 1700), "RBHD": (-70, 80, 1700),
+    "C7": (0, 70, 1450), "T10": (0, 100, 1250), "CLAV": (0, -60, 1390), "STRN": (0, -100, 1230),
+    "LSHO": (180, 0, 1460), "RSHO": (-180, 0, 1460), "LELB": (250, 20, 1150), "RELB": (-250, 20, 1150),
+    "LWRA": (275, -40, 900), "RWRA": (-275, -40, 900), "LWRB": (285, 0, 900), "RWRB": (-285, 0, 900),
+    "LFIN": (290, -40, 820), "RFIN": (-290, -40, 820), "LASI": (120, -100, 1000), "RASI": (-120, -100, 1000),
+    "LPSI": (50, 100, 1000), "RPSI": (-50, 100, 1000), "LTHI": (150, 0, 700), "RTHI": (-150, 0, 700),
+    "LKNE": (150, -20, 500), "RKNE": (-150, -20, 500), "LTIB": (140, 0, 300), "RTIB": (-140, 0, 300),
+    "LANK": (140, 0, 90), "RANK": (-140, 0, 90), "LHEE": (110, 60, 40), "RHEE": (-110, 60, 40),
+    "LTOE": (120, -140, 30), "RTOE": (-120, -140, 30),
+}  # fmt: skip
+# Where the joints of that body are, in metres, y up: to be found within a hand's breadth.
+PLUG_IN_GAIT_JOINTS = {
+    "hip_left": (0.09, 0.93, 0.02), "knee_left": (0.1, 0.5, 0.02), "ankle_left": (0.105, 0.09, 0.0),
+    "foot_left": (0.12, 0.03, 0.14), "shoulder_left": (0.19, 1.42, 0.0), "elbow_left": (0.25, 1.15, -0.02),
+    "wrist_left": (0.28, 0.9, 0.02), "hand_left": (0.29, 0.82, 0.04), "spine_base": (0, 0.96, 0.0),
+    "spine_shoulder": (0, 1.42, 0.0), "head": (0, 1.66, 0.0),
+}  # fmt: skip
+
+
+def walked(markers: dict[str, tuple[float, float, float]], frames: int = 4) -> np.ndarray:
+    """[T, N, 3] of markers that move forward together, 20 mm a frame."""
+    steps = np.arange(frames)[:, None, None] * np.array([0.0, -20.0, 0.0])
+    return np.array(list(markers.values()), dtype=np.float64) + steps
+
+
+def trc_text(
+    labels: list[str], points: np.ndarray, unit: str = "mm", rate: float = 60.0, virtual: tuple[str, ...] = ()
+) -> str:
+    """A TRC file of positions [T, N, 3], as Cortex and OpenSim write it; NaN becomes an empty cell."""
+    frames, markers, _ = points.shape
+    rows = [
+        "PathFileType\t4\t(X/Y/Z)\ttrial.trc",
+        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
+        f"{rate}\t{rate}\t{frames}\t{markers}\t{unit}\t{rate}\t1\t{frames}",
+        "Frame#\tTime\t" + "\t\t\t".join([*labels, *virtual]),
+        "\t\t" + "\t".join(f"{axis}{number}" for number in range(1, markers + 1) for axis in "XYZ"),
+        "",
+    ]
+    for number, row in enumerate(points.reshape(frames, -1)):
+        cells = ["" if np.isnan(value) else f"{value:.5f}" for value in row]
+        rows.append("\t".join([str(number + 1), f"{number / rate:.5f}", *cells]))
+    return "\r\n".join(rows) + "\r\n"

@@ -38,7 +38,9 @@ from readers_helpers import (
     mediapipe_json,
     mmpose_json,
     openpose_json,
+    person,
     rest,
+    trc_text,
 )
 from test_readers_mocap import human_amc, human_asf, human_bvh
 from test_readers_ntu import ntu_text
@@ -121,6 +123,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     "smpl": ("clip.npz", amass_npz()),
     "smpl joints": ("joints.npz", npz(J=rest())),
     "c3d": ("clip.c3d", c3d_file()),
+    "trc": ("clip.trc", trc_text(list(get_layout("ntu25").joints), person("ntu25", 3)).encode()),
     "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }
 # Formats of two files: both are there, one is damaged, the second name of a pair is loaded.
@@ -341,7 +344,12 @@ HUGE = {
         ).encode(),
     ),
     "csv long": ("clip.csv", b"frame,joint,x,y,z\n" + b"\n".join(b"%d,j%d,1,2,3" % (i, i) for i in range(9000))),
-    "c3d": ("clip.c3d", c3d_file().replace(b"\x03\x00\x00\x00\x00\x00\x80\xbf", b"\xff\xff\x00\x00\x00\x00\x80\xbf")),
+    "c3d": (
+        "clip.c3d",
+        c3d_file()
+        .replace(b"\x03\x00\x00\x00\x00\x00\x80\xbf", b"\xff\xff\x00\x00\x00\x00\x80\xbf")
+        .replace(b"FRAMES\x07\x00\x02\x00\x03\x00", b"FRAMES\x07\x00\x02\x00\xff\xff"),
+    ),
     "smpl": ("clip.npz", huge_npz("poses")),
 }
 LIMITED = """

@@ -38,7 +38,7 @@ class Options:
         allow_2d: Take 2D keypoints, in the plane z = 0; else they are refused.
         asf: The skeleton file of an AMC file.
         joints: Rest joints of a body model for pose parameters: an array, or a file (:mod:`mamp.readers.smpl`).
-        markers: Joint -> marker, or markers whose middle it is, for motion capture by markers.
+        markers: Joint -> marker, or markers whose middle it is, for motion capture by markers; or a JSON file of that.
     """
 
     layout: LayoutLike | None = None
@@ -49,7 +49,7 @@ class Options:
     allow_2d: bool = False
     asf: StrPath | None = None
     joints: Any = None
-    markers: Mapping[str, str | Sequence[str]] | None = None
+    markers: Mapping[str, str | Sequence[str]] | StrPath | None = None
 
     def __post_init__(self) -> None:
         if self.unit is not None:

@@ -1,162 +1,228 @@
-"""C3D: positions of markers (optical motion capture), read by the package ``c3d`` (extra ``c3d``).
+"""C3D: positions of markers (optical motion capture), in any of the three processor formats, as floats or integers.
 
-Markers become joints by their labels, which are matched as joint names are, or as the caller says:
-``markers={"knee_left": ["LKNE", "LKNI"], ...}`` puts each joint of ``layout`` (the model's ``ntu25`` if not given) in
-the middle of its markers. The unit is that of POINT:UNITS, the axis that points up is inferred. A marker of residual -1
-was not seen, and a joint is not if one of its markers is not.
+Markers become joints as :mod:`mamp.readers.markers` says. The unit is that of POINT:UNITS and the axis that points up
+that of POINT:Y_SCREEN; where the file has neither, they are inferred. A marker of negative residual was not seen.
+
+Real writers disagree about everything that positions do not depend on: they count frames from 0 or 1, repeat
+parameters, or announce other analog channels than they write. Only what is needed to find the positions is read here,
+and where two places of the file disagree, the one that fits the bytes that are there is taken.
 """
 
 from __future__ import annotations
 
-import importlib
-import io
-import warnings
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import LayoutError, MissingExtraError, ReadError
-from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
-from mamp.readers.assemble import Options, Raw, assemble, choose_layout
+from mamp.errors import ReadError
+from mamp.readers.assemble import Options
 from mamp.readers.files import StrPath, read_bytes
 from mamp.readers.format import Format
-from mamp.readers.units import LONG_NAMES, UNITS
+from mamp.readers.markers import Markers, assemble_markers, known_unit
 from mamp.skeleton import Skeleton
 
 MAGIC = 0x50  # second byte of every file
+BLOCK = 512
+DEC, SGI = 85, 86  # processors other than Intel's
+LONG = 0xFFFF  # the largest number of frames that the header can say
+PARAMETERS = 100_000
+
+Parameters = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """How the frames lie in the file: ``size`` bytes each from ``start`` on, the markers first."""
+
+    start: int
+    frames: int
+    markers: int
+    size: int
 
 
 def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """Read a file.
 
     Raises:
-        MissingExtraError: The package ``c3d`` is not installed.
         ReadError: The file is missing, damaged, or without the markers that are asked for.
         LayoutError: The labels are not understood, and no ``markers`` are given.
     """
-    options = options or Options()
-    labels, points, fps, unit = parse_c3d(read_bytes(path), str(path))
-    if options.markers is not None:
-        layout = MODEL_LAYOUT if options.layout is None else choose_layout(options.layout, 0, path)
-        positions = _from_markers(labels, points, options.markers, layout, path)
-    else:
-        layout = _layout(labels, options, path)
-        positions = points
-    return assemble(
-        Raw(
-            positions[None],
-            path,
-            "c3d",
-            layout=layout,
-            fps=fps,
-            unit=unit,
-            zeros="keep",
-            info={"markers": tuple(labels)},
-        ),
-        options.with_defaults(layout=layout),
-    )
+    return assemble_markers(parse_c3d(read_bytes(path), str(path)), path, "c3d", options or Options())
 
 
-def parse_c3d(data: bytes, where: str) -> tuple[list[str], NDArray[np.float64], float | None, str | None]:
-    """Labels, positions [T, markers, 3] with NaN where not seen, frames per second, and unit of a file.
+def parse_c3d(data: bytes, where: str) -> Markers:
+    """Markers of a file.
 
     Raises:
-        MissingExtraError: The package ``c3d`` is not installed.
         ReadError: The bytes are no such file, or damaged.
     """
-    try:
-        library: Any = importlib.import_module("c3d")
-    except ImportError:
-        raise MissingExtraError(
-            "reading C3D needs the package c3d: pip install 'mamp[c3d]' (or pip install c3d)."
-        ) from None
-    if len(data) < 512 or data[1] != MAGIC:
-        raise ReadError(f"{where}: not a C3D file, or cut: expected a header of 512 bytes with {MAGIC} as its second.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of analog channels that are not there, and of what is checked here
-            with np.errstate(all="ignore"):
-                reader = library.Reader(io.BytesIO(data))
-                return _parse(reader, len(data), where)
-    except ReadError:
-        raise
-    except Exception as error:  # damage surfaces as almost any error
-        raise ReadError(f"{where}: damaged or cut C3D file ({type(error).__name__}: {str(error)[:100]}).") from None
-
-
-def _parse(reader: Any, size: int, where: str) -> tuple[list[str], NDArray[np.float64], float | None, str | None]:
-    markers = int(reader.point_used)
-    frames = int(reader.last_frame) - int(reader.first_frame) + 1
-    bytes_each = 16 if reader.point_scale < 0 else 8
-    if markers < 1 or frames < 1 or frames * markers * bytes_each > size:
-        raise ReadError(f"{where}: damaged or cut: {frames} frames of {markers} markers announced in {size} bytes.")
-    labels = [str(label).strip() for label in list(reader.point_labels)[:markers]]
-    labels += [f"marker{number}" for number in range(len(labels), markers)]
-    points = np.array([frame[1][:, :4] for frame in reader.read_frames(copy=True)], dtype=np.float64)
-    if points.shape[:2] != (frames, markers):
-        raise ReadError(f"{where}: damaged or cut: {frames} frames announced, {len(points)} found.")
-    positions = np.where(points[..., 3:] < 0, np.nan, points[..., :3])
-    rate = float(reader.point_rate)
-    return labels, positions, rate if 0 < rate < 1e6 else None, _unit(reader)
-
-
-def _unit(reader: Any) -> str | None:
-    """Unit of POINT:UNITS, or ``None`` where it is not said or not known."""
-    parameter = reader.get("POINT:UNITS")
-    name = parameter.string_value.strip().lower() if parameter is not None else ""
-    name = LONG_NAMES.get(name, name)
-    return name if name in UNITS else None
-
-
-def _layout(labels: list[str], options: Options, path: StrPath) -> Layout:
-    """The layout whose joints the markers are, in the file's order."""
-    names = [label.rsplit(":", 1)[-1] for label in labels]  # Vicon writes Subject:LKNE
-    if options.layout is not None:
-        layout = choose_layout(options.layout, 0, path)
-        if set(names) == set(layout.joints) and len(names) == len(layout.joints):
-            return layout.reordered(names)
-        return layout
-    if len(set(names)) == len(names):
-        try:
-            return find_layout(names)
-        except LayoutError:
-            pass
-    raise LayoutError(
-        f"{path}: markers are not joints, and their labels are not understood: {', '.join(names)[:400]}. Say "
-        "markers={joint: [labels], ...}, the markers around each joint of the model "
-        f"({', '.join(MODEL_LAYOUT.joints)}), or of the layout=NAME that you give."
+    if len(data) < BLOCK or data[1] != MAGIC:
+        raise ReadError(
+            f"{where}: not a C3D file, or cut: expected a header of {BLOCK} bytes with {MAGIC} as its second."
+        )
+    section = (max(data[0], 1) - 1) * BLOCK
+    processor = data[section + 3] if section + 4 <= len(data) else 0
+    numbers = _Numbers(processor)
+    parameters = _parameters(data, section + 4, numbers)
+    scale = _number(parameters, "POINT:SCALE", float(numbers.floats(data[12:16])[0]))
+    shape = _shape(data, parameters, numbers, 4 if scale < 0 else 2, where)
+    positions = _positions(data, shape, scale, numbers)
+    rate = _number(parameters, "POINT:RATE", float(numbers.floats(data[20:24])[0]))
+    return Markers(
+        _labels(parameters, shape.markers),
+        positions,
+        fps=rate if 0 < rate < 1e6 else None,
+        unit=known_unit(_text(parameters, "POINT:UNITS")),
+        up=_up(_text(parameters, "POINT:Y_SCREEN")),
     )
 
 
-def _from_markers(
-    labels: list[str],
-    points: NDArray[np.float64],
-    markers: Mapping[str, str | Sequence[str]],
-    layout: Layout,
-    path: StrPath,
-) -> NDArray[np.float64]:
-    """Positions [T, V, 3] of the joints of a layout in the middle of their markers; NaN for joints without."""
-    places = {label: index for index, label in enumerate(labels)}
-    places |= {label.rsplit(":", 1)[-1]: index for index, label in enumerate(labels)}
-    positions = np.full((len(points), len(layout.joints), 3), np.nan)
-    for joint, given in markers.items():
-        names = [given] if isinstance(given, str) else list(given)
-        if joint not in layout.joints:
-            raise ReadError(
-                f"markers: {joint!r} is no joint of layout {layout.name!r}, which has {', '.join(layout.joints)}."
-            )
-        if missing := [name for name in names if name not in places]:
-            raise ReadError(f"{path}: there are no markers {', '.join(missing)}; found {', '.join(labels)[:400]}.")
-        if names:
-            positions[:, layout.joints.index(joint)] = points[:, [places[name] for name in names]].mean(axis=1)
+class _Numbers:
+    """Numbers as the processor writes them: little-endian (Intel), big-endian (SGI), or those of the VAX (DEC)."""
+
+    def __init__(self, processor: int) -> None:
+        self.order = ">" if processor == SGI else "<"
+        self.vax = processor == DEC
+
+    def words(self, data: bytes, signed: bool = False) -> NDArray[Any]:
+        return np.frombuffer(data[: len(data) // 2 * 2], dtype=self.order + ("i2" if signed else "u2"))
+
+    def floats(self, data: bytes) -> NDArray[np.float32]:
+        data = data[: len(data) // 4 * 4]
+        if not self.vax:
+            return np.frombuffer(data, dtype=self.order + "f4").astype(np.float32)
+        swapped = np.frombuffer(data, dtype="<u2").reshape(-1, 2)[:, ::-1].tobytes()
+        with np.errstate(all="ignore"):
+            return np.frombuffer(swapped, dtype="<f4") / np.float32(4)  # the exponent's bias differs by two
+
+
+def _parameters(data: bytes, at: int, numbers: _Numbers) -> Parameters:
+    """Parameters by ``GROUP:NAME``, of repeated ones the first; what does not make sense ends the list."""
+    groups: dict[int, str] = {}
+    found: list[tuple[int, str, Any]] = []
+    for _ in range(PARAMETERS):
+        if at + 2 > len(data) or data[at] == 0:
+            break
+        length = abs(int.from_bytes(data[at : at + 1], "little", signed=True))  # negative: locked
+        number = int.from_bytes(data[at + 1 : at + 2], "little", signed=True)
+        name = data[at + 2 : at + 2 + length].decode("latin-1").strip().upper()
+        at += 2 + length
+        if at + 2 > len(data):
+            break
+        offset = int(numbers.words(data[at : at + 2])[0])
+        if number < 0:
+            groups.setdefault(-number, name)
+        elif number > 0:
+            found.append((number, name, _value(data, at + 2, numbers)))
+        if offset < 2:
+            break
+        at += offset
+    parameters: Parameters = {}
+    for number, name, value in found:
+        parameters.setdefault(f"{groups.get(number, '')}:{name}", value)
+    return parameters
+
+
+def _value(data: bytes, at: int, numbers: _Numbers) -> Any:
+    """Texts or numbers of one parameter, flat; ``None`` if it is cut."""
+    if at + 2 > len(data):
+        return None
+    kind, rank = int.from_bytes(data[at : at + 1], "little", signed=True), data[at + 1]
+    dims = data[at + 2 : at + 2 + rank]
+    at += 2 + rank
+    raw = data[at : at + abs(kind) * math.prod(dims)]
+    if kind == -1:
+        width = dims[0] if rank > 0 else 1
+        return [raw[i : i + width].decode("latin-1").strip(" \0") for i in range(0, len(raw), max(width, 1))]
+    if kind == 1:
+        return list(raw)
+    return {2: numbers.words, 4: numbers.floats}.get(kind, lambda raw: np.zeros(0))(raw).tolist()
+
+
+def _shape(data: bytes, parameters: Parameters, numbers: _Numbers, width: int, where: str) -> _Shape:
+    """How the frames lie; header and parameters are asked, and the first answer that the file can hold is taken."""
+    header = numbers.words(data[:24])
+    markers = int(_number(parameters, "POINT:USED", header[1]))
+    blocks = [int(header[8]), int(_number(parameters, "POINT:DATA_START", 0))]
+    start = next(((block - 1) * BLOCK for block in blocks if 1 < block <= len(data) // BLOCK), len(data))
+    rest = len(data) - start
+    sizes = [width * (4 * markers + analog) for analog in _analog(parameters, header)]
+    counts = list(_frames(parameters, header))
+    frames = next((count for count in counts if count * min(sizes) <= rest), 0)
+    if markers < 1 or frames < 1:
+        raise ReadError(
+            f"{where}: damaged or cut: {counts[0] if counts else 0} frames of {markers} markers announced in "
+            f"{len(data)} bytes."
+        )
+    # Frames fill whole blocks, so the right size leaves less than one.
+    fits = [size for size in sizes if frames * size <= rest]
+    filled = [size for size in fits if rest - frames * size < BLOCK]
+    return _Shape(start, frames, markers, (filled or fits)[0])
+
+
+def _frames(parameters: Parameters, header: NDArray[Any]) -> Iterator[int]:
+    """Numbers of frames that the file announces. Two bytes hold no more than 65,535; then other parameters say it."""
+    ends = [parameters.get(f"TRIAL:ACTUAL_{end}_FIELD") or [] for end in ("START", "END")]
+    trial = 0
+    if all(len(words) == 2 for words in ends):
+        first, last = ((int(low) % (LONG + 1)) + (int(high) << 16) for low, high in ends)
+        trial = last - first + 1
+    long = int(_number(parameters, "POINT:LONG_FRAMES", 0))
+    used = int(_number(parameters, "POINT:FRAMES", 0))
+    yield from (count for count in (trial, long) if count > LONG)
+    yield from (count for count in (used, int(header[4]) - int(header[3]) + 1, trial) if count > 0)
+
+
+def _analog(parameters: Parameters, header: NDArray[Any]) -> list[int]:
+    """Analog samples of each frame that the file may mean."""
+    used = int(_number(parameters, "ANALOG:USED", 0))
+    rate, points = _number(parameters, "ANALOG:RATE", 0), _number(parameters, "POINT:RATE", 0)
+    ratio = round(rate / points) if points > 0 and 0 < rate / points < LONG else 0
+    return list(dict.fromkeys([int(header[2]), used * int(header[9]), used * ratio, 0]))
+
+
+def _positions(data: bytes, shape: _Shape, scale: float, numbers: _Numbers) -> NDArray[np.float64]:
+    """[T, markers, 3], NaN where not seen."""
+    table = np.frombuffer(data, np.uint8, shape.frames * shape.size, shape.start).reshape(shape.frames, -1)
+    width = 16 if scale < 0 else 8
+    raw = np.ascontiguousarray(table[:, : shape.markers * width]).tobytes()
+    values = numbers.floats(raw) if scale < 0 else numbers.words(raw, signed=True).astype(np.float32)
+    points = values.reshape(shape.frames, shape.markers, 4)
+    with np.errstate(all="ignore"):
+        found = points[..., :3] if scale < 0 else points[..., :3] * np.float32(scale)
+    positions: NDArray[np.float64] = np.where(points[..., 3:] < 0, np.nan, found.astype(np.float64))
+    positions[np.isnan(positions)] = np.nan  # numpy warns of every use of a signalling NaN
     return positions
 
 
-FORMAT = Format(
-    "c3d",
-    (".c3d",),
-    "C3D markers; with markers=, which joint they are around (extra c3d)",
-    read,
-)
+def _labels(parameters: Parameters, markers: int) -> list[str]:
+    labels = list(parameters.get("POINT:LABELS") or [])
+    for part in range(2, 100):  # 255 to a parameter
+        labels += parameters.get(f"POINT:LABELS{part}") or []
+    labels = [str(label) for label in labels[:markers]]
+    return labels + [f"marker{number}" for number in range(len(labels), markers)]
+
+
+def _number(parameters: Parameters, name: str, default: float) -> float:
+    """First number of a parameter; the default where there is none. Counts are never negative, scales may be."""
+    values = parameters.get(name)
+    value = values[0] if isinstance(values, list) and values else default
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else float(default)
+
+
+def _text(parameters: Parameters, name: str) -> str:
+    values = parameters.get(name)
+    return values[0] if isinstance(values, list) and values and isinstance(values[0], str) else ""
+
+
+def _up(screen: str) -> str | None:
+    """The axis that points up: that of the screen's y."""
+    axis = screen.strip().lower().removeprefix("+")
+    return axis if axis in ("x", "y", "z", "-x", "-y", "-z") else None
+
+
+FORMAT = Format("c3d", (".c3d",), "C3D markers: joints, a usual marker set, or markers= says which", read)

@@ -27,6 +27,7 @@ READERS = (
     "azure",
     "smpl",
     "c3d",
+    "trc",
     "nwucla",
     "pku",
     "msr",
@@ -38,6 +39,12 @@ READERS = (
 
 _FORMATS: list[Format] = [import_module(f"mamp.readers.{module}").FORMAT for module in READERS]
 FORMATS: dict[str, Format] = {one.name: one for one in _FORMATS}
+
+# What to do about files that are not read.
+HINTS = {
+    ".asf": " An .asf is only the skeleton; give the .amc.",
+    ".fbx": " Export FBX as BVH: in Blender, File > Import > FBX, then File > Export > Motion Capture (.bvh).",
+}
 
 
 def load(
@@ -52,7 +59,7 @@ def load(
     allow_2d: bool = False,
     asf: StrPath | None = None,
     joints: Any = None,
-    markers: Mapping[str, str | Sequence[str]] | None = None,
+    markers: Mapping[str, str | Sequence[str]] | StrPath | None = None,
 ) -> Skeleton:
     """Read a recording.
 
@@ -74,7 +81,8 @@ def load(
         allow_2d: Take 2D keypoints, which are refused otherwise: the weights have only seen bodies in 3D.
         asf: Skeleton file of an AMC file, when it is not beside it.
         joints: Rest joints of the body model for SMPL's pose parameters (:mod:`mamp.readers.smpl`).
-        markers: Joint -> marker or markers that it is in the middle of, for C3D (:mod:`mamp.readers.c3d`).
+        markers: Joint -> marker or markers that it is in the middle of, or a JSON file of that, for files of markers
+            (:mod:`mamp.readers.markers`).
 
     Returns:
         The recording in metres, y up; NaN where nothing was tracked.
@@ -83,7 +91,6 @@ def load(
         MissingFileError: There is no such file.
         ReadError: The file is not a recording of that format, or the format is unknown.
         LayoutError: The layout is unknown, does not fit, or cannot be told.
-        MissingExtraError: The format needs a package that is not installed.
     """
     options = Options(
         layout=layout, fps=fps, unit=unit, up=up, handedness=handedness, allow_2d=allow_2d, asf=asf, joints=joints,
@@ -112,7 +119,7 @@ def find_format(path: StrPath) -> str:
         return candidates[0].name
     if not candidates:
         read_bytes(path)
-        hint = " An .asf is only the skeleton; give the .amc." if suffix == ".asf" else ""
+        hint = HINTS.get(suffix, "")
         raise ReadError(
             f"{path}: no format is known by the suffix {suffix or 'of this name'!r}.{hint} Say format=NAME:\n"
             f"{list_formats()}"

@@ -1,0 +1,166 @@
+"""Markers of optical motion capture become joints: by their names, by a marker set, or as the caller says.
+
+Labels may be those of joints, or of a usual marker set (:mod:`mamp.readers.markersets`), with or without the subject
+before them; several subjects are several people. For others ``markers={"knee_left": ["LKNE", "LKNI"], ...}``, or a
+JSON file of that, puts each joint of ``layout`` (the model's ``ntu25`` if not given) in the middle of its markers. A
+joint is not tracked in frames in which one of its markers is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import LayoutError, ReadError
+from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
+from mamp.readers.assemble import Options, Raw, assemble, choose_layout
+from mamp.readers.files import StrPath
+from mamp.readers.jsonfile import describe, read_json
+from mamp.readers.markersets import Points, find_points, is_body, is_marker_set, place_joints
+from mamp.readers.units import LONG_NAMES, UNITS
+from mamp.skeleton import Skeleton
+
+MarkerTable = Mapping[str, "str | Sequence[str]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Markers:
+    """What a file of markers says: their labels, and positions [T, N, 3] with NaN where they were not seen."""
+
+    labels: list[str]
+    positions: NDArray[np.float64]
+    fps: float | None = None
+    unit: str | None = None
+    up: str | None = None
+
+
+def assemble_markers(markers: Markers, path: StrPath, format: str, options: Options) -> Skeleton:
+    """Make a recording.
+
+    Raises:
+        ReadError: There are not the markers that are asked for, or no frames.
+        LayoutError: The labels are not understood, and no ``markers`` are given.
+    """
+    info: dict[str, Any] = {"markers": tuple(markers.labels)}
+    if options.markers is not None:
+        layout = MODEL_LAYOUT if options.layout is None else choose_layout(options.layout, 0, path)
+        positions = _average(markers, marker_table(options.markers), layout, path)[None]
+    elif options.layout is not None:
+        layout, positions = _named(markers, choose_layout(options.layout, 0, path)), markers.positions[None]
+    else:
+        layout, positions, from_set = _find_joints(markers, path)
+        info |= {"joints_from": "marker set"} if from_set else {}
+    raw = Raw(
+        positions, path, format, layout=layout, fps=markers.fps, unit=markers.unit, up=markers.up, zeros="keep",
+        info=info,
+    )  # fmt: skip
+    return assemble(raw, replace(options, layout=layout))
+
+
+def marker_table(given: Any) -> MarkerTable:
+    """Joint -> marker or markers, from a mapping or the path of a JSON file.
+
+    Raises:
+        ReadError: It is something else.
+    """
+    table = read_json(given) if isinstance(given, str) or hasattr(given, "__fspath__") else given
+    where = "markers" if table is given else f"{given}"
+    if not isinstance(table, Mapping):
+        raise ReadError(f"{where}: expected an object of joints and their markers, found {describe(table)}.")
+    for joint, names in table.items():
+        if not isinstance(names, str) and not (
+            isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
+        ):
+            raise ReadError(f"{where}: expected the label of {joint!r}, or a list of labels; found {describe(names)}.")
+    return table
+
+
+def known_unit(name: str) -> str | None:
+    """The unit of that name, or ``None`` where it is not known."""
+    name = name.strip().lower()
+    name = LONG_NAMES.get(name, name)
+    return name if name in UNITS else None
+
+
+def _average(markers: Markers, table: MarkerTable, layout: Layout, path: StrPath) -> NDArray[np.float64]:
+    """Positions [T, V, 3] of the joints of a layout in the middle of their markers; NaN for joints without."""
+    labels = markers.labels
+    places = {_bare(label): index for index, label in reversed(list(enumerate(labels)))}
+    places |= {label: index for index, label in reversed(list(enumerate(labels)))}
+    positions = np.full((len(markers.positions), len(layout.joints), 3), np.nan)
+    for joint, given in table.items():
+        names = [given] if isinstance(given, str) else list(given)
+        if joint not in layout.joints:
+            raise ReadError(
+                f"markers: {joint!r} is no joint of layout {layout.name!r}, which has {', '.join(layout.joints)}."
+            )
+        if missing := [name for name in names if name not in places]:
+            raise ReadError(f"{path}: there are no markers {', '.join(missing)}; found {', '.join(labels)[:400]}.")
+        if names:
+            positions[:, layout.joints.index(joint)] = markers.positions[:, [places[name] for name in names]].mean(1)
+    return positions
+
+
+def _named(markers: Markers, layout: Layout) -> Layout:
+    """The layout in the file's order, if the labels are its joints."""
+    names = [_bare(label) for label in markers.labels]
+    if set(names) == set(layout.joints) and len(names) == len(layout.joints):
+        return layout.reordered(names)
+    return layout
+
+
+def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64], bool]:
+    """Layout, positions [M, T, V, 3], and whether they are from a marker set."""
+    people = [find_points(labels, points) for labels, points in _subjects(markers)]
+    joints = [place_joints(points) for points in people if is_marker_set(points)]
+    if not any(map(is_body, joints)):
+        names = [_bare(label) for label in markers.labels]
+        if len(set(names)) == len(names):
+            try:
+                return find_layout(names), markers.positions[None], False
+            except LayoutError:
+                pass
+        joints = [place_joints(points) for points in people]
+    bodies = [_body(one, len(markers.positions)) for one in joints if is_body(one)]
+    if not bodies:
+        raise LayoutError(
+            f"{path}: markers are not joints, and their labels are not understood: "
+            f"{', '.join(markers.labels)[:400]}. Say markers={{joint: [labels], ...}}, the markers around each joint "
+            f"of the model ({', '.join(MODEL_LAYOUT.joints)}), or of the layout=NAME that you give."
+        )
+    return MODEL_LAYOUT, np.stack(bodies), True
+
+
+def _subjects(markers: Markers) -> list[tuple[list[str], NDArray[np.float64]]]:
+    """Labels and markers of each subject; all markers where they have no subjects."""
+    labels = markers.labels
+    prefixes = [label.rsplit(":", 1)[0] if ":" in label else "" for label in labels]
+    named = [prefix for prefix, count in Counter(prefixes).items() if prefix and count >= 6]
+    if len(named) > 1:
+        chosen = [[place for place, own in enumerate(prefixes) if own == prefix] for prefix in named]
+        return [([labels[place] for place in places], markers.positions[:, places]) for places in chosen]
+    if not named:  # Ann_LKNE, where most labels begin so
+        starts = Counter(match[0] for label in labels if (match := re.match(r".+?[_. -](?=.{2})", label)))
+        start, count = next(iter(starts.most_common(1)), ("", 0))
+        if len(start) > 3 and count >= 6 and 2 * count > len(labels):
+            labels = [label.removeprefix(start) for label in labels]
+    return [(labels, markers.positions)]
+
+
+def _body(joints: Points, frames: int) -> NDArray[np.float64]:
+    """[T, V, 3] in the model's joints; NaN for those that there are not."""
+    positions = np.full((frames, len(MODEL_LAYOUT.joints), 3), np.nan)
+    for joint, places in joints.items():
+        positions[:, MODEL_LAYOUT.joints.index(joint)] = places
+    return positions
+
+
+def _bare(label: str) -> str:
+    """A label without the subject before it (``Ann:LKNE``)."""
+    return label.rsplit(":", 1)[-1].strip()

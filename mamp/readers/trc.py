@@ -1,0 +1,109 @@
+"""TRC: markers or joint centres as Cortex, OpenSim, OpenCap and Pose2Sim write them.
+
+Three lines of header (the third with rate, unit and numbers of frames and markers), a line of labels, one of axes, then
+``frame, time, x, y, z, x, y, z, ...``, separated by tabs (or commas, or blanks). An empty cell was not seen. Labels
+become joints as :mod:`mamp.readers.markers` says; the axis that points up is inferred, for writers differ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamp.errors import ReadError
+from mamp.readers.assemble import Options
+from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_lines
+from mamp.readers.format import Format
+from mamp.readers.markers import Markers, assemble_markers, known_unit
+from mamp.readers.tracks import rate_of_times
+from mamp.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+
+def read(path: StrPath, options: Options | None = None) -> Skeleton:
+    """Read a file.
+
+    Raises:
+        ReadError: The file is missing, cut or malformed, or without the markers that are asked for.
+        LayoutError: The labels are not understood, and no ``markers`` are given.
+    """
+    return assemble_markers(parse_trc(read_lines(path), str(path)), path, "trc", options or Options())
+
+
+def parse_trc(lines: Sequence[str], where: str) -> Markers:
+    """Markers of a file.
+
+    Raises:
+        ReadError: Header or rows are not as in TRC.
+    """
+    labels_at = next((at for at, line in enumerate(lines[:10]) if re.match(r"\W*frame\s*#", line, re.I)), 0)
+    said = _header(lines[:labels_at])
+    if not labels_at or not said:
+        raise ReadError(
+            f"{where}: expected the header of TRC: a line with DataRate and Units, its values, and a line that begins "
+            "with Frame#. Is the file cut?"
+        )
+    delimiter = next((mark for mark in "\t," if mark in lines[labels_at]), None)
+    labels = [cell.strip() for cell in lines[labels_at].split(delimiter)[2:]]
+    labels = [label for label in labels if label]
+    if said.get("nummarkers", "").isdecimal():  # Cortex names virtual markers too that it does not write
+        labels = labels[: int(said["nummarkers"][:9])]
+    table = _rows(lines[labels_at + 1 :], delimiter, 2 + 3 * len(labels), where)
+    announced = said.get("numframes", "")
+    if announced.isdecimal() and int(announced[:9]) > len(table):
+        logger.warning("%s: %s frames announced, %d found and read.", where, announced[:9], len(table))
+    positions = table[:, 2:].reshape(len(table), len(labels), 3)
+    fps = _number(said.get("datarate", "")) or rate_of_times(table[np.isfinite(table[:, 1]), 1], 1.0, where)
+    return Markers(labels, positions, fps=fps, unit=known_unit(said.get("units", "")))
+
+
+def _header(lines: Sequence[str]) -> dict[str, str]:
+    """What the header says, by name in lower case; empty if there is none."""
+    for names, values in itertools.pairwise(lines):
+        keys = re.split(r"[\t, ]+", names.strip().lower())
+        if "datarate" in keys:
+            return dict(zip(keys, re.split(r"[\t, ]+", values.strip()), strict=False))
+    return {}
+
+
+def _rows(lines: Sequence[str], delimiter: str | None, columns: int, where: str) -> NDArray[np.float64]:
+    """[T, columns] numbers, NaN where a cell is empty; a first line of axes (X1, Y1, ...) is passed over."""
+    lines = [line for line in lines if line.strip(" \t,")]
+    if lines and re.match(r"[\s,]*x\d", lines[0], re.I):
+        lines = lines[1:]
+    if not lines:
+        raise ReadError(f"{where}: expected frames after the header, found none.")
+    table = np.full((len(lines), columns), np.nan)
+    for number, line in enumerate(lines):
+        cells = line.split(delimiter)
+        if len(cells) > columns and any(cell.strip() for cell in cells[columns:]):
+            raise ReadError(
+                f"{where}: expected {columns} numbers a row, found {len(cells)} in row {number + 1}."
+                f"{decimal_comma(line)}"
+            )
+        if len(cells) < columns and number == len(lines) - 1:
+            raise ReadError(f"{where}: the last row has {len(cells)} of {columns} numbers. Is the file cut?")
+        try:
+            values = [float(cell) if cell and not cell.isspace() else np.nan for cell in cells[:columns]]
+        except ValueError as error:
+            raise ReadError(f"{where}: row {number + 1}: {str(error)[:80]}.{decimal_comma(line)}") from None
+        table[number, : len(values)] = values  # rows of some writers end where the last markers were not seen
+    check_numbers(table, where)
+    return table
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 < value < 1e6 else None
+
+
+FORMAT = Format("trc", (".trc",), "TRC markers, as C3D's (OpenSim, OpenCap, Pose2Sim, Cortex)", read)
