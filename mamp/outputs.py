@@ -121,3 +121,22 @@ def claim(
         write_whole(record, dump_json(facts) + "\n")
     except OSError as reason:
         raise error(f"{folder}: cannot write here ({reason}). Choose another output folder.") from None
+
+
+@contextmanager
+def lock(path: Path, busy: MAMPError) -> Iterator[None]:
+    """Hold a lock for as long as this process lives, or raise ``busy`` if another process holds it.
+
+    The file stays; the kernel frees the lock of a process that was killed. Without effect on Windows.
+    """
+    with path.open("ab") as file:
+        try:
+            import fcntl
+        except ImportError:
+            pass
+        else:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise busy from None
+        yield

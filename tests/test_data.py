@@ -1080,3 +1080,53 @@ def test_move_to_device(batch: PackedBatch) -> None:
     on_device = {name for name, value in moved.__dict__.items() if value.device.type == "meta"}
     assert on_device == {"rows", "confidence"}
     assert dataclasses.replace(batch, confidence=None).to(torch.device("meta")).confidence is None
+
+
+def derived(path: Path, clips: ClipStore, noise: float = 0.0) -> ClipStore:
+    """A store made from another, with its ``info``, as docs/evaluation.md does."""
+    with StoreWriter(path, clips.layout, clips.info) as writer:
+        for clip in range(len(clips) - (noise == 0)):
+            writer.add(str(clips.columns["name"][clip]), clips.read(clip) + np.float32(noise))
+    return ClipStore(path)
+
+
+def test_what_describes_the_bytes_is_never_that_of_another_store(tmp_path: Path) -> None:
+    confidence = np.ones((1, 5, 25), np.float32)
+    with StoreWriter(tmp_path / "first", NTU, {"source": "made up"}) as writer:
+        writer.add("a", positions(1, 5, 0), confidence=confidence)
+        writer.add("b", positions(1, 5, 1), confidence=confidence)
+    first = ClipStore(tmp_path / "first")
+    assert first.has_confidence and first.info["confidence_sha256"]
+    noisy, fewer = derived(tmp_path / "noisy", first, 0.01), derived(tmp_path / "fewer", first)
+    for store in (first, noisy, fewer):
+        data = (store.path / "positions.bin").read_bytes()
+        assert store.info["sha256"] == hashlib.sha256(data).hexdigest() and store.info["source"] == "made up"
+        assert (store.info["num_clips"], store.info["num_rows"]) == (len(store), store.num_rows)
+        store.verify()
+    assert not noisy.has_confidence and "confidence_sha256" not in noisy.info
+
+
+@pytest.mark.parametrize("false", [{"sha256": "0" * 64}, {"num_clips": 9}, {"confidence": True}])
+def test_an_older_store_with_the_sums_of_another_is_reported_and_corrected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, false: dict[str, Any]
+) -> None:
+    right = write(tmp_path / "s", [(1, 5), (1, 5)]).info
+    meta = {**right, **false}
+    del meta["writer"]
+    (tmp_path / "s" / "meta.json").write_text(json.dumps(meta))
+    store = ClipStore(tmp_path / "s")
+    assert f"meta.json states {next(iter(false))} of other clips" in caplog.text
+    assert {**store.info, "writer": 2} == right
+    del caplog.records[:], meta
+    (tmp_path / "s" / "meta.json").write_text(json.dumps(right))
+    ClipStore(tmp_path / "s")
+    assert not caplog.records
+
+
+def test_verify_finds_changed_positions(tmp_path: Path) -> None:
+    path = write(tmp_path / "s", [(1, 5)]).path
+    data = bytearray((path / "positions.bin").read_bytes())
+    data[100] ^= 1
+    (path / "positions.bin").write_bytes(data)
+    with pytest.raises(DataError, match=r"positions.bin has the sha256 .*, meta.json states .*Prepare the data again"):
+        ClipStore(path).verify()

@@ -21,10 +21,10 @@ import pytest
 
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
-from mamp.prepare import engine
-from mamp.prepare.engine import Settings, estimate, prepare
+from mamp.prepare import build as engine
+from mamp.prepare.build import Settings, estimate, prepare
+from mamp.prepare.dataset import Clip, Dataset, Item, Listing, find_files, key_of
 from mamp.prepare.journal import work_folder
-from mamp.prepare.source import Clip, Dataset, Item, Listing, find_files, key_of
 from mamp.readers.files import read_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,8 +125,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from mamp.prepare import engine
-from mamp.prepare.engine import Settings, prepare
+from mamp.prepare import build as engine
+from mamp.prepare.build import Settings, prepare
 from test_prepare_engine import Numbers
 engine.BATCH_ITEMS = 4
 if __name__ == "__main__":
@@ -266,7 +266,7 @@ def test_goes_on_only_with_the_same_files_and_options(raw, whole, tmp_path, monk
     for path in mine.iterdir():
         os.utime(path, ns=(1, 1))
     half_done(mine, tmp_path / "store", monkeypatch)
-    with pytest.raises(DataError, match=r"begun otherwise \(options differ\).*--restart"):
+    with pytest.raises(DataError, match=r"begun otherwise \(options differ\).*restart"):
         prepare(Numbers(mine), tmp_path / "store")
     (mine / "020.n").write_text("3 1 5")
     with pytest.raises(DataError, match=r"begun otherwise \(files differ\)"):
@@ -339,7 +339,7 @@ def test_strict_writes_nothing(tmp_path):
     with pytest.raises(DataError, match=r"broken.zip: .*was not written"):
         prepare(Numbers(raw), tmp_path / "store", Settings(strict=True))
     (raw / "broken.zip").unlink()
-    with pytest.raises(DataError, match=r"002.n: expected three numbers.*was not written; without --strict"):
+    with pytest.raises(DataError, match=r"002.n: expected three numbers.*was not written; without the option strict"):
         prepare(Numbers(raw), tmp_path / "store", Settings(strict=True, workers=1))
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
@@ -422,7 +422,7 @@ def test_output_and_raw_data_in_one_another(tmp_path, inner, outer):
 def test_a_store_is_replaced_only_when_asked_and_only_when_the_new_one_is_whole(raw, whole, tmp_path, monkeypatch):
     prepare(Numbers(make_raw(tmp_path / "raw", 3)), tmp_path / "store", Settings(workers=1))
     first = contents(tmp_path / "store")
-    with pytest.raises(DataError, match="--overwrite replaces it"):
+    with pytest.raises(DataError, match="overwrite replaces it"):
         prepare(Numbers(raw), tmp_path / "store")
     dataset = Numbers(raw, second=True)
     monkeypatch.setattr(dataset, "read", lambda item: 1 / 0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mamp.cli import main as mamp_main
 from mamp.data import ClipStore
 from mamp.layouts import get_layout
 from mamp.prepare.__main__ import main
@@ -39,6 +40,18 @@ def test_labelled_corpus_keeps_its_clips_whole(tmp_path: Path) -> None:
     assert store.columns["split"].tolist() == ["train", "test", "train"]
     assert store.columns["frames"].tolist() == [40, 11, 50]  # the frame without anybody is left out
     assert len(store.info["classes"]) == 10 and store.info["source"] == "nw-ucla"
+
+
+def test_info_verifies_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_corpus(tmp_path / "some.npz")
+    assert main(["packed", str(tmp_path / "some.npz"), str(tmp_path / "store")]) == 0
+    assert mamp_main(["info", str(tmp_path / "store"), "--verify"]) == 0
+    assert "(verified)" in capsys.readouterr().out
+    path = tmp_path / "store" / "positions.bin"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert mamp_main(["info", str(tmp_path / "store")]) == 0
+    assert mamp_main(["info", str(tmp_path / "store"), "--verify"]) == 1
+    assert "meta.json states" in capsys.readouterr().err
 
 
 def test_several_corpora_share_what_both_have(tmp_path: Path) -> None:

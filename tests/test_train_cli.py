@@ -415,7 +415,7 @@ def test_bad_files_are_left_out_and_told_of(
     out, err = capsys.readouterr()
     assert "2 clips" in out and "2 left out" in out and "left out bad.bvh" in err and "left out gone.bvh" in err
     assert ClipStore(tmp_path / "store").columns["label"].tolist() == [1, 3]
-    assert prepare(arguments) == 1 and "--overwrite" in capsys.readouterr().err
+    assert prepare(arguments) == 1 and "overwrite" in capsys.readouterr().err
     assert prepare([*arguments, "--overwrite"]) == 1 and "2 clips" in capsys.readouterr().out
 
 

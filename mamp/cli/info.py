@@ -40,6 +40,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a recording, a name or folder of weights, the folder of a run, or a store of clips",
     )
     parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
+    parser.add_argument("--verify", action="store_true", help="compare the files of a store with their check sums")
     parser.add_argument("--plot", metavar="PNG", help="draw the curves of a run, or some clips of a store")
     add_recording_options(parser)
 
@@ -51,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
             facts["plot"] = str(plot_run(args.target, args.plot))
         say_result(args.json, facts, _run_text(facts))
     elif is_store(args.target):
-        facts = describe_store(args.target)
+        facts = describe_store(args.target, args.verify)
         if args.plot is not None:
             facts["plot"] = str(contact_sheet(ClipStore(args.target), args.plot))
         say_result(args.json, facts, store_text(facts))

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import secrets
-import shutil
 import weakref
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +27,12 @@ from mamp.errors import DataError
 from mamp.layouts import Layout, get_layout
 from mamp.skeleton import Skeleton
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
+WRITER = 2
+"""Since writer 2 ``meta.json`` always describes the bytes; before, a store made from another could state its sums."""
+QUICK = 64 << 20  # bytes of positions of an older store that are checked when it is opened
 REQUIRED = ("name", "first_row", "people", "frames", "fps")
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -76,6 +79,8 @@ class ClipStore:
         self.layout: Layout = get_layout(self.info["layout"])
         self._files: dict[str, int] = {}
         self._check_index()
+        if self.info.get("writer", 1) < WRITER:
+            self._correct_info()
         for file, values in (("positions.bin", 3), ("confidence.bin", 1))[: 2 if self.has_confidence else 1]:
             expected = self.num_rows * len(self.layout.joints) * values * 4
             size = (self.path / file).stat().st_size if (self.path / file).exists() else 0
@@ -91,6 +96,43 @@ class ClipStore:
         rows = self.columns["people"].astype(np.int64) * self.columns["frames"]
         if rows.min() < 1 or not np.array_equal(self.columns["first_row"], rows.cumsum() - rows):
             raise DataError(f"{self.path}: clips.npz is damaged: {advice}")
+
+    def _correct_info(self) -> None:
+        """Replace what the ``meta.json`` of an older store states by what its bytes say, with a warning."""
+        positions = self.path / "positions.bin"
+        true: dict[str, Any] = {
+            "num_clips": len(self),
+            "num_rows": self.num_rows,
+            "confidence": (self.path / "confidence.bin").exists(),
+        }
+        if positions.is_file() and positions.stat().st_size <= QUICK:
+            true["sha256"] = sha256_of(positions)
+        false = [name for name, value in true.items() if self.info.get(name, value) != value]
+        if false:
+            logger.warning(
+                "%s: meta.json states %s of other clips, as stores made from another one by older versions do; what "
+                "was found is used. Write the store again to correct it.",
+                self.path,
+                " and ".join(false),
+            )
+            self.info.update({name: true[name] for name in false})
+
+    def verify(self) -> None:
+        """Compare the files with the sums in ``meta.json``; reads all of them.
+
+        Raises:
+            DataError: A file is not the one that ``meta.json`` describes.
+        """
+        stated = {"positions.bin": self.info.get("sha256"), "confidence.bin": self.info.get("confidence_sha256")}
+        for file, expected in stated.items():
+            if expected is None:
+                continue
+            found = sha256_of(self.path / file)
+            if found != expected:
+                raise DataError(
+                    f"{self.path}: {file} has the sha256 {found}, meta.json states {expected}: the positions were "
+                    "changed, or meta.json is that of another store. Prepare the data again, or write the store again."
+                )
 
     def __len__(self) -> int:
         return len(self.columns["name"])
@@ -206,135 +248,17 @@ def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
     return len(data)
 
 
-class StoreWriter:
-    """Write a store clip by clip, and put it in its place only when it is whole.
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file.
 
-    Use as a context manager; an exception inside leaves nothing behind, and an existing store as it was.
-
-    Args:
-        path: The folder to write.
-        layout: Joints of the positions.
-        info: Anything to keep in ``meta.json`` (source, licence, coordinates).
+    Raises:
+        DataError: It cannot be read.
     """
-
-    def __init__(self, path: str | os.PathLike[str], layout: Layout, info: dict[str, Any] | None = None) -> None:
-        self.path = Path(path)
-        self.layout = layout
-        self.info = dict(info or {})
-        self._columns: dict[str, list[Any]] = {name: [] for name in REQUIRED}
-        self._hash = hashlib.sha256()
-        self._rows = 0
-        self._has_confidence = False
-
-    def __enter__(self) -> StoreWriter:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = self.path.with_name(f".{self.path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-            self._temporary.mkdir()
-            self._file: BinaryIO = (self._temporary / "positions.bin").open("wb")
-            self._confidence: BinaryIO = (self._temporary / "confidence.bin").open("wb")
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot write here ({error}).") from None
-        return self
-
-    def add(
-        self,
-        name: str,
-        positions: FloatArray,
-        fps: float | None = None,
-        confidence: FloatArray | None = None,
-        **columns: Any,
-    ) -> None:
-        """Append a clip: positions [M, T, V, 3] in metres, zeros where a person is absent; confidence [M, T, V].
-
-        Every clip needs the same columns, and confidence if the first one has it.
-        """
-        check_clip(name, positions, confidence, self.layout)
-        if self._columns["name"] and set(columns) != set(self._columns) - set(REQUIRED):
-            raise DataError(f"{name}: expected the columns of the clips before it, found {sorted(columns)}.")
-        if self._columns["name"] and (confidence is not None) != self._has_confidence:
-            raise DataError(f"{name}: either all clips of a store have a tracking confidence, or none.")
-        self._has_confidence = confidence is not None
-        people, frames = positions.shape[:2]
-        data = np.ascontiguousarray(positions, dtype="<f4").tobytes()
-        try:
-            if confidence is not None:
-                self._confidence.write(np.ascontiguousarray(confidence, dtype="<f4").tobytes())
-            self._file.write(data)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot write the store ({error}).") from None
-        self._hash.update(data)
-        row = {"name": name, "first_row": self._rows, "people": people, "frames": frames, "fps": fps or 0.0, **columns}
-        for key, value in row.items():
-            self._columns.setdefault(key, []).append(value)
-        self._rows += people * frames
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            with self._file, self._confidence:  # closes both, and so fails where the disk is full
-                pass
-            if kind is None:
-                self._finish()
-        except OSError as failure:
-            raise DataError(f"{self.path}: cannot write the store ({failure}).") from None
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-
-    def _finish(self) -> None:
-        if not self._columns["name"]:
-            raise DataError(f"{self.path}: there is no clip to write.")
-        if not self._has_confidence:
-            (self._temporary / "confidence.bin").unlink()
-        digest = self._hash.hexdigest()
-        write_index(self._temporary, self.layout, self._columns, digest, self._has_confidence, self.info)
-        put_in_place(self._temporary, self.path)
-
-
-def check_clip(name: str, positions: FloatArray, confidence: FloatArray | None, layout: Layout) -> None:
-    """Raise :class:`~mamp.errors.DataError` unless a store with this layout takes the clip."""
-    joints = len(layout.joints)
-    if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
-        raise DataError(f"{name}: expected positions [M, T, {joints}, 3], found {positions.shape}.")
-    if not np.isfinite(positions).all():
-        raise DataError(f"{name}: positions hold NaN or infinity; normalise the recording first.")
-    if confidence is not None and confidence.shape != positions.shape[:3]:
-        raise DataError(f"{name}: expected confidence {positions.shape[:3]}, found {confidence.shape}.")
-
-
-def write_index(
-    folder: Path, layout: Layout, columns: dict[str, list[Any]], sha256: str, confidence: bool, info: dict[str, Any]
-) -> None:
-    """Write ``clips.npz`` and ``meta.json`` beside positions that are written.
-
-    Args:
-        folder: Where the positions are.
-        layout: Their joints.
-        columns: One entry a clip in each, those of :data:`REQUIRED` among them.
-        sha256: Of the file of positions.
-        confidence: Whether there is a file of confidence.
-        info: Anything to keep in ``meta.json``.
-    """
-    types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
-    arrays = {name: np.array(values, dtype=types.get(name)) for name, values in columns.items()}
-    np.savez(folder / "clips.npz", **arrays)  # type: ignore[arg-type]
-    meta = {
-        "format": FORMAT,
-        "layout": layout.name,
-        "num_clips": len(columns["name"]),
-        "num_rows": int((arrays["people"].astype(np.int64) * arrays["frames"]).sum()),
-        "sha256": sha256,
-        "confidence": confidence,
-        **info,
-    }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-
-
-def put_in_place(folder: Path, path: Path) -> None:
-    """Rename a finished folder to its name; what was there goes."""
-    old = path.with_name(f".{path.name}-old-{os.getpid()}")
-    if path.exists():
-        path.rename(old)
-    folder.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from None

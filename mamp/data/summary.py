@@ -17,20 +17,26 @@ def is_store(path: str | Path) -> bool:
     return (Path(path) / "clips.npz").is_file() and (Path(path) / "meta.json").is_file()
 
 
-def describe_store(path: str | Path) -> dict[str, Any]:
-    """Say what a store holds, as plain values fit for JSON.
+def describe_store(path: str | Path, verify: bool = False) -> dict[str, Any]:
+    """Describe what a store holds, as plain values fit for JSON.
+
+    Args:
+        path: The store.
+        verify: Read the files, and compare them with the sums in ``meta.json``.
 
     Returns:
         ``store``, ``source``, ``clips``, ``frames`` (over all clips, one person), ``rows`` (over all people),
         ``bytes``; ``lengths``: minimum, median and maximum of ``frames`` and, where all rates are known, ``seconds``;
         ``seconds`` in all; ``fps``, ``people``: value -> clips; ``columns``: for each column (label, subject, camera,
         view, split, ...) value -> clips; ``classes``: names of the labels, if known; ``layout``, ``joints``,
-        ``confidence``, ``preprocessing``, ``sha256``.
+        ``confidence``, ``preprocessing``, ``sha256``; ``verified`` if the files were compared with it.
 
     Raises:
-        DataError: The folder is not a store, or is damaged.
+        DataError: The folder is not a store, is damaged, or its files are not those that ``meta.json`` describes.
     """
     store = ClipStore(path)
+    if verify:
+        store.verify()
     frames, fps = store.columns["frames"].astype(np.int64), store.columns["fps"].astype(np.float64)
     lengths = {"frames": _spread(frames)}
     seconds = None
@@ -56,6 +62,7 @@ def describe_store(path: str | Path) -> dict[str, Any]:
         "confidence": store.has_confidence,
         "preprocessing": store.info.get("preprocessing"),
         "sha256": store.info.get("sha256"),
+        **({"verified": True} if verify else {}),
     }
 
 
@@ -74,8 +81,8 @@ def store_text(facts: dict[str, Any]) -> str:
         "rate": _counts({"unknown" if value == "nan" else value: n for value, n in facts["fps"]["counts"].items()}),
         "people": _counts(facts["people"]["counts"]),
         "layout": f"{facts['layout']}, {facts['joints']} joints" + (", with confidence" if facts["confidence"] else ""),
-        "preprocessing": ", ".join(f"{name} {value}" for name, value in placed.items()) if placed else "not said",
-        "sha256": facts["sha256"],
+        "preprocessing": ", ".join(f"{name} {value}" for name, value in placed.items()) if placed else "not stated",
+        "sha256": facts["sha256"] and facts["sha256"] + (" (verified)" if facts.get("verified") else ""),
         "plot": facts.get("plot"),
     }
     lines = [facts["store"], *(f"  {name:<16} {value}" for name, value in rows.items() if value)]

@@ -1,6 +1,6 @@
 """``python -m mamp.prepare``: recordings as their owners distribute them to the store that training reads.
 
-One kind of raw data, one sub-command: a :class:`~mamp.prepare.source.Source` in :data:`SOURCES`.
+One kind of raw data, one sub-command: a :class:`~mamp.prepare.dataset.Source` in :data:`SOURCES`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from mamp.cli.command import positive
 from mamp.console import DONE, Parser, exit_status, messages, say_result
 from mamp.prepare import everyday, folder, ntu, packed_source, pku
-from mamp.prepare.engine import Settings, estimate, estimate_text, prepare
-from mamp.prepare.report import report_text
-from mamp.prepare.source import Source
+from mamp.prepare.build import Settings, estimate, estimate_text, prepare
+from mamp.prepare.dataset import Source
+from mamp.prepare.outcome import report_text
 
 PROG = "python -m mamp.prepare"
 SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *everyday.SOURCES, folder.SOURCE, packed_source.SOURCE)

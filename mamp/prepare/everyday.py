@@ -17,8 +17,8 @@ from typing import Any
 from mamp.config import Preprocessing
 from mamp.errors import MissingFileError, RecordingError
 from mamp.prepare import classes
+from mamp.prepare.dataset import Column, Item, Source, find_files, key_of
 from mamp.prepare.recordings import Recordings, Take, starts_in_t_pose
-from mamp.prepare.source import Column, Item, Source, find_files, key_of
 from mamp.readers import load, sbu, utkinect
 from mamp.skeleton import Skeleton
 

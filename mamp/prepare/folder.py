@@ -10,7 +10,7 @@ from typing import Any
 from mamp.cli.command import add_recording_options, reading_options
 from mamp.config import Preprocessing
 from mamp.errors import DataError, MissingFileError, RecordingError
-from mamp.prepare.source import (
+from mamp.prepare.dataset import (
     Clip,
     Column,
     Dataset,

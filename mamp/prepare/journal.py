@@ -1,101 +1,34 @@
-"""The work folder beside a store: what is written so far, so that a killed run goes on where it was.
+"""The work folder beside a store: what is written so far, so that a killed run resumes where it was.
 
-Items are written in their order, a batch at a time: first the positions, appended to the files of the store, then one
-line in the journal with the index of these clips, the sizes of the files after them and a check sum of each part. A
-run that goes on reads the journal, checks the files against it, and cuts off whatever came after the last whole batch.
-So the store is the same to the byte, however often the run was killed.
+Items are written in order, a batch at a time: first the positions, appended to the files of the store, then one line in
+the journal with the index of these clips and the marks (size and check sum) of the files after them. A run that resumes
+checks the files against the marks, and cuts off what came after the last complete batch. So the store is the same to
+the byte, however often the run was killed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from mamp.data.store import put_in_place, write_index
+from mamp.data.writer import StoreFiles, write_all
 from mamp.errors import DataError
 from mamp.layouts import get_layout
-from mamp.prepare.report import Report
-from mamp.prepare.source import Clip
+from mamp.outputs import changed_fields, dump_json, lock, put_in_place, write_whole
+from mamp.prepare.dataset import Clip, ItemResult
+from mamp.prepare.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class ItemResult:
-    """What became of one item.
-
-    Attributes:
-        key: The item.
-        clips: Its clips.
-        error: Why it could not be used.
-        warnings: (kind, text) of each warning of the readers.
-    """
-
-    key: str
-    clips: tuple[Clip, ...] = ()
-    error: str | None = None
-    warnings: tuple[tuple[str, str], ...] = ()
-
-
-class _Part:
-    """The files of one store: positions, and confidence if there is any; only ever appended to."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.columns: dict[str, list[Any]] = {}
-        self.has_confidence = False
-        self.rows = 0
-        self.hash = hashlib.sha256()
-        self.files: dict[str, BinaryIO] = {}
-        self.sizes: dict[str, int] = {}
-
-    def append(self, name: str, data: bytes) -> None:
-        file = self.open(name)
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        self.sizes[name] = self.sizes.get(name, 0) + len(data)
-
-    def open(self, name: str) -> BinaryIO:
-        """A file to append to; what a killed run wrote beyond its journal is cut off."""
-        if name not in self.files:
-            path, size = self.folder / name, self.sizes.get(name, 0)
-            file = self.files[name] = path.open("r+b" if path.exists() else "w+b", buffering=0)
-            file.truncate(size)
-            file.seek(size)
-        return self.files[name]
-
-    def index(self, row: dict[str, Any]) -> None:
-        """Add the index of one clip."""
-        values = {
-            "name": row["name"],
-            "first_row": self.rows,
-            "people": row["people"],
-            "frames": row["frames"],
-            "fps": row["fps"],
-            **row["columns"],
-        }
-        if self.columns and set(values) != set(self.columns):
-            found = sorted(row["columns"])
-            raise DataError(f"{row['name']}: expected the columns of the clips before it, found {found}.")
-        if self.columns and row["confidence"] != self.has_confidence:
-            raise DataError(f"{row['name']}: either all clips of a store have a tracking confidence, or none.")
-        self.has_confidence = row["confidence"]
-        for name, value in values.items():
-            self.columns.setdefault(name, []).append(value)
-        self.rows += row["people"] * row["frames"]
+VERSION = 2
+BUSY = "{}: another run is preparing it; wait, or name another output."
 
 
 class Journal:
@@ -106,57 +39,46 @@ class Journal:
     Args:
         output: The store.
         layout: Name of the layout of its clips.
-        plan: What the work depends on; going on needs the same.
-        restart: Throw away what was done.
+        plan: What the work depends on; only a run with the same plan resumes it.
+        restart: Delete what was done.
 
     Attributes:
-        done: Items that are written.
-        report: What became of them.
+        done: Number of items that are written.
+        outcome: What became of them.
 
     Raises:
         DataError: Begun with another plan, damaged, or not writable; another run works on it.
     """
 
     def __init__(self, output: Path, layout: str, plan: dict[str, Any], restart: bool = False) -> None:
-        self.output = output
+        self.output, self.work = output, work_folder(output)
         self.layout = get_layout(layout)
         self.plan = json.loads(json.dumps({"version": VERSION, **plan}))
-        self.work = work_folder(output)
+        self.restart = restart
         self.done = 0
-        self.report = Report()
-        self._parts: dict[str, _Part] = {}
-        self._restart = restart
-        self._lock: BinaryIO | None = None
-        self._lines: BinaryIO | None = None
+        self.outcome = Outcome()
+        self._stores: dict[str, StoreFiles] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> Journal:
         try:
-            self.work.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            if self._restart:
-                self._clear()
-            self._open()
+            with ExitStack() as self._open:
+                self.work.mkdir(parents=True, exist_ok=True)
+                self._open.enter_context(lock(self.work / "lock", DataError(BUSY.format(self.output))))
+                self._claim()
+                self._resume()
+                self._open = self._open.pop_all()
         except OSError as error:
-            self.close()
             raise self.trouble(error) from None
-        except BaseException:
-            self.close()
-            raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Close all files; the folder stays."""
-        files = [file for part in self._parts.values() for file in part.files.values()]
-        for file in [*files, self._lines, self._lock]:
-            if file is not None:
-                file.close()
+        self._open.close()
 
     def remove(self) -> None:
-        """Throw away all work."""
-        self.close()
+        """Delete all work."""
+        self._open.close()
         shutil.rmtree(self.work, ignore_errors=True)
 
     def write(self, results: list[ItemResult]) -> None:
@@ -165,24 +87,21 @@ class Journal:
         Raises:
             DataError: The disk is full or not writable, or clips of one store do not fit together.
         """
-        line: dict[str, Any] = {"items": [], "parts": {}}
+        items = []
         try:
             for result in results:
-                rows = [self._append(clip, line["parts"]) for clip in result.clips]
-                entry = {"key": result.key, "clips": rows, "error": result.error, "warnings": result.warnings}
-                line["items"].append({name: value for name, value in entry.items() if value})
-            for name, part in line["parts"].items():
-                part["sizes"] = dict(self._parts[name].sizes)
-            assert self._lines is not None
-            text = memoryview((json.dumps(line, ensure_ascii=False) + "\n").encode())
-            while text:
-                text = text[self._lines.write(text) :]
+                rows = [self._add(clip) for clip in result.clips]
+                item = {"key": result.key, "clips": rows, "error": result.error, "warnings": result.warnings}
+                items.append({name: value for name, value in item.items() if value})
+            marks = {name: self._stores[name].marks for name in _stores_of(items)}
+            line = json.dumps({"items": items, "marks": marks}, ensure_ascii=False)
+            write_all(self._lines, f"{line}\n".encode())
         except OSError as error:
             raise self.trouble(error) from None
-        self._count(line)
+        self._count(items)
 
-    def finish(self, info: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-        """Make the store of it, put it in its place, and clear the work away.
+    def finish(self, info: Mapping[str, Any], report: dict[str, Any]) -> dict[str, Any]:
+        """Complete the store, put it in place, and remove the work folder.
 
         Args:
             info: For ``meta.json`` of every store.
@@ -192,18 +111,10 @@ class Journal:
             The report, with check sums.
         """
         try:
-            for part in self._parts.values():
-                write_index(part.folder, self.layout, part.columns, part.hash.hexdigest(), part.has_confidence, info)
-            digests = {}
-            for name, part in sorted(self._parts.items()):
-                digests[_file(name, "positions.bin")] = part.hash.hexdigest()
-                digests[_file(name, "clips.npz")] = hashlib.sha256((part.folder / "clips.npz").read_bytes()).hexdigest()
-            report = {**report, "sha256": digests}
-            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-            (self.work / "store" / "report.json").write_text(text, encoding="utf-8")
-            for part in self._parts.values():
-                for file in part.files.values():
-                    file.close()
+            sums = {name: files.finish(info) for name, files in sorted(self._stores.items())}
+            named = {f"{name}/{file}" if name else file: sum for name, one in sums.items() for file, sum in one.items()}
+            report = {**report, "sha256": named}
+            (self.work / "store" / "report.json").write_text(dump_json(report) + "\n", encoding="utf-8")
             put_in_place(self.work / "store", self.output)
         except OSError as error:
             raise self.trouble(error) from None
@@ -211,129 +122,77 @@ class Journal:
         return report
 
     def trouble(self, error: OSError) -> DataError:
-        """What to say of a disk that does not take what is written."""
+        """The message for a disk that does not take what is written."""
         text = f"{self.output}: cannot write the store ({error})."
         if self.work.exists():
             text += f" What is done is kept in {self.work}; the same command goes on from there."
         return DataError(text)
 
-    def _part(self, name: str) -> _Part:
-        if name not in self._parts:
-            self._parts[name] = _Part(self.work / "store" / name)
-        return self._parts[name]
+    def _store(self, name: str) -> StoreFiles:
+        if name not in self._stores:
+            self._stores[name] = StoreFiles(self.work / "store" / name, self.layout)
+            self._open.callback(self._stores[name].close)
+        return self._stores[name]
 
-    def _append(self, clip: Clip, parts: dict[str, Any]) -> dict[str, Any]:
-        part = self._part(clip.store)
-        sums = parts.setdefault(clip.store, {"crc": {}})["crc"]
-        data = np.ascontiguousarray(clip.positions, dtype="<f4").tobytes()
-        blocks = {"positions.bin": data}
-        part.hash.update(data)
-        if clip.confidence is not None:
-            blocks["confidence.bin"] = np.ascontiguousarray(clip.confidence, dtype="<f4").tobytes()
-        for name, block in blocks.items():
-            part.append(name, block)
-            sums[name] = zlib.crc32(block, sums.get(name, 0))
+    def _add(self, clip: Clip) -> dict[str, Any]:
+        """Append a clip to its store; returns its entry in the journal."""
         people, frames = clip.positions.shape[:2]
-        row = {
-            "name": clip.name,
-            "people": people,
-            "frames": frames,
-            "fps": float(clip.fps or 0.0),
-            "columns": {name: _plain(value) for name, value in clip.columns.items()},
+        fps, columns = float(clip.fps or 0.0), {name: _plain(value) for name, value in clip.columns.items()}
+        self._store(clip.store).add(clip.name, clip.positions, fps, clip.confidence, columns)
+        return {
+            "index": {"name": clip.name, "people": people, "frames": frames, "fps": fps, "columns": columns},
             "store": clip.store,
-            "confidence": clip.confidence is not None,
             "dropped_frames": clip.dropped_frames,
             "dropped_people": clip.dropped_people,
         }
-        part.index(row)
-        return row
 
-    def _count(self, line: dict[str, Any]) -> None:
-        for item in line["items"]:
-            for row in item.get("clips", ()):
-                self.report.add_clip(row)
-            if "error" in item:
-                self.report.failed[item["key"]] = item["error"]
-            for kind, text in item.get("warnings", ()):
-                self.report.add_warning(kind, text)
-        self.done += len(line["items"])
+    def _count(self, items: list[dict[str, Any]]) -> None:
+        for item in items:
+            self.outcome.add_item(item)
+        self.done += len(items)
 
-    def _take_lock(self) -> None:
-        self._lock = (self.work / "lock").open("ab")
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{self.output}: another run is preparing it; wait, or name another output.") from None
-
-    def _clear(self) -> None:
-        for entry in self.work.iterdir():
-            if entry.name == "store":
-                shutil.rmtree(entry)
-            elif entry.name != "lock":
-                entry.unlink()
-
-    def _open(self) -> None:
-        """Begin, or go on with what is there."""
-        plan = self.work / "plan.json"
-        if not plan.exists():
-            self._clear()
-            beside = self.work / "plan.tmp"
-            beside.write_text(json.dumps(self.plan, indent=2), encoding="utf-8")
-            beside.replace(plan)
-        else:
-            self._check_plan(plan)
-        (self.work / "store").mkdir(exist_ok=True)
-        journal = self.work / "journal.jsonl"
-        self._lines = journal.open("r+b" if journal.exists() else "w+b", buffering=0)
-        end = 0
-        for line, after in _whole_lines(journal):
-            if not self._matches(line):
-                logger.warning("%s: damaged after item %d; that part is done again.", self.work, self.done)
-                break
-            self._take(line)
-            end = after
-        self._lines.truncate(end)
-        self._lines.seek(end)
-
-    def _check_plan(self, path: Path) -> None:
+    def _claim(self) -> None:
+        """Begin, or check that what was begun has the same plan."""
+        path = self.work / "plan.json"
+        if self.restart or not path.exists():
+            for entry in self.work.iterdir():
+                if entry.name == "store":
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
+            write_whole(path, dump_json(self.plan))
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: damaged ({error}); --restart begins anew.") from None
+        except ValueError as error:
+            raise DataError(f"{path}: damaged ({error}); the option restart begins anew.") from None
         if found != self.plan:
-            keys = [key for key in {**found, **self.plan} if found.get(key) != self.plan.get(key)]
+            keys = list(dict.fromkeys(name.partition(".")[0] for name in changed_fields(found, self.plan)))
             raise DataError(
                 f"{self.output}: its preparation was begun otherwise ({', '.join(keys)} differ); give what was "
-                "given then, or --restart to begin anew."
+                "given then, or begin anew with the option restart."
             )
 
-    def _matches(self, line: dict[str, Any]) -> bool:
-        """Whether the bytes of a batch are all there; takes them into the check sums of the store."""
-        found = []
-        for name, part in line["parts"].items():
-            files = self._part(name)
-            for file, size in part["sizes"].items():
-                first = files.sizes.get(file, 0)
-                block = _read_at(files.folder / file, first, size - first)
-                if zlib.crc32(block) != part["crc"].get(file, 0):
-                    return False
-                if file == "positions.bin":
-                    found.append((files, block))
-        for files, block in found:
-            files.hash.update(block)
-        return True
-
-    def _take(self, line: dict[str, Any]) -> None:
-        for item in line["items"]:
-            for row in item.get("clips", ()):
-                self._parts[row["store"]].index(row)
-        for name, part in line["parts"].items():
-            self._parts[name].sizes = dict(part["sizes"])
-        self._count(line)
+    def _resume(self) -> None:
+        """Take over the complete batches of an earlier run."""
+        (self.work / "store").mkdir(exist_ok=True)
+        path = self.work / "journal.jsonl"
+        self._lines = self._open.enter_context(path.open("a+b", buffering=0))
+        end = 0
+        for text in path.read_bytes().splitlines(keepends=True):
+            line = _parse(text)
+            if line is None:
+                break
+            if not all(self._store(name).holds(marks) for name, marks in line["marks"].items()):
+                logger.warning("%s: damaged after item %d; that part is done again.", self.work, self.done)
+                break
+            for item in line["items"]:
+                for clip in item.get("clips", ()):
+                    self._stores[clip["store"]].index(**clip["index"])
+            for name, marks in line["marks"].items():
+                self._stores[name].marks.update({file: tuple(mark) for file, mark in marks.items()})
+            self._count(line["items"])
+            end += len(text)
+        self._lines.truncate(end)  # and what is written from here on is appended
 
 
 def work_folder(output: Path) -> Path:
@@ -341,32 +200,17 @@ def work_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.preparing")
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Lines of a journal up to the first that is cut, each with the offset after it."""
-    end = 0
-    with path.open("rb") as file:
-        for text in file:
-            if not text.endswith(b"\n"):
-                return
-            try:
-                line = json.loads(text)
-            except ValueError:
-                return
-            end += len(text)
-            yield line, end
+def _stores_of(items: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(clip["store"] for item in items for clip in item.get("clips", ())))
 
 
-def _read_at(path: Path, offset: int, size: int) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
+def _parse(text: bytes) -> dict[str, Any] | None:
+    """A line of the journal; ``None`` if it was cut or is damaged."""
+    try:
+        return json.loads(text) if text.endswith(b"\n") else None
+    except ValueError:
+        return None
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _file(store: str, name: str) -> str:
-    return f"{store}/{name}" if store else name

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
 from mamp.errors import DataError, MissingFileError, ReadError
-from mamp.prepare.source import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
+from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
 from mamp.readers import ntu
 
 Benchmark = Literal[60, 120]

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from mamp.console import DONE, say_result
-from mamp.prepare.engine import check_output
+from mamp.prepare.build import check_output
+from mamp.prepare.dataset import Source
 from mamp.prepare.pretraining import build_pretraining_store
-from mamp.prepare.source import Source
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mamp.config import Preprocessing
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
-from mamp.prepare.source import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
+from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
 from mamp.readers import pku
 from mamp.readers.files import read_lines
 

@@ -15,11 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
-from mamp.data.store import check_clip
+from mamp.data.writer import check_clip
 from mamp.errors import DataError, MAMPError
 from mamp.layouts import get_layout
-from mamp.prepare.journal import ItemResult
-from mamp.prepare.source import Clip, Dataset, Item
+from mamp.prepare.dataset import Clip, Dataset, Item, ItemResult
 
 Batch = Sequence[Item]
 _dataset: Dataset  # of a worker process
@@ -80,8 +79,8 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise DataError(
-            "a process that reads files was killed, perhaps for want of memory. The same command goes on where it was; "
-            "--workers sets how many there are."
+            "a process that reads files was killed, perhaps for lack of memory. The same command resumes where it was; "
+            "fewer workers need less memory."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -55,7 +55,7 @@ def build_pretraining_store(
     columns = _common_columns(corpora)
     if test is not None and test[0] not in columns:
         raise ConfigError(
-            f"--test: expected one of the columns {', '.join(sorted(columns)) or '(none)'}, found {test[0]!r}."
+            f"test: expected one of the columns {', '.join(sorted(columns)) or '(none)'}, found {test[0]!r}."
         )
     counts = {}
     with StoreWriter(output, MODEL_LAYOUT, info) as writer:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mamp.config import Preprocessing
 from mamp.errors import MissingFileError, RecordingError
-from mamp.prepare.source import (
+from mamp.prepare.dataset import (
     Clip,
     Column,
     Dataset,
@@ -141,7 +141,7 @@ def thin(recording: Skeleton, fps: float | None) -> Skeleton:
     if recording.fps is None or step < 1 or abs(recording.fps / fps - step) > 0.01 * step:
         rate = "an unknown rate" if recording.fps is None else f"{recording.fps:g} frames per second"
         raise RecordingError(
-            f"{recording.name}: {rate} cannot be made {fps:g} by leaving frames out; choose another --fps or none."
+            f"{recording.name}: {rate} cannot be made {fps:g} by leaving frames out; choose another rate, or keep all."
         )
     confidence = None if recording.confidence is None else recording.confidence[:, ::step]
     return recording.replace(positions=recording.positions[:, ::step], confidence=confidence, fps=fps)

@@ -16,10 +16,10 @@ from typing import Any
 from tqdm import tqdm
 
 from mamp.errors import DataError
-from mamp.prepare.journal import ItemResult, Journal, work_folder
+from mamp.prepare.dataset import Dataset, Item, ItemResult, Listing
+from mamp.prepare.journal import Journal, work_folder
+from mamp.prepare.outcome import Outcome
 from mamp.prepare.pool import read_in_order, read_item
-from mamp.prepare.report import Report
-from mamp.prepare.source import Dataset, Item, Listing
 from mamp.readers.archive import member_stamp, split_archive
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
         if journal.done:
             logger.warning("going on after %d of %d files", journal.done, len(listing.items))
         bar = tqdm(total=len(listing.items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
-        told = len(journal.report.failed)
+        told = len(journal.outcome.failed)
         with bar:
             rest = list(zip(listing.items, sizes, strict=True))[journal.done :]
             for results in read_in_order(dataset, _batches(rest), settings.processes()):
@@ -83,14 +83,14 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
                     raise DataError(_strict(failed[0].key, str(failed[0].error), output))
                 journal.write(results)
                 bar.update(len(results))
-        if not journal.report.clips[""]:
-            report = _complete(journal.report, listing).to_dict()
+        if not journal.outcome.clips[""]:
+            report = _complete(journal.outcome, listing).to_dict()
             journal.remove()
             first = next((f" The first: {key}: {why}" for key, why in report["failed"].items()), "")
             raise DataError(
                 f"{dataset.raw}: none of the {len(listing.items)} files could be used; {output} was not written.{first}"
             )
-        return journal.finish(dataset.info(), _complete(journal.report, listing).to_dict())
+        return journal.finish(dataset.info(), _complete(journal.outcome, listing).to_dict())
 
 
 def estimate(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def estimate(dataset: Dataset, output: Path, settings: Settings | None = None) -
         "files": len(listing.items),
         "bytes_raw": sum(sizes),
         "failed": listing.failed,
-        "left_out": {why: len(keys) for why, keys in _complete(Report(), listing).left_out.items()},
+        "left_out": {why: len(keys) for why, keys in _complete(Outcome(), listing).left_out.items()},
         "sampled": count,
         "sampled_failed": {result.key: result.error for result in results if result.error is not None},
         "clips": round(len(clips) * share),
@@ -142,7 +142,7 @@ def estimate_text(found: dict[str, Any]) -> str:
     failed = {**found["failed"], **found["sampled_failed"]}
     lines += [f"  cannot be used: {key}: {why}" for key, why in list(failed.items())[:TOLD]]
     if found["begun"]:
-        lines.append("  an earlier run is not finished; the same command without --dry-run goes on with it")
+        lines.append("  an earlier run is not finished; the same command goes on with it")
     if found["bytes"] > found["bytes_free"]:
         lines.append("  there is not enough room for it")
     return "\n".join(lines)
@@ -154,7 +154,7 @@ def check_output(output: Path, overwrite: bool, *raw: Path) -> None:
         if not all((output / name).is_file() for name in ("meta.json", "clips.npz", "positions.bin")):
             raise DataError(f"{output}: exists and is not a store of clips; name a folder that does not exist.")
         if not overwrite:
-            raise DataError(f"{output}: there is a store already; --overwrite replaces it.")
+            raise DataError(f"{output}: there is a store already; the option overwrite replaces it.")
     for one in raw:
         inner, outer = output.resolve(), one.resolve()
         if inner == outer or outer in inner.parents or inner in outer.parents:
@@ -213,17 +213,17 @@ def _tell(failed: list[ItemResult], told: int) -> int:
     return told + len(failed)
 
 
-def _complete(report: Report, listing: Listing) -> Report:
+def _complete(outcome: Outcome, listing: Listing) -> Outcome:
     """Add what was found before anything was read."""
-    report.files = len(listing.items) + len(listing.failed)
-    report.failed.update(listing.failed)
+    outcome.files = len(listing.items) + len(listing.failed)
+    outcome.failed.update(listing.failed)
     for key, why in listing.left_out.items():
-        report.left_out.setdefault(why, []).append(key)
-    return report
+        outcome.left_out.setdefault(why, []).append(key)
+    return outcome
 
 
 def _strict(key: str, why: str, output: Path) -> str:
-    return f"{key}: {why} {output} was not written; without --strict such a file is left out and reported."
+    return f"{key}: {why} {output} was not written; without the option strict such a file is left out and reported."
 
 
 def _size(number: float) -> str:

@@ -80,13 +80,30 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class ItemResult:
+    """What became of one item.
+
+    Attributes:
+        key: The item.
+        clips: Its clips.
+        error: Why it could not be used.
+        warnings: (kind, text) of each warning of the readers.
+    """
+
+    key: str
+    clips: tuple[Clip, ...] = ()
+    error: str | None = None
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Listing:
     """What there is to read.
 
     Attributes:
         items: In the order of the store.
         left_out: Left out on purpose, as the data set's protocols do: key -> why.
-        failed: Found, but cannot be used, and that is a mistake of the data: key -> why. Fatal with ``--strict``.
+        failed: Found, but broken: key -> why. An error with the option ``strict``.
     """
 
     items: tuple[Item, ...]

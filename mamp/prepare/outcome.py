@@ -11,7 +11,7 @@ KEPT = 50  # examples of a kind of warning in the report
 
 
 @dataclass
-class Report:
+class Outcome:
     """Counts over all items of a run, whatever processes read them.
 
     Attributes:
@@ -40,22 +40,23 @@ class Report:
     warnings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def add_clip(self, row: dict[str, Any]) -> None:
-        """Count one clip by its row of the journal."""
-        store = row["store"]
-        self.clips[store] += 1
-        self.frames[store] += row["frames"]
-        self.bodies[store] += row["people"]
-        self.people = max(self.people, row["people"])
-        self.dropped_frames.update(row["dropped_frames"])
-        self.dropped_people.update(row["dropped_people"])
-
-    def add_warning(self, kind: str, text: str) -> None:
-        """Count one warning."""
-        self.warnings[kind] += 1
-        examples = self.examples.setdefault(kind, [])
-        if len(examples) < KEPT:
-            examples.append(text)
+    def add_item(self, item: dict[str, Any]) -> None:
+        """Count one item by its entry in the journal."""
+        for clip in item.get("clips", ()):
+            store, index = clip["store"], clip["index"]
+            self.clips[store] += 1
+            self.frames[store] += index["frames"]
+            self.bodies[store] += index["people"]
+            self.people = max(self.people, index["people"])
+            self.dropped_frames.update(clip["dropped_frames"])
+            self.dropped_people.update(clip["dropped_people"])
+        if "error" in item:
+            self.failed[item["key"]] = item["error"]
+        for kind, text in item.get("warnings", ()):
+            self.warnings[kind] += 1
+            examples = self.examples.setdefault(kind, [])
+            if len(examples) < KEPT:
+                examples.append(text)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in an order that does not depend on how the work was spread."""
