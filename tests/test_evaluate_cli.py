@@ -137,6 +137,26 @@ def test_seeds_may_be_added(store: Path, weights: Path, tmp_path: Path, monkeypa
     assert both["trials"][0]["metrics"] == first["trials"][0]["metrics"] and len(both["trials"]) == 2
 
 
+def test_weights_and_store_are_opened_once(
+    store: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = {"weights": 0, "store": 0}
+    load, init = MAMPEncoder.from_pretrained.__func__, ClipStore.__init__
+
+    def count_weights(cls: Any, *args: Any, **options: Any) -> Any:
+        opened["weights"] += 1
+        return load(cls, *args, **options)
+
+    def count_store(self: Any, *args: Any, **options: Any) -> None:
+        opened["store"] += 1
+        init(self, *args, **options)
+
+    monkeypatch.setattr(MAMPEncoder, "from_pretrained", classmethod(count_weights))
+    monkeypatch.setattr(ClipStore, "__init__", count_store)
+    evaluate("knn", str(weights), store, tmp_path / "run")
+    assert opened == {"weights": 1, "store": 1}
+
+
 def test_other_settings_do_not_go_on(store: Path, weights: Path, tmp_path: Path) -> None:
     before = evaluate("knn", str(weights), store, tmp_path / "run")
     others: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
@@ -147,7 +167,7 @@ def test_other_settings_do_not_go_on(store: Path, weights: Path, tmp_path: Path)
         ("weights.kind", ("knn", "poses", store), {}),
     ]
     for name, (protocol, source, data), more in others:
-        with pytest.raises(ConfigError, match=f"holds an evaluation with other settings.*{name}"):
+        with pytest.raises(ConfigError, match=f"holds another evaluation .different.*{name}"):
             evaluate(protocol, source, data, tmp_path / "run", **more)
     assert read_results(tmp_path / "run") == before
     (tmp_path / "run" / "evaluation.json").unlink()

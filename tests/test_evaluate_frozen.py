@@ -19,8 +19,8 @@ from mamp.evaluate import cluster, features, fewshot, frozen, knn
 from mamp.evaluate.data import open_labelled
 from mamp.evaluate.features import extract
 from mamp.evaluate.frozen import Features, FrozenConfig, LogisticConfig, standardise
-from mamp.evaluate.result import Trial
-from mamp.evaluate.source import label_of, load_source
+from mamp.evaluate.predictions import Trial
+from mamp.evaluate.representation import label_of, load_representation
 from mamp.preprocessing import prepare_clip
 
 CONFIG = FrozenConfig()
@@ -311,7 +311,7 @@ def test_other_pools(store: Path, weights: Path, tmp_path: Path) -> None:
 
 def test_poses_need_no_encoder(store: Path, tmp_path: Path) -> None:
     found = extract(make_job(store, "poses", tmp_path / "run", CONFIG), 0)
-    expected = load_source("poses").config.preprocessing
+    expected = load_representation("poses").config.preprocessing
     clip = prepare_clip(all_recordings(store)[5], expected, 30)[0]
     assert found is not None and np.array_equal(found[5], clip[0].flatten().numpy()) and found.shape == (18, 30 * 75)
 
@@ -516,7 +516,7 @@ def test_data_that_cannot_be_evaluated_on(tmp_path: Path, changes: dict[str, Any
 
 
 def test_fresh_weights_are_those_of_the_seed() -> None:
-    first, again, other = (load_source("untrained:openmocap", seed, small_encoder()) for seed in (1, 1, 2))
+    first, again, other = (load_representation("untrained:openmocap", seed, small_encoder()) for seed in (1, 1, 2))
     assert first.encoder is not None and again.encoder is not None and other.encoder is not None
     a, b, c = (source.encoder.state_dict()["pos_embed"] for source in (first, again, other))  # type: ignore[union-attr]
     assert torch.equal(a, b) and not torch.equal(a, c)
@@ -526,18 +526,18 @@ def test_fresh_weights_are_those_of_the_seed() -> None:
 
 
 def test_weights_of_a_name_that_are_not_here_have_an_architecture() -> None:
-    source = load_source("untrained:ntu60", 0, {"depth": 1})
+    source = load_representation("untrained:ntu60", 0, {"depth": 1})
     assert source.config.preprocessing.max_people == 2 and source.config.depth == 1
 
 
 def test_overrides_are_for_fresh_weights(weights: Path) -> None:
     with pytest.raises(ConfigError, match="only fresh weights"):
-        load_source(str(weights), 0, {"depth": 2})
+        load_representation(str(weights), 0, {"depth": 2})
     with pytest.raises(ConfigError, match="unknown field 'dept'"):
-        load_source("untrained", 0, {"dept": 2})
+        load_representation("untrained", 0, {"dept": 2})
 
 
 def test_names_of_weights_tell_no_folder_of_this_machine(weights: Path) -> None:
-    assert load_source(str(weights)).describe()["name"] == f"{weights.parent.name}/tiny"
+    assert load_representation(str(weights)).describe()["name"] == f"{weights.parent.name}/tiny"
     assert label_of("/home/me/runs/target=motion/seed=0/encoder") == "target=motion/seed=0"
     assert label_of("runs/a") == "runs/a" and label_of("openmocap") == "openmocap"

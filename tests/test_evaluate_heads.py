@@ -18,9 +18,15 @@ from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import DataError
-from mamp.evaluate.finetune import PROTOCOLS, FinetuneConfig, labelled_share, make_classifier, make_optimizer
+from mamp.evaluate.finetune import (
+    PROTOCOLS,
+    FinetuneConfig,
+    labelled_share,
+    layer_decay_groups,
+    make_classifier,
+    make_optimizer,
+)
 from mamp.evaluate.heads import ActionHead, Classifier, LinearHead
-from mamp.evaluate.layer_decay import layer_decay_groups
 from mamp.evaluate.linear import LinearConfig
 from mamp.evaluate.linear import make_classifier as make_linear
 from mamp.evaluate.linear import make_optimizer as make_linear_optimizer

@@ -15,9 +15,9 @@ import pytest
 from mamp.cli.main import main
 from mamp.errors import DataError
 from mamp.evaluate import result as result_module
-from mamp.evaluate.predictions import Predictions
-from mamp.evaluate.report import differences, make_report
-from mamp.evaluate.result import Result, Trial, dump_json, read_results, replace_file, write_result
+from mamp.evaluate.predictions import Predictions, Trial
+from mamp.evaluate.result import Result, read_results, write_result
+from mamp.evaluate.results_table import differences, make_report
 from mamp.evaluate.scores import (
     bootstrap_difference,
     bootstrap_interval,
@@ -27,6 +27,7 @@ from mamp.evaluate.scores import (
     per_class,
     top_k_hits,
 )
+from mamp.outputs import dump_json, write_whole, written_whole
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 2, 2])
@@ -267,12 +268,12 @@ def test_trials_must_fit(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
     write_result(make_result(), tmp_path)
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes | str) -> None:
         if path.name == last:
             raise OSError("no space left")
-        replace_file(path, content)
+        write_whole(path, content)
 
-    monkeypatch.setattr(result_module, "replace_file", full)
+    monkeypatch.setattr(result_module, "write_whole", full)
     with pytest.raises(DataError, match=r"cannot write the results here \(no space left\)"):
         write_result(make_result(right=0.2), tmp_path)
     assert not (tmp_path / "results.json").exists()  # the old one would belie the new files
@@ -280,18 +281,12 @@ def test_a_write_that_fails_leaves_no_results(tmp_path: Path, monkeypatch: pytes
         read_results(tmp_path)
 
 
-def test_a_file_is_replaced_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_whole_or_not(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    replace_file(path, b"old")
-
-    def cut(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
+    write_whole(path, b"old")
+    with pytest.raises(OSError, match="no space"), written_whole(path) as file:
+        file.write(b"n")
         raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", cut)
-    with pytest.raises(OSError, match="no space"):
-        replace_file(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -430,6 +425,13 @@ def test_command(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows) == 7 and rows[0]["weights"] == "poses" and float(rows[0]["low"]) < float(rows[0]["mean"])
     assert main(["report", str(many), "--metrics", "top5", "--csv"]) == 0
     assert "top5" in capsys.readouterr().out
+
+
+def test_tables_without_pandas(many: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    assert main(["report", str(many)]) == 1
+    assert "need pandas, which is not installed: pip install 'mamp[evaluate]'" in capsys.readouterr().err
+    assert main(["report", str(many), "--json"]) == 0
 
 
 def test_command_with_nothing_to_report(tmp_path: Path, many: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,7 +186,7 @@ def test_a_finished_run_is_read(store: Path, weights: Path, tmp_path: Path, monk
     second = run("linear", store, weights, tmp_path, dataclasses.replace(config, workers=3)).trials[0]
     np.testing.assert_array_equal(first.scores, second.scores)
     assert (first.metrics, first.best, first.history) == (second.metrics, second.best, second.history)
-    with pytest.raises(TrainingError, match=r"other settings \(different: config.lr\).*another --output"):
+    with pytest.raises(TrainingError, match=r"holds another run \(different: config.lr\).*another output folder"):
         run("linear", store, weights, tmp_path, dataclasses.replace(config, lr=0.2))
     other = make_store(tmp_path / "store", split=["train" if clip % 5 else "test" for clip in range(18)])
     with pytest.raises(TrainingError, match=r"different: labels"):
@@ -219,7 +219,7 @@ def test_two_processes_equal_one(store: Path, weights: Path, processes: Path, tm
     shares = [np.load(two / f"share-{rank}.npy").tolist() for rank in (0, 1)]
     assert shares[0] == shares[1] and len(shares[0]) == 6
     errors = [(two / f"error-{rank}").read_text() for rank in (0, 1)]
-    assert "other settings" in errors[0] and "another process of this run failed" in errors[1]
+    assert "holds another run" in errors[0] and "another process of this run failed" in errors[1]
 
 
 def test_each_test_clip_goes_to_one_process(store: Path, weights: Path) -> None:
@@ -350,6 +350,6 @@ def test_settings_that_make_no_sense(make: Any, message: str) -> None:
 def test_a_folder_that_cannot_be_used(store: Path, weights: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "seed=0").write_text("mine")
-    with pytest.raises(TrainingError, match=r"seed=0: cannot be used .*another --output"):
+    with pytest.raises(TrainingError, match=r"seed=0: cannot .*another output folder"):
         run("linear", store, weights, tmp_path / "run", LinearConfig(**LINEAR))
     assert (tmp_path / "run" / "seed=0").read_text() == "mine"

@@ -17,8 +17,9 @@ from mamp.data import ClipStore
 from mamp.errors import DataError
 from mamp.evaluate.page import markdown_table, show
 from mamp.evaluate.predictions import Predictions
-from mamp.evaluate.result import LEVEL, dump_json, replace_file
+from mamp.evaluate.result import LEVEL
 from mamp.evaluate.scores import bootstrap_difference, bootstrap_interval, mean_and_deviation
+from mamp.outputs import dump_json, write_whole
 from mamp.train.record import environment
 
 FORMAT = 1
@@ -68,8 +69,8 @@ def write_tables(plan: Plan, found: dict[str, Any]) -> None:
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
         found["pictures"] = _draw(found, plan.output)
-        replace_file(plan.output / "ablation.md", ablation_page(found).encode())
-        replace_file(plan.output / "ablation.json", (dump_json(found) + "\n").encode())
+        write_whole(plan.output / "ablation.md", ablation_page(found))
+        write_whole(plan.output / "ablation.json", dump_json(found) + "\n")
     except OSError as error:
         raise DataError(f"{plan.output}: cannot write the tables here ({error}).") from None
 
@@ -217,7 +218,7 @@ def _draw(found: dict[str, Any], output: Path) -> list[str]:
             rows = [(c["arm"], c["mean"], c["interval"], c["values"]) for c in column["arms"] if c["mean"] is not None]
             title = f"{column['protocol']} {column['metric']} on {column['data']['name']}, per cent"
             name = f"ablation-{column['name']}.png"
-            replace_file(output / name, draw_arms(rows, title))
+            write_whole(output / name, draw_arms(rows, title))
             names.append(name)
         return names
     except ImportError:

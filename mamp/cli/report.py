@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mamp.cli.command import Command, written_whole
+from mamp.cli.command import Command
 from mamp.console import say
 from mamp.errors import MAMPError
+from mamp.outputs import dump_json, write_whole
 
 DESCRIPTION = """\
 Find the results of python -m mamp.evaluate and mamp ablate below some folders,
@@ -30,9 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from mamp.evaluate.report import differences, make_report
-    from mamp.evaluate.report_page import report_csv, report_page
-    from mamp.evaluate.result import dump_json
+    from mamp.evaluate.results_table import differences, make_report, report_csv, report_page
 
     if args.csv and (args.json or args.against):
         raise MAMPError("--csv: expected it alone; --json has the differences too.")
@@ -52,8 +51,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output is None:
         say(text.rstrip("\n"))
         return 0
-    with written_whole(Path(args.output)) as file:
-        file.write((text.rstrip("\n") + "\n").encode())
+    write_whole(Path(args.output), text.rstrip("\n") + "\n")
     say(f"{args.output}: {len(report.rows)} rows, {len(report.columns)} data sets")
     return 0
 

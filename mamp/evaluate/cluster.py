@@ -10,8 +10,9 @@ import numpy as np
 
 from mamp.errors import ConfigError
 from mamp.evaluate.frozen import Features, FrozenConfig, make_trial, need_sklearn, run_frozen, standardise
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
-from mamp.evaluate.result import Result, Trial
+from mamp.evaluate.result import Result
 
 
 @dataclass(frozen=True)

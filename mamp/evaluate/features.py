@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,9 +23,9 @@ import mamp
 from mamp.data import ClipStore
 from mamp.errors import DataError, RecordingError
 from mamp.evaluate.protocol import Job
-from mamp.evaluate.result import dump_json, replace_file
-from mamp.evaluate.source import Source
+from mamp.evaluate.representation import Representation
 from mamp.hub import fingerprint
+from mamp.outputs import dump_json, write_whole, written_whole
 from mamp.preprocessing import prepare_clip
 from mamp.skeleton import Skeleton
 
@@ -56,7 +54,7 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
         RecordingError: A clip cannot be encoded, or its features are not finite.
         DataError: The files cannot be written.
     """
-    source, world, store = job.source(seed), job.world, job.data.store
+    source, world, store = job.representation(seed), job.world, job.data.store
     facts = identity(source, store, pool)
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
     folder = (job.cache or job.output.parent / "features") / name
@@ -84,12 +82,12 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
         return None
     features = np.concatenate([gathered[first] for first in firsts])
     _write(path, features)
-    replace_file(path.with_suffix(".json"), (dump_json(facts) + "\n").encode())
+    write_whole(path.with_suffix(".json"), dump_json(facts) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     return features
 
 
-def identity(source: Source, store: ClipStore, pool: FeaturePool) -> dict[str, Any]:
+def identity(source: Representation, store: ClipStore, pool: FeaturePool) -> dict[str, Any]:
     """All that features depend on; those of a file are used again only when it is the same."""
     digest = hashlib.sha256()
     for column in ("name", "people", "frames", "fps"):
@@ -104,13 +102,13 @@ def identity(source: Source, store: ClipStore, pool: FeaturePool) -> dict[str, A
     }
 
 
-def poses(recordings: Sequence[Skeleton], source: Source) -> FloatArray:
+def poses(recordings: Sequence[Skeleton], source: Representation) -> FloatArray:
     """Normalised poses of the first person [n, 30 * V * 3], as the encoder would see them but for their number."""
     clips = [prepare_clip(recording, source.config.preprocessing, POSE_FRAMES)[0][0] for recording in recordings]
     return np.stack([rearrange(clip, "t v c -> (t v c)").numpy() for clip in clips])
 
 
-def _features(source: Source, store: ClipStore, clips: Sequence[int], pool: FeaturePool) -> FloatArray:
+def _features(source: Representation, store: ClipStore, clips: Sequence[int], pool: FeaturePool) -> FloatArray:
     """Features [n, D] of some clips."""
     batches = [clips[first : first + BATCH] for first in range(0, len(clips), BATCH)]
     found = np.concatenate([_encode(source, [store.recording(clip) for clip in batch], pool) for batch in batches])
@@ -123,7 +121,7 @@ def _features(source: Source, store: ClipStore, clips: Sequence[int], pool: Feat
     return found
 
 
-def _encode(source: Source, recordings: list[Skeleton], pool: FeaturePool) -> FloatArray:
+def _encode(source: Representation, recordings: list[Skeleton], pool: FeaturePool) -> FloatArray:
     encoder = source.encoder
     if encoder is None:
         return poses(recordings, source)
@@ -150,13 +148,9 @@ def _read(path: Path, rows: int) -> FloatArray | None:
 
 def _write(path: Path, features: FloatArray) -> None:
     """Write features so that the file is whole whenever it is seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with written_whole(path) as file:
             np.save(file, features)
-        temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DataError(f"{path.parent}: cannot write the features here ({error}). Choose another --cache.") from None

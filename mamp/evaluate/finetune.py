@@ -5,21 +5,24 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mamp.config import MAMPConfig
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.data import IntArray, Labelled
 from mamp.evaluate.heads import ActionHead, Classifier
-from mamp.evaluate.layer_decay import layer_decay_groups
 from mamp.evaluate.protocol import Job, Protocol
+from mamp.evaluate.representation import label_of
 from mamp.evaluate.result import Result
 from mamp.evaluate.settings import SPREAD, SupervisedConfig
-from mamp.evaluate.source import label_of
 from mamp.evaluate.supervised import run_trials
+
+EMBEDDINGS = ("temp_embed", "pos_embed", "joints_embed")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,39 @@ def make_classifier(config: MAMPConfig, settings: FinetuneConfig, num_classes: i
     """An encoder with stochastic depth and the published head."""
     head = ActionHead(config.dim_feat, config.grid[1], num_classes, settings.hidden, settings.dropout)
     return Classifier(config, head, settings.drop_path)
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Number of the layer that a parameter belongs to: 0 for the embeddings, the blocks, ``depth + 1`` for the rest."""
+    first, *rest = name.split(".")
+    if first in EMBEDDINGS:
+        return 0
+    return int(rest[0]) + 1 if first == "blocks" else depth + 1
+
+
+def layer_decay_groups(model: nn.Module, depth: int, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups with ``lr_scale``, a factor ``layer_decay`` smaller for each layer further down.
+
+    As published, vectors have no weight decay, and the position embeddings do.
+
+    Args:
+        model: Encoder and head; what needs no gradient is left out.
+        depth: Blocks of the encoder.
+        weight_decay: Of matrices.
+        layer_decay: Factor between layers; 1 gives all the same rate.
+    """
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer, decayed = layer_of(name, depth), parameter.ndim > 1
+        new = {
+            "lr_scale": layer_decay ** (depth + 1 - layer),
+            "weight_decay": weight_decay if decayed else 0.0,
+            "params": [],
+        }
+        groups.setdefault((layer, decayed), new)["params"].append(parameter)
+    return list(groups.values())
 
 
 def make_optimizer(settings: FinetuneConfig, model: Classifier) -> torch.optim.Optimizer:

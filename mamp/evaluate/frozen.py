@@ -9,7 +9,6 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ from numpy.typing import NDArray
 from mamp.errors import ConfigError, MissingExtraError
 from mamp.evaluate.data import IntArray, Labelled
 from mamp.evaluate.features import FeaturePool, FloatArray, extract
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
-from mamp.evaluate.result import Result, Trial, replace_file
+from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
+from mamp.outputs import written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def run_frozen(
         notes: What a reader should know.
         seeded: Whether the trial draws anything. If it does not, and the weights are not fresh, there is one trial.
     """
-    source = job.source(job.seeds[0])
+    source = job.representation(job.seeds[0])
     fresh = source.kind == "untrained"
     seeds = job.seeds if fresh or seeded else job.seeds[:1]
     found = list(notes) + ([] if len(seeds) == len(job.seeds) else [NO_SEED])
@@ -138,15 +139,14 @@ def need_sklearn() -> None:
 def _write_trial(path: Path, trial: Trial, notes: list[str]) -> None:
     arrays = {name: getattr(trial, name) for name in ("labels", "predicted", "scores", "values")}
     facts = {"seed": trial.seed, "metrics": trial.metrics, "intervals": trial.intervals, "notes": notes}
-    buffer = BytesIO()
-    np.savez(
-        buffer,
-        facts=np.array(json.dumps(facts)),
-        clips=np.array(trial.clips),
-        **{name: value for name, value in arrays.items() if value is not None},
-    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, buffer.getvalue())
+    with written_whole(path) as file:
+        np.savez(
+            file,
+            facts=np.array(json.dumps(facts)),
+            clips=np.array(trial.clips),
+            **{name: value for name, value in arrays.items() if value is not None},
+        )
 
 
 def _read_trial(path: Path) -> tuple[Trial, list[str]] | None:

@@ -12,8 +12,9 @@ from mamp.errors import ConfigError
 from mamp.evaluate.data import IntArray
 from mamp.evaluate.features import FloatArray
 from mamp.evaluate.frozen import Features, FrozenConfig, make_trial, run_frozen, standardise
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
-from mamp.evaluate.result import Result, Trial
+from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 
 Metric = Literal["cosine", "euclidean"]

@@ -19,8 +19,9 @@ from mamp.data.loader import generator_for
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.features import extract
 from mamp.evaluate.heads import Classifier, LinearHead
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
-from mamp.evaluate.result import Result, Trial
+from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
 from mamp.evaluate.supervised import make_trial, run_trials, source_of

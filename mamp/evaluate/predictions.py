@@ -1,4 +1,4 @@
-"""``predictions.npz``: what was predicted for each test clip in each trial, and what it adds to the headline."""
+"""The trials of an evaluation, and ``predictions.npz``: what was predicted for each test clip in each of them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,66 @@ import io
 import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import DataError
 
-if TYPE_CHECKING:
-    from mamp.evaluate.result import Trial
+
+@dataclass
+class Trial:
+    """One seed of a protocol.
+
+    Attributes:
+        seed: Its seed.
+        clips: Names of the n test clips, each once.
+        labels: [n] their classes.
+        predicted: [n] predicted classes (not clusters), if the protocol predicts any.
+        scores: [n, K] scores of the classes, if it has them.
+        metrics: In per cent, the headline among them.
+        best: ``epoch`` of the best epoch, chosen on the test clips, and its metrics.
+        history: One entry an epoch: ``epoch``, ``loss``, ``top1``, ...
+        values: [n] what each clip adds to the headline, 0 to 1, where that is not a hit of ``predicted`` or ``scores``:
+            an average precision, say. Their mean is the headline.
+        intervals: Intervals of metrics that have one of their own (over episodes, say), in per cent, by metric.
+    """
+
+    seed: int
+    clips: list[str]
+    labels: NDArray[Any]
+    predicted: NDArray[Any] | None
+    scores: NDArray[Any] | None
+    metrics: dict[str, float]
+    best: dict[str, float] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    values: NDArray[Any] | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise unless every array has one entry a clip."""
+        for name in ("labels", "predicted", "scores", "values"):
+            given = getattr(self, name)
+            if given is not None and len(given) != len(self.clips):
+                raise DataError(f"{name}: expected one entry for each of {len(self.clips)} clips, found {len(given)}.")
+
+    def classes(self) -> NDArray[np.int64] | None:
+        """Predicted classes [n], from the scores where they are not given."""
+        if self.predicted is not None:
+            return np.asarray(self.predicted, np.int64)
+        return None if self.scores is None else np.asarray(self.scores).argmax(axis=1)
+
+    def clip_values(self, headline: str) -> NDArray[np.float64] | None:
+        """What each clip adds to the headline [n], 0 to 1; ``None`` when it is no mean over clips."""
+        if self.values is not None:
+            return np.asarray(self.values, np.float64)
+        predicted = self.classes()
+        if headline != "top1" or predicted is None:
+            return None
+        return np.asarray(predicted == np.asarray(self.labels), np.float64)
 
 
 @dataclass(frozen=True)

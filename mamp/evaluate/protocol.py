@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mamp.evaluate.data import Labelled
-from mamp.evaluate.source import Source, load_source
+from mamp.evaluate.representation import Representation, load_representation
+from mamp.evaluate.result import Result
 from mamp.train.distributed import World
-
-if TYPE_CHECKING:
-    from mamp.evaluate.result import Result
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Job:
 
     Attributes:
         data: Clips, labels and splits.
-        weights: Name of the weights, as :func:`mamp.evaluate.source.load_source` takes it.
+        weights: Name of the weights, as :func:`mamp.evaluate.representation.load_representation` takes it.
         output: Folder of the evaluation; exists.
         seeds: Seeds of the trials, in order.
         config: The protocol's configuration.
@@ -30,6 +28,7 @@ class Job:
         encoder_overrides: Fields of the encoder's configuration by dotted name, for fresh weights only.
         cache: Folder where features are kept; by default ``features`` beside the output, so that evaluations beside
             one another share them.
+        opened: What the weights name, for the first seed, where it is loaded already.
     """
 
     data: Labelled
@@ -41,13 +40,16 @@ class Job:
     progress: bool = False
     encoder_overrides: dict[str, Any] = field(default_factory=dict)
     cache: Path | None = None
+    opened: Representation | None = None
 
-    def source(self, seed: int) -> Source:
-        """The weights of a trial, on the device of this process."""
-        source = load_source(self.weights, seed, self.encoder_overrides)
-        if source.encoder is not None:
-            source.encoder.to(self.world.device)
-        return source
+    def representation(self, seed: int) -> Representation:
+        """What a trial evaluates, on the device of this process; weights that do not depend on the seed load once."""
+        found = self.opened
+        if found is None or (found.kind == "untrained" and seed != self.seeds[0]):
+            found = load_representation(self.weights, seed, self.encoder_overrides)
+        if found.encoder is not None:
+            found.encoder.to(self.world.device)
+        return found
 
 
 @dataclass(frozen=True)

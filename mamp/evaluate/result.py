@@ -8,8 +8,6 @@ is installed. ``results.json`` is written last: where it is, the rest is whole.
 from __future__ import annotations
 
 import json
-import math
-import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -21,66 +19,15 @@ from numpy.typing import NDArray
 
 from mamp.errors import DataError
 from mamp.evaluate.page import result_page
-from mamp.evaluate.predictions import Predictions
+from mamp.evaluate.predictions import Predictions, Trial
 from mamp.evaluate.scores import bootstrap_interval, confusion_matrix, mean_and_deviation, per_class_of
+from mamp.outputs import dump_json, write_whole
 from mamp.train.record import environment
 
 FORMAT = 1
 LEVEL = 0.95
 BEST_EPOCH = "best epoch, chosen on the test clips"
 WORST = 10  # confusions that are named
-
-
-@dataclass
-class Trial:
-    """One seed of a protocol.
-
-    Attributes:
-        seed: Its seed.
-        clips: Names of the n test clips, each once.
-        labels: [n] their classes.
-        predicted: [n] predicted classes (not clusters), if the protocol predicts any.
-        scores: [n, K] scores of the classes, if it has them.
-        metrics: In per cent, the headline among them.
-        best: ``epoch`` of the best epoch, chosen on the test clips, and its metrics.
-        history: One entry an epoch: ``epoch``, ``loss``, ``top1``, ...
-        values: [n] what each clip adds to the headline, 0 to 1, where that is not a hit of ``predicted`` or ``scores``:
-            an average precision, say. Their mean is the headline.
-        intervals: Intervals of metrics that have one of their own (over episodes, say), in per cent, by metric.
-    """
-
-    seed: int
-    clips: list[str]
-    labels: NDArray[Any]
-    predicted: NDArray[Any] | None
-    scores: NDArray[Any] | None
-    metrics: dict[str, float]
-    best: dict[str, float] | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-    values: NDArray[Any] | None = None
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Raise unless every array has one entry a clip."""
-        for name in ("labels", "predicted", "scores", "values"):
-            given = getattr(self, name)
-            if given is not None and len(given) != len(self.clips):
-                raise DataError(f"{name}: expected one entry for each of {len(self.clips)} clips, found {len(given)}.")
-
-    def classes(self) -> NDArray[np.int64] | None:
-        """Predicted classes [n], from the scores where they are not given."""
-        if self.predicted is not None:
-            return np.asarray(self.predicted, np.int64)
-        return None if self.scores is None else np.asarray(self.scores).argmax(axis=1)
-
-    def clip_values(self, headline: str) -> NDArray[np.float64] | None:
-        """What each clip adds to the headline [n], 0 to 1; ``None`` when it is no mean over clips."""
-        if self.values is not None:
-            return np.asarray(self.values, np.float64)
-        predicted = self.classes()
-        if headline != "top1" or predicted is None:
-            return None
-        return np.asarray(predicted == np.asarray(self.labels), np.float64)
 
 
 @dataclass
@@ -124,10 +71,10 @@ def write_result(result: Result, output: Path) -> dict[str, Any]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "results.json").unlink(missing_ok=True)
-        replace_file(output / "predictions.npz", predictions.to_bytes())
+        write_whole(output / "predictions.npz", predictions.to_bytes())
         found["pictures"] = _draw(result, found, output)
-        replace_file(output / "results.md", result_page(found).encode())
-        replace_file(output / "results.json", (dump_json(found) + "\n").encode())
+        write_whole(output / "results.md", result_page(found))
+        write_whole(output / "results.json", dump_json(found) + "\n")
     except OSError as error:
         raise DataError(f"{output}: cannot write the results here ({error}). Choose another --output.") from None
     return found
@@ -284,34 +231,5 @@ def _draw(result: Result, found: dict[str, Any], output: Path) -> list[str]:
     except ImportError:
         return []
     for name, content in pictures.items():
-        replace_file(output / name, content)
+        write_whole(output / name, content)
     return list(pictures)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside and rename it, so that it is whole whenever it is seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def dump_json(value: Any) -> str:
-    """JSON that every reader takes: numpy values as plain ones, and ``null`` for what is not finite."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (np.generic, np.ndarray)):
-        return _plain(value.tolist())
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

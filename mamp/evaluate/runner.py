@@ -13,9 +13,10 @@ from mamp.errors import ConfigError, DataError
 from mamp.evaluate.data import Labelled, open_labelled
 from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.registry import get_protocol
-from mamp.evaluate.result import dump_json, read_results, replace_file, write_result
-from mamp.evaluate.source import POSES, UNTRAINED, Source, load_source
+from mamp.evaluate.representation import POSES, UNTRAINED, Representation, load_representation
+from mamp.evaluate.result import read_results, write_result
 from mamp.options import override
+from mamp.outputs import changed_fields, claim, dump_json, plain, write_whole
 from mamp.train.distributed import world
 
 RECORD = "evaluation.json"
@@ -41,7 +42,7 @@ def evaluate(
 
     Args:
         protocol: Name of the protocol; see :data:`mamp.evaluate.registry.PROTOCOLS`.
-        weights: What to evaluate; see :func:`mamp.evaluate.source.load_source`.
+        weights: What to evaluate; see :func:`mamp.evaluate.representation.load_representation`.
         data: Store of labelled clips, made by ``python -m mamp.prepare``.
         output: Folder of the results.
         seeds: One trial for each.
@@ -64,16 +65,16 @@ def evaluate(
     weights, seeds, path = _weights_for(chosen, weights), _checked(seeds), Path(output)
     changed = dict(encoder_overrides or {})
     with world(device) as here:
-        finished = False
+        opened, finished = None, False
         with here.together():
             if here.is_main:
-                source, labelled = _open(weights, seeds[0], changed, data, split_protocol)
-                finished = _claim(path, _identity(chosen, config, source, labelled), seeds, chosen.free)
+                opened = _open(weights, seeds[0], changed, data, split_protocol)
+                finished = _claim(path, _identity(chosen, config, *opened), seeds, chosen.free)
         if here.sum([float(finished)])[0]:
             return read_results(path) if here.is_main else {}
-        _, labelled = _open(weights, seeds[0], changed, data, split_protocol)
+        representation, labelled = opened or _open(weights, seeds[0], changed, data, split_protocol)
         kept = None if cache is None else Path(cache)
-        job = Job(labelled, weights, path, seeds, config, here, progress, changed, kept)
+        job = Job(labelled, weights, path, seeds, config, here, progress, changed, kept, representation)
         result = dataclasses.replace(chosen.run(job), protocol=chosen.name)
         if not here.is_main:
             return {}
@@ -100,12 +101,12 @@ def _checked(seeds: Sequence[int]) -> tuple[int, ...]:
 
 def _open(
     weights: str, seed: int, changed: dict[str, Any], data: str | os.PathLike[str], split_protocol: str | None
-) -> tuple[Source, Labelled]:
-    source = load_source(weights, seed, changed)
+) -> tuple[Representation, Labelled]:
+    source = load_representation(weights, seed, changed)
     return source, open_labelled(data, split_protocol, source.config.preprocessing.layout)
 
 
-def _identity(protocol: Protocol, config: Any, source: Source, data: Labelled) -> dict[str, Any]:
+def _identity(protocol: Protocol, config: Any, source: Representation, data: Labelled) -> dict[str, Any]:
     """What makes an evaluation the one it is; names of weights and data are told but not compared."""
     found = {
         "protocol": protocol.name,
@@ -113,7 +114,7 @@ def _identity(protocol: Protocol, config: Any, source: Source, data: Labelled) -
         "data": data.describe(),
         "settings": dataclasses.asdict(config),
     }
-    return dict(json.loads(dump_json(found)))
+    return dict(plain(found))
 
 
 def _claim(output: Path, wanted: dict[str, Any], seeds: tuple[int, ...], free: tuple[str, ...]) -> bool:
@@ -129,38 +130,21 @@ def _claim(output: Path, wanted: dict[str, Any], seeds: tuple[int, ...], free: t
     except FileNotFoundError:
         found = None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Remove the folder, or choose another --output.") from None
+        raise DataError(
+            f"{path}: cannot be read ({error}). Remove the folder, or choose another output folder."
+        ) from None
     if found is None and results.exists():
-        raise ConfigError(f"{output}: holds other results; choose another --output, or remove the folder.")
-    if found is not None:
-        different = _differences(found["evaluation"], wanted, free)
-        if different:
-            raise ConfigError(
-                f"{output}: holds an evaluation with other settings (different: {', '.join(different)}). Choose "
-                "another --output, or remove the folder to start over."
-            )
-        if found["seeds"] == list(seeds) and results.exists():
-            return True
+        raise ConfigError(f"{output}: holds other results; choose another output folder, or remove the folder.")
+    facts = {"evaluation": wanted, "seeds": list(seeds)}
+    free_fields = ("weights.name", "data.name", *(f"settings.{name}" for name in free))
+    evaluation = None if found is None else found["evaluation"]
+    different = [] if found is None else changed_fields(found["evaluation"], wanted, free_fields)
+    claim(path, facts, evaluation, different, "evaluation", ConfigError)
+    if found is None or (found["seeds"] == facts["seeds"] and results.exists()):
+        return found is not None
     try:
-        output.mkdir(parents=True, exist_ok=True)
         results.unlink(missing_ok=True)
-        replace_file(path, (dump_json({"evaluation": wanted, "seeds": list(seeds)}) + "\n").encode())
+        write_whole(path, dump_json(facts) + "\n")
     except OSError as error:
-        raise DataError(f"{output}: cannot write here ({error}). Choose another --output.") from None
+        raise DataError(f"{output}: cannot write here ({error}). Choose another output folder.") from None
     return False
-
-
-def _differences(found: dict[str, Any], wanted: dict[str, Any], free: tuple[str, ...]) -> list[str]:
-    """Dotted names of what differs, but for names and what may change on the way."""
-    passed = {"weights.name", "data.name", *(f"settings.{name}" for name in free)}
-    here, there = dict(_flat(wanted)), dict(_flat(found))
-    missing = object()
-    names = [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
-    return [name for name in names if not any(name == one or name.startswith(f"{one}.") for one in passed)]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return flat

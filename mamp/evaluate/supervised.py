@@ -23,16 +23,17 @@ from mamp.errors import ConfigError, DataError, TrainingError
 from mamp.evaluate.clips import PreparedClips
 from mamp.evaluate.data import IntArray, Labelled
 from mamp.evaluate.heads import Classifier
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job
-from mamp.evaluate.result import Result, Trial
+from mamp.evaluate.representation import Representation
+from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SupervisedConfig, seeded, training_augmentation
-from mamp.evaluate.source import Source
 from mamp.hub.serialization import resize_encoder
+from mamp.outputs import changed_fields, claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.distributed import World
 from mamp.train.loop import Loop, Mean, StoppedError
-from mamp.train.record import changed_fields
 
 
 class Supervised(Loop):
@@ -201,14 +202,14 @@ def make_trial(data: Labelled, seed: int, scores: NDArray[np.float32], history: 
     return Trial(seed, data.names(data.test), labels, None, scores, metrics, best, history)
 
 
-def source_of(job: Job, seed: int) -> tuple[Source, MAMPEncoder]:
+def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:
     """The encoder of a trial, for clips of another length where the settings say so.
 
     Raises:
         ConfigError: There is no encoder to train, or its tokens do not divide that length.
         DataError: The encoder is for other joints than the clips have.
     """
-    source = job.source(seed)
+    source = job.representation(seed)
     encoder = (
         source.encoder and source.encoder.without_readout()
     )  # heads take tokens, and training changes what it fits
@@ -243,29 +244,20 @@ def digest(*arrays: IntArray) -> str:
     return found.hexdigest()[:16]
 
 
-def claim(folder: Path, facts: dict[str, Any]) -> None:
-    """Take a folder for a trial: ``trial.json`` says for which one.
+def claim_trial(folder: Path, facts: dict[str, Any]) -> None:
+    """Make a folder that of a trial, as ``trial.json`` says; one without a checkpoint holds nothing yet.
 
     Raises:
         TrainingError: It holds another trial, or cannot be written.
     """
-    path = folder / "trial.json"
-    wanted = json.loads(json.dumps(facts))
+    record = folder / "trial.json"
+    found = None
     try:
-        if path.exists() and list_checkpoints(folder / "checkpoints"):
-            different = changed_fields(json.loads(path.read_text(encoding="utf-8")), wanted)
-            if different:
-                raise TrainingError(
-                    f"{folder}: holds a run with other settings (different: {', '.join(different)}). Choose another "
-                    "--output, or remove the folder to start over."
-                )
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        if record.exists() and list_checkpoints(folder / "checkpoints"):
+            found = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{folder}: cannot be used ({error}). Choose another --output.") from None
+        raise TrainingError(f"{folder}: cannot be used ({error}). Choose another output folder.") from None
+    claim(record, facts, found, changed_fields(found or {}, plain(facts)), "run", TrainingError)
 
 
 def run_trials(
@@ -301,7 +293,7 @@ def run_trials(
         }
         with job.world.together():
             if job.world.is_main:
-                claim(folder, facts)
+                claim_trial(folder, facts)
         model = classifier_of(encoder, make, seed)
         run = Supervised(
             job.data, clips, model, optimizer, job.config, seed, folder, job.world, smoothing, job.progress

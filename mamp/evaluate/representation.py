@@ -19,7 +19,7 @@ DEFAULT = "openmocap"
 
 
 @dataclass(frozen=True)
-class Source:
+class Representation:
     """What turns clips into features.
 
     Attributes:
@@ -52,7 +52,7 @@ class Source:
         }
 
 
-def load_source(weights: str, seed: int = 0, overrides: dict[str, Any] | None = None) -> Source:
+def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] | None = None) -> Representation:
     """Find what ``--weights`` names.
 
     Args:
@@ -72,16 +72,16 @@ def load_source(weights: str, seed: int = 0, overrides: dict[str, Any] | None = 
             torch.manual_seed(seed)
             encoder = MAMPEncoder(config).eval()
         label = UNTRAINED if not name else f"{UNTRAINED}:{label_of(name)}"
-        return Source(label, "untrained", None, config, encoder)
+        return Representation(label, "untrained", None, config, encoder)
     if overrides:
         raise ConfigError(
             f"--encoder.{next(iter(overrides))}: the architecture of {weights!r} is given; only fresh weights can have "
             f"another one: --weights {UNTRAINED}:{weights}, or the protocol scratch."
         )
     if weights == POSES:
-        return Source(POSES, "poses", None, _config_of(DEFAULT), None)
+        return Representation(POSES, "poses", None, _config_of(DEFAULT), None)
     encoder = MAMPEncoder.from_pretrained(weights)
-    return Source(label_of(weights), "pretrained", fingerprint(encoder), encoder.config, encoder)
+    return Representation(label_of(weights), "pretrained", fingerprint(encoder), encoder.config, encoder)
 
 
 def label_of(weights: str) -> str:

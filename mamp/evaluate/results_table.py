@@ -10,16 +10,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import DataError
+from mamp.errors import DataError, MissingExtraError
+from mamp.evaluate.page import markdown_table, show_headline
 from mamp.evaluate.predictions import Predictions
 from mamp.evaluate.result import LEVEL, read_results
 from mamp.evaluate.scores import bootstrap_difference, bootstrap_interval, mean_and_deviation
 from mamp.evaluate.settings import SPREAD
+from mamp.outputs import flatten
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 KINDS = ("poses", "untrained", "scratch", "pretrained")
 PROTOCOLS = ("knn", "fewshot", "cluster", "logistic", "linear", "semi", "finetune", "scratch", "transfer")
@@ -120,6 +125,22 @@ class Report:
     columns: list[str]
     rows: list[Row]
     notes: list[str]
+
+    def frame(self) -> DataFrame:
+        """A line for each number of the table.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        lines = []
+        for row in self.rows:
+            for column, cell in row.cells.items():
+                found = cell.to_dict()
+                low, high = found.pop("interval") or (None, None)
+                folders = " ".join(found.pop("folders"))
+                names = {"weights": row.weights, "kind": row.kind, "protocol": row.protocol, "metric": row.metric}
+                lines.append({**names, "data": column, **found, "low": low, "high": high, "folders": folders})
+        return _pandas().DataFrame(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -229,15 +250,8 @@ def _weights(path: Path, one: dict[str, Any]) -> tuple[str, str, str]:
 
 def _settings_key(one: dict[str, Any]) -> str:
     """The settings that a result depends on as text, to tell variants of a protocol apart."""
-    settings = {name: value for name, value in _flat(one["settings"]).items() if name not in SPREAD}
+    settings = {name: value for name, value in flatten(one["settings"]).items() if name not in SPREAD}
     return "\n".join(f"{name}={value}" for name, value in sorted(settings.items()))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: str(value)}
-    return flat
 
 
 def _rows(groups: dict[tuple[str, ...], dict[str, Cell]]) -> list[Row]:
@@ -337,3 +351,58 @@ def differences(report: Report, against: str) -> tuple[list[tuple[Row, dict[str,
         if cells:
             lines.append((row, cells))
     return lines, notes
+
+
+Differences = list[tuple[Row, dict[str, dict[str, Any]]]]
+
+
+def report_page(report: Report, lines: Differences | None = None, against: str = "") -> str:
+    """The table in Markdown, what its numbers are, the differences if there are any, and the notes.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    cells = [(row, {name: _text(cell) for name, cell in row.cells.items()}) for row in report.rows]
+    page = [*_wide(report, cells), ""]
+    page.append(
+        f"Per cent. In brackets: {LEVEL:.0%} interval over test clips (few-shot: episodes), and over seeds where each "
+        "seed has a result of its own. ±: standard deviation over seeds. Final epoch throughout."
+    )
+    if lines is not None:
+        page += ["", f"Difference to {against}, in percentage points, paired by test clip:", ""]
+        page += _wide(report, [(row, {name: _change(cell) for name, cell in found.items()}) for row, found in lines])
+    page += ["", *(f"- {note}" for note in report.notes)] if report.notes else []
+    return "\n".join(page) + "\n"
+
+
+def report_csv(report: Report) -> str:
+    """A line for each number of the table, as CSV."""
+    return str(report.frame().to_csv(index=False, lineterminator="\n"))
+
+
+def _wide(report: Report, rows: Sequence[tuple[Row, dict[str, str]]]) -> list[str]:
+    """Rows of text by data set as a table in Markdown; what a row does not have stays empty."""
+    heads = [{"weights": row.weights, "protocol": row.protocol, "metric": row.metric} for row, _ in rows]
+    blank = dict.fromkeys(report.columns, "")
+    lines = [{**head, **blank, **cells} for head, (_, cells) in zip(heads, rows, strict=True)]
+    frame = _pandas().DataFrame(lines, columns=["weights", "protocol", "metric", *report.columns])
+    return markdown_table(list(frame.columns), frame.values.tolist(), text=3)
+
+
+def _text(cell: Cell) -> str:
+    return show_headline(cell.to_dict())
+
+
+def _change(cell: dict[str, Any]) -> str:
+    low, high = cell["interval"]
+    return f"{cell['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise MissingExtraError(
+            "tables of many results need pandas, which is not installed: pip install 'mamp[evaluate]'"
+        ) from None
+    return pandas
