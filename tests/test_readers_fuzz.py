@@ -123,6 +123,8 @@ FILES: dict[str, tuple[str, bytes]] = {
     "smpl": ("clip.npz", amass_npz()),
     "smpl joints": ("joints.npz", npz(J=rest())),
     "c3d": ("clip.c3d", c3d_file()),
+    "panoptic": ("clip.json", json.dumps({"bodies": [{"id": 0, "joints19": [1.5, 2, 3, 0.9] * 19}]}).encode()),
+    "easymocap": ("clip.json", json.dumps([{"id": 0, "keypoints3d": [[1.5, 2, 3, 0.9]] * 25}]).encode()),
     "trc": ("clip.trc", trc_text(list(get_layout("ntu25").joints), person("ntu25", 3)).encode()),
     "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }

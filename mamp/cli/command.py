@@ -42,7 +42,7 @@ class Command:
 
 
 # Options of mamp.load that commands take.
-READING = ("format", "layout", "fps", "unit", "up", "handedness", "joints", "markers", "allow_2d")
+READING = ("format", "layout", "fps", "unit", "up", "handedness", "joints", "markers", "min_confidence", "allow_2d")
 
 
 def add_recording_options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +56,7 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--handedness", help="of the axes of the file: right or left")
     group.add_argument("--joints", metavar="FILE", help="rest joints of the body model, for SMPL and AMASS")
     group.add_argument("--markers", metavar="FILE", help="JSON: the markers around each joint, for C3D and TRC")
+    group.add_argument("--min-confidence", type=float, metavar="C", help="joints of less confidence were not tracked")
     group.add_argument("--allow-2d", action="store_true", help="take 2D keypoints, which the weights have never seen")
 
 

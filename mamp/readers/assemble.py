@@ -39,6 +39,7 @@ class Options:
         asf: The skeleton file of an AMC file.
         joints: Rest joints of a body model for pose parameters: an array, or a file (:mod:`mamp.readers.smpl`).
         markers: Joint -> marker, or markers whose middle it is, for motion capture by markers; or a JSON file of that.
+        min_confidence: A joint of less confidence was not tracked.
     """
 
     layout: LayoutLike | None = None
@@ -50,6 +51,7 @@ class Options:
     asf: StrPath | None = None
     joints: Any = None
     markers: Mapping[str, str | Sequence[str]] | StrPath | None = None
+    min_confidence: float | None = None
 
     def __post_init__(self) -> None:
         if self.unit is not None:
@@ -61,6 +63,10 @@ class Options:
         number = isinstance(self.fps, int | float | np.number) and not isinstance(self.fps, bool)
         if self.fps is not None and not (number and 0 < self.fps < math.inf):
             raise ReadError(f"fps={self.fps!r}: expected frames per second above zero.")
+        limit = self.min_confidence
+        number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
+        if limit is not None and not (number and 0 <= limit <= 1):
+            raise ReadError(f"min_confidence={limit!r}: expected a number from 0 to 1.")
 
     def with_defaults(self, **values: Any) -> Options:
         """Fill in what the caller did not give with what the format or file says."""
@@ -83,6 +89,7 @@ class Raw:
         flat: One coordinate is zero throughout, in the unit of an image.
         zeros: What exact zeros mean: positions, or not tracked, if all of a person or all of one joint is zero.
         confidence: [M, T, V].
+        min_confidence: A joint of less was guessed, as the format's makers say, and counts as not tracked.
         info: More to keep with the recording.
     """
 
@@ -97,6 +104,7 @@ class Raw:
     flat: bool = False
     zeros: Literal["keep", "person", "joint"] = "person"
     confidence: NDArray[np.floating] | None = None
+    min_confidence: float | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -114,7 +122,7 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
         ReadError: There are no frames, numbers are infinite or absurd, or nobody is tracked.
         LayoutError: The layout is unknown or has another number of joints.
     """
-    positions = _without_untracked(raw)
+    positions = _without_guesses(_without_untracked(raw), raw, options)
     layout = _layout(raw, options)
     body = Body(positions, layout)
     unit = _unit(raw, options, body)
@@ -185,6 +193,27 @@ def _without_untracked(raw: Raw) -> NDArray[np.floating]:
             f"{raw.path}: no tracked person in {frames} frames (every joint is zero or NaN); leave this recording out."
         )
     return positions
+
+
+def _without_guesses(positions: NDArray[np.floating], raw: Raw, options: Options) -> NDArray[np.floating]:
+    """The positions with NaN for joints of too little confidence, which a warning counts."""
+    limit = raw.min_confidence if options.min_confidence is None else options.min_confidence
+    if raw.confidence is None or not limit or raw.confidence.shape != positions.shape[:3]:
+        return positions
+    seen = np.isfinite(positions).all(-1)
+    guessed = seen & (raw.confidence < limit)
+    if not guessed.any():
+        return positions
+    if not (seen & ~guessed).any():
+        if options.min_confidence is not None:
+            raise ReadError(f"{raw.path}: no joint has a confidence of {limit:g} or more; say a lower min_confidence.")
+        logger.warning("%s: no joint has a confidence of %g or more; it is not used.", raw.path, limit)
+        return positions
+    logger.warning(
+        "%s: %.1f %% of the joints have a confidence below %g and count as not tracked. Say min_confidence=0 to take "
+        "them.", raw.path, 100 * guessed.sum() / seen.sum(), limit,
+    )  # fmt: skip
+    return np.where(guessed[..., None], np.nan, positions)
 
 
 def _layout(raw: Raw, options: Options) -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.readers.files import StrPath, decimal_comma, read_text
+
+DEPTH = 8  # of lists in lists, more than any format has
 
 
 def read_json(path: StrPath) -> Any:
@@ -41,12 +44,23 @@ def to_array(rows: Any, where: str, what: str) -> NDArray[np.float64]:
     Raises:
         ReadError: It is something else.
     """
+    level: list[Any] = [rows]
+    shape: list[int] = []
+    kinds = {type(rows)}
+    while kinds == {list} and len(shape) < DEPTH:
+        lengths = set(map(len, level))
+        if len(lengths) > 1:
+            break
+        shape.append(*lengths)
+        level = list(chain.from_iterable(level))
+        kinds = set(map(type, level))
+    if not kinds <= {int, float, type(None)}:
+        raise ReadError(
+            f"{where}: expected {what} numbers (lists differ in length, or hold something else than numbers)."
+        )
     try:
-        array = np.array(rows, dtype=object)
-        if any(isinstance(value, list | dict | str | bool) for value in array.flat):
-            raise TypeError("lists differ in length, or hold something else than numbers")
-        return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
+        return np.array(level, dtype=np.float64).reshape(shape)
+    except OverflowError as error:
         raise ReadError(f"{where}: expected {what} numbers ({error}).") from None
 
 

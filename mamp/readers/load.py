@@ -24,6 +24,8 @@ READERS = (
     "mediapipe",
     "openpose",
     "mmpose",
+    "panoptic",
+    "easymocap",
     "azure",
     "smpl",
     "c3d",
@@ -60,6 +62,7 @@ def load(
     asf: StrPath | None = None,
     joints: Any = None,
     markers: Mapping[str, str | Sequence[str]] | StrPath | None = None,
+    min_confidence: float | None = None,
 ) -> Skeleton:
     """Read a recording.
 
@@ -83,6 +86,8 @@ def load(
         joints: Rest joints of the body model for SMPL's pose parameters (:mod:`mamp.readers.smpl`).
         markers: Joint -> marker or markers that it is in the middle of, or a JSON file of that, for files of markers
             (:mod:`mamp.readers.markers`).
+        min_confidence: A joint of less confidence was not tracked, 0 to 1. The default is that of the format, where it
+            says what its confidence means (0.1 for MediaPipe's visibility and Panoptic), else 0.
 
     Returns:
         The recording in metres, y up; NaN where nothing was tracked.
@@ -94,7 +99,7 @@ def load(
     """
     options = Options(
         layout=layout, fps=fps, unit=unit, up=up, handedness=handedness, allow_2d=allow_2d, asf=asf, joints=joints,
-        markers=markers,
+        markers=markers, min_confidence=min_confidence,
     )  # fmt: skip
     if hasattr(path, "columns"):
         return from_dataframe(path, options)

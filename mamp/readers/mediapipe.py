@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LAYOUT = get_layout("mediapipe33")
 HIPS = [LAYOUT.joints.index("left_hip"), LAYOUT.joints.index("right_hip")]
+GUESSED = 0.1  # visibility below which a landmark is a guess: mostly of what is out of the picture
 FAR = 0.15  # metres from the origin, at which the middle of the hips of world landmarks never is
 
 Kind = Literal["world", "image", "unsaid"]
@@ -48,6 +49,7 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 ORDER: tuple[Kind, ...] = ("world", "unsaid", "image")
 FRAMES = ("frames", "data", "results", "sequence")
+ABOUT = ("metadata", "meta", "info", "header", "video")  # objects that the rate may be in
 RATES = ("fps", "frame_rate", "framerate", "frameRate")
 WORLD_PREFIX = re.compile(r"(?:pose[\s_.]*)?world[\s_.]*(?:landmarks?)?[\s_.]*", re.IGNORECASE)
 KEY = re.compile(r"[\W_]+")
@@ -114,9 +116,11 @@ def _assemble(
     positions: NDArray[np.float64], confidence: NDArray[np.float64] | None, fps: float | None, path: StrPath,
     options: Options,
 ) -> Skeleton:  # fmt: skip
-    return assemble(
-        Raw(positions, path, "mediapipe", layout=LAYOUT, fps=fps, unit="m", up="-y", confidence=confidence), options
-    )
+    raw = Raw(
+        positions, path, "mediapipe", layout=LAYOUT, fps=fps, unit="m", up="-y", confidence=confidence,
+        min_confidence=GUESSED,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def _frames(content: Any, path: StrPath) -> tuple[list[Any], float | None]:
@@ -125,7 +129,9 @@ def _frames(content: Any, path: StrPath) -> tuple[list[Any], float | None]:
         return ([content] if content and _is_landmark(content[0]) else content), None
     if not isinstance(content, Mapping):
         raise ReadError(f"{path}: expected frames of landmarks, found {describe(content)}.")
-    fps = next((rate for key in RATES if (rate := to_number(content.get(key))) and rate > 0), None)
+    places = [content, *(value for key in ABOUT if isinstance(value := content.get(key), Mapping))]
+    rates = (to_number(place.get(key)) for place in places for key in RATES)
+    fps = next((rate for rate in rates if rate and rate > 0), None)
     for key in FRAMES:
         if isinstance(content.get(key), list):
             return content[key], fps
@@ -180,8 +186,8 @@ def _body(landmarks: list[Any], where: str) -> Body:
         else:
             rows.append([*landmark[:4], None][:4])
     values = to_array(rows, where, "landmarks of x, y, z and visibility, all")
-    seen = not np.isnan(values[:, 3]).all()
-    return Body(values[:, :3], values[:, 3].clip(0, 1) if seen else None)
+    said = np.isfinite(values[:, 3])
+    return Body(values[:, :3], np.where(said, values[:, 3].clip(0, 1), 1.0) if said.any() else None)
 
 
 def _is_landmark(value: Any) -> bool:
