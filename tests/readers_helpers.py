@@ -13,7 +13,8 @@ from mamp.layouts import get_layout
 
 # A standing person who faces +z in metres, y up, right-handed: the left side is at +x, feet and nose point to +z.
 _CENTRE = {
-    "pelvis": (0, 0.95, 0), "root": (0, 0.95, 0), "midhip": (0, 0.95, 0), "bodycenter": (0, 0.95, 0), "spine": (0, 1.15, 0), "spine1": (0, 1.05, 0),
+    "pelvis": (0, 0.95, 0), "root": (0, 0.95, 0), "midhip": (0, 0.95, 0),
+    "bodycenter": (0, 0.95, 0), "spine": (0, 1.15, 0), "spine1": (0, 1.05, 0),
     "spine2": (0, 1.18, 0), "spine3": (0, 1.3, 0), "spinenavel": (0, 1.1, 0), "spinechest": (0, 1.28, 0),
     "thorax": (0, 1.42, 0), "neck": (0, 1.48, 0), "neckbase": (0, 1.55, 0.02), "head": (0, 1.66, 0.02),
     "nose": (0, 1.62, 0.12), "spinebase": (0, 0.95, 0), "spinemid": (0, 1.2, 0), "spineshoulder": (0, 1.42, 0),
