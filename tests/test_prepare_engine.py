@@ -23,9 +23,10 @@ from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
 from mamp.prepare import build as engine
 from mamp.prepare.build import Settings, estimate, prepare
-from mamp.prepare.dataset import Clip, Dataset, Item, Listing, find_files, key_of
+from mamp.prepare.dataset import Clip, Dataset, Item, Listing
 from mamp.prepare.journal import work_folder
 from mamp.readers.files import read_text
+from mamp.readers.find import find_files, key_of
 
 ROOT = Path(__file__).resolve().parents[1]
 

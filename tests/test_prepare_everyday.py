@@ -29,12 +29,15 @@ from mamp.errors import DataError, MAMPError, MissingFileError, RecordingError
 from mamp.layouts import MODEL_LAYOUT as NTU25
 from mamp.layouts import get_layout
 from mamp.prepare.__main__ import main
-from mamp.prepare.everyday import CMU, HDM05, BandaiNamco, UTKinect
 from mamp.prepare.packed import read_packed
 from mamp.prepare.pictures import choose_clips, contact_sheet
-from mamp.prepare.recordings import starts_in_t_pose, thin
+from mamp.prepare.recordings import Recordings, thin
 from mamp.preprocessing import normalize
 from mamp.readers import nwucla, uiprmd
+from mamp.readers.bandai import BandaiNamco
+from mamp.readers.cmu import CMU, starts_in_t_pose
+from mamp.readers.hdm05 import HDM05
+from mamp.readers.utkinect import UTKinect
 
 EXPECTED = Preprocessing(max_people=None, absent_person="none")
 
@@ -93,10 +96,10 @@ def test_real_files_equal_the_corpora(shared, tmp_path, source, raw, corpus, opt
 def test_joints_of_real_bvh_equal_the_corpora(shared, raw, corpus):
     """Before the joints of the model: every joint of the corpus."""
     folder = shared / "data" / "raw" / raw
-    dataset = (CMU if raw == "cmu-bvh" else BandaiNamco)(folder, EXPECTED)
+    dataset = Recordings((CMU if raw == "cmu-bvh" else BandaiNamco)(folder), EXPECTED)
     wanted = {one.name.partition("/")[2]: one for one in read_packed(shared / "data" / "corpora" / f"{corpus}.npz")}
     for item in dataset.list_items().items:
-        (take,) = dataset.takes(item)
+        (take,) = dataset.recordings.takes(item.path)
         found, recording = thin(take.recording, 30), wanted[take.name]
         order = [found.layout.joints.index(joint) for joint in recording.layout.joints]
         np.testing.assert_allclose(found.positions[:, :, order], recording.positions, atol=5.1e-5)
@@ -140,7 +143,7 @@ def test_cmu(tmp_path):
     report = json.loads((tmp_path / "store" / "report.json").read_text())
     assert "the same recording as 07/07_01.amc" in json.dumps(report)
     assert store.info["preprocessing"]["max_people"] is None and store.info["source"] == "CMU motion capture"
-    again = CMU(tmp_path / "raw", EXPECTED)
+    again = Recordings(CMU(tmp_path / "raw"), EXPECTED)
     assert [item.key for item in again.list_items().items] == ["07/07_01.amc", "bvh/08_02.bvh"]
     with zipfile.ZipFile(tmp_path / "cmu.zip", "w") as archive:
         for path in (tmp_path / "raw").rglob("*.*"):
@@ -287,7 +290,7 @@ def test_what_is_missing(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
     (tmp_path / "raw" / "joints_s01_e01.txt").write_text(utkinect_text(np.arange(4), standing(4)))
     with pytest.raises(MissingFileError, match=r"expected actionLabel\.txt"):
-        UTKinect(tmp_path / "raw", EXPECTED)
+        Recordings(UTKinect(tmp_path / "raw"), EXPECTED)
     assert main(["cmu", "raw", "out", "--fps", "0"]) == 2
 
 
@@ -382,7 +385,7 @@ def test_a_broken_file_is_left_out(tmp_path, capsys):
 def test_actions_are_part_of_what_is_resumed(tmp_path):
     """A store that was begun with other intervals is not gone on with."""
     write_utkinect(tmp_path / "raw")
-    before = UTKinect(tmp_path / "raw", EXPECTED).options()
+    before = Recordings(UTKinect(tmp_path / "raw"), EXPECTED).options()
     labels = tmp_path / "raw" / "actionLabel.txt"
     labels.write_text(labels.read_text().replace("220", "218"))
-    assert UTKinect(tmp_path / "raw", EXPECTED).options() != before
+    assert Recordings(UTKinect(tmp_path / "raw"), EXPECTED).options() != before

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from mamp.cli.command import positive
 from mamp.console import DONE, Parser, exit_status, messages, say_result
-from mamp.prepare import everyday, folder, ntu, packed_source, pku
+from mamp.prepare import folder, ntu, packed_source, pku, recordings
 from mamp.prepare.build import Settings, estimate, estimate_text, prepare
 from mamp.prepare.dataset import Source
 from mamp.prepare.outcome import report_text
 
 PROG = "python -m mamp.prepare"
-SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *everyday.SOURCES, folder.SOURCE, packed_source.SOURCE)
+SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *recordings.SOURCES, folder.SOURCE, packed_source.SOURCE)
 EXIT_STATUSES = """\
 exit status: 0 done; 1 could not do it, or not wholly (folder: some files could not be used; other sources only with
 --strict, because files of a public set that are broken are so for everybody); 2 wrong usage; 130 interrupted"""

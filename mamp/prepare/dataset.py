@@ -17,14 +17,13 @@ store, and reads one of them. The engine does the rest: processes, progress, res
     SOURCES = (Source("jumps", "our jumps", "python -m mamp.prepare jumps raw store", open=lambda a: Jumps(a.raw)),)
 
 A path may lead into a zip file (``data.zip/folder/file.txt``): every reader of the package takes it, and nothing is
-ever unpacked to disk. :func:`find_files` returns such paths.
+ever unpacked to disk. :func:`mamp.readers.find.find_files` returns such paths.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
-from mamp.errors import MissingFileError, ReadError
-from mamp.readers.archive import is_archive, list_members
 from mamp.skeleton import Skeleton
 
 FloatArray = NDArray[np.float32]
@@ -168,65 +165,6 @@ class Source:
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
     failed_status: int = 0
     run: Callable[[argparse.Namespace], int] | None = None
-
-
-def find_files(
-    raw: Path, suffixes: Sequence[str], failed: dict[str, str] | None = None, inside_archives: bool = True
-) -> list[Path]:
-    """Files with one of these suffixes (also with ``.gz``) anywhere below a folder and in the zip files there.
-
-    Hidden files and folders are left out. ``raw`` may be a zip file itself.
-
-    Args:
-        raw: Folder or zip file.
-        suffixes: Ends of the names, any case.
-        failed: Takes the zip files that are damaged; without it, the first of them is an error.
-        inside_archives: Look into zip files.
-
-    Returns:
-        Paths in the order of their path below ``raw``, written with slashes.
-
-    Raises:
-        MissingFileError: There is no such folder.
-        ReadError: A zip file is damaged, or the path of a member climbs out of it.
-    """
-    wanted = tuple(suffix.lower() for suffix in suffixes)
-
-    def fits(name: str) -> bool:
-        return name.lower().removesuffix(".gz").endswith(wanted)
-
-    if raw.is_file() and is_archive(raw):
-        return sorted((path for path in list_members(raw) if fits(path.name)), key=Path.as_posix)
-    if not raw.is_dir():
-        raise MissingFileError(f"{raw}: expected a folder of recordings (or a zip file of them), found none.")
-    found: list[Path] = []
-    seen = set()
-    for folder, folders, files in os.walk(raw, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(folder, name)
-            if name.startswith("."):
-                continue
-            if fits(name):
-                found.append(path)
-            elif inside_archives and is_archive(path):
-                try:
-                    found += [member for member in list_members(path) if fits(member.name)]
-                except ReadError as error:
-                    if failed is None:
-                        raise
-                    failed[key_of(raw, path)] = str(error)
-    return sorted(found, key=lambda path: key_of(raw, path))
-
-
-def key_of(raw: Path, path: Path) -> str:
-    """Path below the folder that was given, written with slashes."""
-    return path.relative_to(raw).as_posix()
 
 
 def normalized_clip(recording: Skeleton, expected: Preprocessing, name: str, **columns: Column) -> Clip:

@@ -17,12 +17,11 @@ from mamp.prepare.dataset import (
     Item,
     Listing,
     Source,
-    find_files,
-    key_of,
     normalized_clip,
     store_preprocessing,
 )
 from mamp.readers import FORMATS, load
+from mamp.readers.find import find_files, key_of
 
 
 class Folder(Dataset):

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
 from mamp.errors import DataError, MissingFileError, ReadError
-from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
+from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, store_preprocessing
 from mamp.readers import ntu
+from mamp.readers.find import find_files, key_of
 
 Benchmark = Literal[60, 120]
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from mamp.config import Preprocessing
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
-from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, find_files, key_of, store_preprocessing
+from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, store_preprocessing
 from mamp.readers import pku
 from mamp.readers.files import read_lines
+from mamp.readers.find import find_files, key_of
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from mamp.config import Preprocessing
 from mamp.data import StoreWriter
 from mamp.errors import ConfigError
 from mamp.layouts import MODEL_LAYOUT
-from mamp.prepare.classes import CLASSES
 from mamp.prepare.packed import read_packed, split_glitches
 from mamp.preprocessing import normalize
+from mamp.readers.load import SETS
 from mamp.skeleton import Skeleton
 
 # Two partners of the same long dance, a third of the CMU takes in BVH: a group of their own, to weigh down.
@@ -51,7 +51,8 @@ def build_pretraining_store(
     info: dict[str, Any] = {"corpora": [path.stem for path in corpora]}
     if len(corpora) == 1:
         info["source"] = corpora[0].stem
-        info |= {"classes": list(CLASSES[corpora[0].stem])} if corpora[0].stem in CLASSES else {}
+        named = SETS[corpora[0].stem].classes if corpora[0].stem in SETS else ()
+        info |= {"classes": list(named)} if named else {}
     columns = _common_columns(corpora)
     if test is not None and test[0] not in columns:
         raise ConfigError(

@@ -12,9 +12,11 @@ from mamp.readers.assemble import LayoutLike, Options
 from mamp.readers.dataframe import from_dataframe
 from mamp.readers.files import StrPath, decimal_comma, frame_files, list_folder, read_bytes
 from mamp.readers.format import NO, Contents, Format
+from mamp.readers.sets import RecordingSet
 from mamp.skeleton import Skeleton
 
-# Modules of this package with a FORMAT. Where several fit a file equally well, the first is taken.
+# Modules of this package with a FORMAT, a SET (mamp.readers.sets), or both. Where several formats fit a file equally
+# well, the first is taken.
 READERS = (
     "ntu",
     "bvh",
@@ -37,10 +39,14 @@ READERS = (
     "utdmhad",
     "sbu",
     "utkinect",
+    "cmu",
+    "hdm05",
+    "bandai",
 )
 
-_FORMATS: list[Format] = [import_module(f"mamp.readers.{module}").FORMAT for module in READERS]
-FORMATS: dict[str, Format] = {one.name: one for one in _FORMATS}
+_MODULES = [import_module(f"mamp.readers.{module}") for module in READERS]
+FORMATS: dict[str, Format] = {one.FORMAT.name: one.FORMAT for one in _MODULES if hasattr(one, "FORMAT")}
+SETS: dict[str, type[RecordingSet]] = {one.SET.name: one.SET for one in _MODULES if hasattr(one, "SET")}
 
 # What to do about files that are not read.
 HINTS = {

@@ -11,6 +11,7 @@ from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
+from mamp.readers.sets import Column, RecordingSet, known, odd_subjects_train
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
@@ -20,6 +21,11 @@ JOINTS = (
     "shoulder_left", "shoulder_right", "shoulder_center", "spine", "hip_left", "hip_right", "hip_center",
     "elbow_left", "elbow_right", "wrist_left", "wrist_right", "hand_left", "hand_right", "knee_left", "knee_right",
     "ankle_left", "ankle_right", "foot_left", "foot_right", "head",
+)  # fmt: skip
+CLASSES = (
+    "high arm wave", "horizontal arm wave", "hammer", "hand catch", "forward punch", "high throw", "draw x",
+    "draw tick", "draw circle", "hand clap", "two hand wave", "side boxing", "bend", "forward kick", "side kick",
+    "jogging", "tennis swing", "tennis serve", "golf swing", "pick up and throw",
 )  # fmt: skip
 NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)")
 
@@ -58,6 +64,28 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     )
 
 
+class MSRAction3D(RecordingSet):
+    """MSR-Action3D: ``aAA_sSS_eEE_skeleton3D.txt``; trained on odd subjects, tested on even ones."""
+
+    name = "msr-action3d"
+    title = "MSR-Action3D"
+    about = "skeleton text, odd subjects for training"
+    example = "MSRAction3DSkeletonReal3D"
+    reader = staticmethod(read)
+    suffixes = (".txt",)
+    pattern = re.compile(r"a\d+_s\d+_e\d+_skeleton3D\.txt", re.IGNORECASE)
+    classes = CLASSES
+
+    def name_of(self, path: Path) -> str:
+        """As in the file name, without ``_skeleton3D``."""
+        return super().name_of(path).rpartition("_")[0]
+
+    def columns(self, recording: Skeleton) -> dict[str, Column]:
+        """Label, subject, split."""
+        return odd_subjects_train(known(recording, "label", "subject"))
+
+
+SET = MSRAction3D
 FORMAT = Format(
     "msr",
     (".txt",),

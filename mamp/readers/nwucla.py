@@ -10,10 +10,15 @@ from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath
 from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
+from mamp.readers.sets import Column, RecordingSet, known
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
 JOINTS = 20
+CLASSES = (
+    "pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down", "stand up", "donning",
+    "doffing", "throw", "carry",
+)  # fmt: skip
 NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)_v(\d+)")
 ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)  # the numbers in file names; a label is a place in this list
 
@@ -58,6 +63,25 @@ def _parse_name(name: str) -> dict[str, int]:
     return info | ({"label": ACTIONS.index(action)} if action in ACTIONS else {})
 
 
+class NWUCLA(RecordingSet):
+    """NW-UCLA: ``aAA_sSS_eEE_vVV.json``; trained on views 1 and 2, tested on view 3."""
+
+    name = "nw-ucla"
+    title = "Northwestern-UCLA"
+    about = "JSON, views 1 and 2 for training"
+    example = "all_sqe"
+    reader = staticmethod(read)
+    suffixes = (".json",)
+    pattern = re.compile(r"a\d+_s\d+_e\d+_v\d+")
+    classes = CLASSES
+
+    def columns(self, recording: Skeleton) -> dict[str, Column]:
+        """Label, subject, view, split."""
+        found = known(recording, "label", "subject", "view")
+        return {**found, "split": "train" if found["view"] in (1, 2) else "test"}
+
+
+SET = NWUCLA
 FORMAT = Format(
     "nwucla",
     (".json",),

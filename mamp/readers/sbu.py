@@ -16,11 +16,19 @@ from numpy.typing import NDArray
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
+from mamp.readers.sets import Column, RecordingSet
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
 JOINTS, PEOPLE = 15, 2
 COLUMNS = 1 + PEOPLE * JOINTS * 3
+FOLDS = (  # of the five-fold evaluation in the data's README, as pairs of people
+    ("s01s02", "s03s04", "s05s02", "s06s04"),
+    ("s02s03", "s02s07", "s03s05", "s05s03"),
+    ("s01s03", "s01s07", "s07s01", "s07s03"),
+    ("s02s01", "s02s06", "s03s02", "s03s06"),
+    ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
+)
 PAIR = re.compile(r"(s\d\ds\d\d)")
 
 
@@ -63,6 +71,33 @@ def parse_path(path: StrPath) -> dict[str, int | str]:
     return {"label": int(folders[1]) - 1, "pair": pair, "example": int(folders[0])}
 
 
+class SBU(RecordingSet):
+    """SBU Kinect Interaction: ``sSSsSS/AA/NNN/skeleton_pos.txt``; label, pair of people, and its fold of five."""
+
+    name = "sbu"
+    title = "SBU Kinect Interaction"
+    about = "skeleton_pos.txt of two people, in the folders of the zip files"
+    example = "sbu"
+    reader = staticmethod(read)
+    suffixes = (".txt",)
+    pattern = re.compile(r"skeleton_pos\.txt", re.IGNORECASE)
+
+    def is_member(self, path: Path) -> bool:
+        """The skeletons in the folder of a pair, an action and an example."""
+        return super().is_member(path) and bool(parse_path(path))
+
+    def name_of(self, path: Path) -> str:
+        """Pair, action and example."""
+        return "_".join(path.parts[-4:-1])
+
+    def columns(self, recording: Skeleton) -> dict[str, Column]:
+        """Label, pair, fold."""
+        pair = str(recording.info["pair"])
+        folds = [fold for fold, pairs in enumerate(FOLDS, start=1) if pair in pairs]
+        return {"label": recording.info["label"], "pair": pair, "fold": folds[0] if folds else 0}
+
+
+SET = SBU
 FORMAT = Format(
     "sbu",
     (".txt",),

@@ -18,8 +18,10 @@ from mamp.errors import MissingFileError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
+from mamp.readers.find import key_of
 from mamp.readers.format import Format
 from mamp.readers.rotations import rotation
+from mamp.readers.sets import Column, RecordingSet
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -30,6 +32,11 @@ JOINTS = (
 )  # fmt: skip
 PARENTS = (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20)
 COLUMNS = 3 * len(JOINTS)
+CLASSES = (
+    "deep squat", "hurdle step", "inline lunge", "side lunge", "sit to stand", "standing active straight leg raise",
+    "standing shoulder abduction", "standing shoulder extension", "standing shoulder internal-external rotation",
+    "standing shoulder scaption",
+)  # fmt: skip
 NAME = re.compile(r"m(\d+)_s(\d+)_e(\d+)_(?:positions|angles)(_inc)?", re.IGNORECASE)
 
 
@@ -119,6 +126,33 @@ def _parse(path: StrPath) -> NDArray[np.float64]:
     return rearrange(table, "t (v c) -> t v c", c=3)
 
 
+class UIPRMD(RecordingSet):
+    """UI-PRMD, Kinect: ``mMM_sSS_eEE_positions[_inc].txt``; label, subject, and whether the exercise is done right."""
+
+    name = "ui-prmd"
+    title = "UI-PRMD (Kinect)"
+    about = "positions and angles, right and wrong"
+    example = "ui-prmd"
+    reader = staticmethod(read)
+    suffixes = (".txt",)
+    pattern = re.compile(r"m\d+_s\d+_e\d+_positions(_inc)?\.txt", re.IGNORECASE)
+    classes = CLASSES
+
+    def is_member(self, path: Path) -> bool:
+        """Positions of the Kinect, not of the Vicon system, which go by the same names."""
+        inside = key_of(self.raw, path).lower().split("/")
+        return super().is_member(path) and not any(folder.startswith("vicon") for folder in inside)
+
+    def name_of(self, path: Path) -> str:
+        """As in the file name, without ``_positions``."""
+        return re.sub("_positions", "", super().name_of(path), flags=re.IGNORECASE)
+
+    def columns(self, recording: Skeleton) -> dict[str, Column]:
+        """Label, subject, correct."""
+        return {name: recording.info[name] for name in ("label", "subject", "correct")}
+
+
+SET = UIPRMD
 FORMAT = Format(
     "uiprmd",
     (".txt",),

@@ -12,6 +12,7 @@ from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, read_bytes
 from mamp.readers.format import Format
 from mamp.readers.mat import parse_mat
+from mamp.readers.sets import Column, RecordingSet, known, odd_subjects_train
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -23,6 +24,12 @@ JOINTS = (
     "shoulder_right", "elbow_right", "wrist_right", "hand_right",
     "hip_left", "knee_left", "ankle_left", "foot_left",
     "hip_right", "knee_right", "ankle_right", "foot_right",
+)  # fmt: skip
+CLASSES = (
+    "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shoot", "draw x",
+    "draw circle clockwise", "draw circle counter-clockwise", "draw triangle", "bowling", "boxing", "baseball swing",
+    "tennis swing", "arm curl", "tennis serve", "push", "knock", "catch", "pick up and throw", "jog", "walk",
+    "sit to stand", "stand to sit", "lunge", "squat",
 )  # fmt: skip
 NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)")
 
@@ -67,6 +74,28 @@ def parse_name(name: str) -> dict[str, int]:
     return {"label": action - 1, "subject": subject, "example": trial}
 
 
+class UTDMHAD(RecordingSet):
+    """UTD-MHAD: ``aA_sS_tT_skeleton.mat``; trained on odd subjects, tested on even ones."""
+
+    name = "utd-mhad"
+    title = "UTD-MHAD"
+    about = "skeleton .mat files, odd subjects for training"
+    example = "Skeleton"
+    reader = staticmethod(read)
+    suffixes = (".mat",)
+    pattern = re.compile(r"a\d+_s\d+_t\d+_skeleton\.mat", re.IGNORECASE)
+    classes = CLASSES
+
+    def name_of(self, path: Path) -> str:
+        """As in the file name, without ``_skeleton``."""
+        return super().name_of(path).rpartition("_")[0]
+
+    def columns(self, recording: Skeleton) -> dict[str, Column]:
+        """Label, subject, split."""
+        return odd_subjects_train(known(recording, "label", "subject"))
+
+
+SET = UTDMHAD
 FORMAT = Format(
     "utdmhad",
     (".mat",),

@@ -6,23 +6,29 @@ ran at 30 frames per second, but only frames with a skeleton were kept, mostly e
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
 
-from mamp.errors import ReadError
+from mamp.errors import MissingFileError, ReadError, RecordingError
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
+from mamp.readers.find import find_files
 from mamp.readers.format import Format
+from mamp.readers.sets import Column, RecordingSet, Take
 from mamp.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 CAMERA_FPS, FPS = 30.0, 15.0
 JOINTS = 20
 COLUMNS = 1 + 3 * JOINTS
-ACTIONS = (
+CLASSES = (
     "walk", "sitDown", "standUp", "pickUp", "carry", "throw", "push", "pull", "waveHands", "clapHands",
 )  # fmt: skip
 NAME = re.compile(r"s(\d+)_e(\d+)")
@@ -31,7 +37,7 @@ LABEL = re.compile(r"(\w+)\s*:\s*(\S+)\s+(\S+)")
 
 @dataclass(frozen=True)
 class Interval:
-    """One action in a recording: ``label`` is a place in :data:`ACTIONS`; frame numbers, both included."""
+    """One action in a recording: ``label`` is a place in :data:`CLASSES`; frame numbers, both included."""
 
     label: int
     start: int
@@ -84,7 +90,7 @@ def read_labels(path: StrPath) -> dict[str, list[Interval]]:
             current = found.setdefault(text, [])
             continue
         match = LABEL.fullmatch(text)
-        if match is None or current is None or match[1] not in ACTIONS:
+        if match is None or current is None or match[1] not in CLASSES:
             raise ReadError(
                 f"{path}, line {number}: expected a recording such as s01_e01, or one of its actions such as "
                 f"'walk: 252 390'; found {text[:60]!r}."
@@ -93,10 +99,54 @@ def read_labels(path: StrPath) -> dict[str, list[Interval]]:
             continue
         if not (match[2].isdecimal() and match[3].isdecimal() and int(match[2]) <= int(match[3]) < 1 << 31):
             raise ReadError(f"{path}, line {number}: expected two ascending frame numbers, found {text[:60]!r}.")
-        current.append(Interval(ACTIONS.index(match[1]), int(match[2]), int(match[3])))
+        current.append(Interval(CLASSES.index(match[1]), int(match[2]), int(match[3])))
     return found
 
 
+class UTKinect(RecordingSet):
+    """UTKinect-Action: ``joints_sSS_eEE.txt``, cut into actions as ``actionLabel.txt`` says; label and subject."""
+
+    name = "utkinect"
+    title = "UTKinect-Action"
+    about = "joints and actionLabel.txt"
+    example = "utkinect"
+    suffixes = (".txt",)
+    pattern = re.compile(r"joints_s\d+_e\d+\.txt", re.IGNORECASE)
+    classes = CLASSES
+
+    def __init__(self, raw: Path) -> None:
+        super().__init__(raw)
+        labels = [path for path in find_files(raw, (".txt",), {}) if path.name.lower() == "actionlabel.txt"]
+        if not labels:
+            raise MissingFileError(f"{raw}: expected actionLabel.txt, which lists the actions, found none.")
+        self.labels = read_labels(labels[0])
+
+    def depends_on(self) -> dict[str, Any]:
+        """Where the actions are."""
+        return {"actions": {name: [[*astuple(one)] for one in found] for name, found in self.labels.items()}}
+
+    def takes(self, path: Path) -> list[Take]:
+        """One clip an action."""
+        recording, name = read(path), self.name_of(path).partition("_")[2]
+        if name not in self.labels:
+            raise RecordingError(f"{path}: actionLabel.txt does not list the actions of {name}.")
+        numbers = recording.info["frame_numbers"]
+        found: list[Take] = []
+        for action in self.labels[name]:
+            inside = (numbers >= action.start) & (numbers <= action.end)
+            if not inside.any():
+                logger.warning(
+                    "%s: no frame from %d to %d, where actionLabel.txt places %s; this action is left out.",
+                    path, action.start, action.end, self.classes[action.label],
+                )  # fmt: skip
+                continue
+            clip = recording.replace(positions=recording.positions[:, inside])
+            columns: dict[str, Column] = {"label": action.label, "subject": recording.info["subject"]}
+            found.append(Take(f"{name}_{self.classes[action.label]}", clip, columns))
+        return found
+
+
+SET = UTKinect
 FORMAT = Format(
     "utkinect",
     (".txt",),
