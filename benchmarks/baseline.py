@@ -14,10 +14,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mamp.encoder import Trunk
-from mamp.layers import Attention, Block, Linear
+from mamp.kernels import Linear
+from mamp.transformer import Attention, Backbone, Block
 
-Model = TypeVar("Model", bound=Trunk)
+Model = TypeVar("Model", bound=Backbone)
 
 
 class ExplicitAttention(nn.Module):

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from mamp.errors import ConfigError
@@ -189,12 +190,12 @@ class MAMPConfig:
             if whole % by:
                 raise ConfigError(f"config.{name}: expected a multiple of {part} ({by}), found {whole}.")
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, int]:
         """Tokens over time and over joints, ``(T / t_patch_size, V / patch_size)``."""
         return self.num_frames // self.t_patch_size, self.num_joints // self.patch_size
 
-    @property
+    @cached_property
     def num_tokens(self) -> int:
         """Tokens of one person, L (published: 30 x 25 = 750)."""
         t, v = self.grid

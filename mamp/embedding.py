@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from mamp import kernels
 from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import RecordingError
+from mamp.geometry import middle_crop
 from mamp.layouts import get_layout
 from mamp.masking import motion_intensity
-from mamp.pooling import in_place, pool_people, pool_tokens, reduce_present, result_shape
-from mamp.preprocessing import prepare_clip
-from mamp.presence import equal_counts, token_presence
+from mamp.pooling import Pool, bridge_gaps, equal_counts, in_place, pool_tokens, reduce_present
+from mamp.preprocessing import NormalizedClip, prepare_clip, token_presence
 from mamp.skeleton import Skeleton
+from mamp.transformer import Network
 from mamp.windows import FrameMeans, check_window, cut_window, window_starts
 
-if TYPE_CHECKING:
-    from mamp.encoder import MAMPEncoder
-
 FloatArray = NDArray[np.float32]
-Pool = Literal["clip", "person", "frame", "joint", "tokens"]
 Precision = Literal["bfloat16"]
 
 
@@ -70,7 +69,7 @@ class EncodeOptions:
 
 
 def embed_recordings(
-    encoder: MAMPEncoder, recordings: Sequence[Skeleton], options: EncodeOptions, progress: bool = False
+    encoder: Network, recordings: Sequence[Skeleton], options: EncodeOptions, progress: bool = False
 ) -> list[FloatArray]:
     """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`."""
     for recording in recordings:
@@ -79,7 +78,9 @@ def embed_recordings(
                 f"expected a mamp.Skeleton, found {type(recording).__name__}. Read files with mamp.load(path); wrap "
                 "arrays as mamp.Skeleton(positions, layout='ntu25', fps=30)."
             )
-    config = encoder.config.replace(preprocessing=encoder.config.preprocessing.changed(options.preprocessing))
+    config = encoder.config
+    if options.preprocessing:
+        config = config.replace(preprocessing=config.preprocessing.changed(options.preprocessing))
     if options.precision is not None:
         kernels.warn_if_bfloat16_is_slow(str(encoder.device))
     was_training = encoder.training
@@ -94,7 +95,7 @@ def embed_recordings(
 
 
 def _embed_whole(
-    encoder: MAMPEncoder,
+    encoder: Network,
     config: MAMPConfig,
     recordings: Sequence[Skeleton],
     options: EncodeOptions,
@@ -110,7 +111,7 @@ def _embed_whole(
 
 
 def _embed_windows(
-    encoder: MAMPEncoder, config: MAMPConfig, recording: Skeleton, options: EncodeOptions, progress: bool
+    encoder: Network, config: MAMPConfig, recording: Skeleton, options: EncodeOptions, progress: bool
 ) -> FloatArray:
     """Embed the windows of a recording, a batch at a time; one without anybody is NaN."""
     assert options.window is not None and options.stride is not None
@@ -135,7 +136,7 @@ def _embed_windows(
 
 
 def _embed_batch(
-    encoder: MAMPEncoder, config: MAMPConfig, recordings: Sequence[Skeleton], options: EncodeOptions
+    encoder: Network, config: MAMPConfig, recordings: Sequence[Skeleton], options: EncodeOptions
 ) -> Iterator[FloatArray]:
     if not recordings:
         return
@@ -153,7 +154,7 @@ def _embed_batch(
         yield pool_people(mine, clip, recording, options.pool, config)
 
 
-def _pool_bodies(encoder: MAMPEncoder, bodies: Tensor, there: Tensor, options: EncodeOptions) -> Tensor:
+def _pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: EncodeOptions) -> Tensor:
     """Encode bodies a few at a time and reduce their tokens to what the pool needs.
 
     Args:
@@ -184,7 +185,7 @@ def _pool_bodies(encoder: MAMPEncoder, bodies: Tensor, there: Tensor, options: E
     return everybody
 
 
-def _encode_chunk(encoder: MAMPEncoder, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
+def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
     """Pooled tokens of bodies [n, T, V, C] that go through the blocks together, float32 and on the CPU.
 
     Args:
@@ -223,3 +224,50 @@ def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Te
     kept = max(1, int(intensity.shape[1] * share))
     chosen = intensity.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(dim=1).values  # ties: the earlier
     return chosen if ids is None else ids.gather(1, chosen)
+
+
+def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[int, ...]:
+    """Shape of the embedding of a recording or window, without the frames of ``pool="frame"``."""
+    t, v = config.grid
+    expected, people = config.preprocessing, recording.num_people
+    if pool == "tokens" and expected.max_people is not None:
+        people = expected.max_people if expected.absent_person != "none" else min(people, expected.max_people)
+    inner = {"clip": (), "person": (people,), "frame": (), "joint": (v,), "tokens": (people, t, v)}[pool]
+    return (*inner, config.dim_feat if pool == "tokens" else config.embedding_dim)
+
+
+def pool_people(
+    bodies: Tensor, clip: NormalizedClip, recording: Skeleton, pool: Pool, config: MAMPConfig
+) -> FloatArray:
+    """Combine the people of one recording, absent ones included where the weights expect them.
+
+    Args:
+        bodies: [M, ...], what :func:`pool_tokens` made of each person of the clip.
+        clip: The clip.
+        recording: What it was made from.
+        pool: What one embedding stands for.
+        config: Of the encoder.
+    """
+    if pool == "person" or (pool == "tokens" and config.preprocessing.max_people is None):
+        everybody = bodies.new_full((recording.num_people, *bodies.shape[1:]), torch.nan)
+        everybody[torch.from_numpy(clip.people)] = bodies[: clip.num_present]
+        return everybody.numpy()
+    if pool == "tokens":
+        missing = result_shape(pool, recording, config)[0] - len(bodies)
+        return F.pad(bodies, (0, 0) * (bodies.ndim - 1) + (0, missing), value=torch.nan).numpy()
+    bodies = reduce_present(bodies, 0)
+    if pool == "frame":
+        bodies = _to_frames(bodies, clip, recording.num_frames, config.preprocessing.crop)
+    return bodies.numpy()
+
+
+def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float) -> Tensor:
+    """Spread token steps [t, D] over the frames of the recording [T, D], by linear interpolation in time."""
+    start, length = middle_crop(len(clip.frames), crop)
+    resized = F.interpolate(
+        rearrange(bridge_gaps(steps), "t d -> 1 d t"), size=length, mode="linear", align_corners=False
+    )
+    rows = rearrange(resized, "1 d t -> t d")
+    # A frame without anybody takes the next one that has somebody.
+    kept = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
+    return rows[torch.from_numpy(kept - start).clamp(0, length - 1)]

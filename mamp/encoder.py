@@ -1,96 +1,27 @@
-"""``MAMPEncoder``: clips to tokens (the paper's encoder), and recordings to embeddings."""
+"""``MAMPEncoder``: recordings to embeddings, and weights by name. The network beneath is :mod:`mamp.transformer`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, overload
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mamp.config import MAMPConfig, Preprocessing
-from mamp.embedding import EncodeOptions, Pool, Precision, embed_recordings
+from mamp.config import Preprocessing
+from mamp.embedding import EncodeOptions, Precision, embed_recordings
 from mamp.errors import RecordingError
-from mamp.layers import Block, JointEmbedding, init_weights
+from mamp.hub import load_encoder, push_encoder, save_encoder
+from mamp.pooling import Pool
 from mamp.skeleton import Skeleton
+from mamp.transformer import Network
 
 FloatArray = NDArray[np.float32]
 
-# Bodies that go through the blocks together on a CPU, when no gradient is wanted: few, so that what is in between stays
-# in the cache, takes little memory, and is the same memory again and again.
-BODIES_AT_ONCE = 2
 
-
-class Trunk(nn.Module):
-    """Joint embedding, position embeddings, blocks and final norm: what encoder and pre-training model share."""
-
-    def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
-        super().__init__()
-        self.config = config = config or MAMPConfig()
-        t, v = config.grid
-        self.temp_embed = nn.Parameter(torch.zeros(1, t, 1, config.dim_feat))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1, v, config.dim_feat))
-        self.joints_embed = JointEmbedding(config.dim_in, config.dim_feat, config.t_patch_size, config.patch_size)
-        self.blocks = nn.ModuleList(
-            Block(config.dim_feat, config.num_heads, config.mlp_ratio, config.qkv_bias, rate)
-            for rate in self.drop_path_rates(drop_path_rate)
-        )
-        self.norm = nn.LayerNorm(config.dim_feat)
-        self.apply(init_weights)
-        for parameter in (self.temp_embed, self.pos_embed):
-            nn.init.trunc_normal_(parameter, std=0.02)
-
-    def drop_path_rates(self, largest: float) -> list[float]:
-        """Stochastic-depth rate of each block, rising linearly from zero."""
-        return [float(rate) for rate in torch.linspace(0, largest, self.config.depth, device="cpu")]
-
-    def check_input(self, x: Tensor) -> None:
-        """Raise :class:`RecordingError` unless ``x`` is [B, M, T, V, C] as configured."""
-        cfg = self.config
-        if x.ndim != 5 or tuple(x.shape[2:]) != (cfg.num_frames, cfg.num_joints, cfg.dim_in):
-            raise RecordingError(
-                f"expected clips [B, M, T, V, C] = [B, M, {cfg.num_frames}, {cfg.num_joints}, {cfg.dim_in}], found "
-                f"{list(x.shape)}. Recordings of other lengths and layouts go through encode()."
-            )
-
-    def encode_tokens(self, x: Tensor, ids_keep: Tensor | None = None) -> Tensor:
-        """Tokens of bodies: [N, T, V, C] -> [N, L, D], or [N, K, D] when only ``ids_keep`` [N, K] are looked at.
-
-        Token ``t * V + v`` (counted in patches) is joint v at time t.
-        """
-        at_once = self.bodies_at_once(x.device)
-        if len(x) <= at_once:
-            return self._encode_at_once(x, ids_keep)
-        tokens = x.new_empty(0)
-        for first in range(0, len(x), at_once):
-            some = slice(first, first + at_once)
-            found = self._encode_at_once(x[some], None if ids_keep is None else ids_keep[some])
-            if first == 0:
-                tokens = found.new_empty(len(x), *found.shape[1:])
-            tokens[some] = found
-        return tokens
-
-    def bodies_at_once(self, device: torch.device) -> int:
-        """How many bodies go through the blocks together; without gradients on a CPU, few."""
-        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or device.type != "cpu"
-        return sys.maxsize if whole else max(BODIES_AT_ONCE, torch.get_num_threads())
-
-    def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
-        h = rearrange(self.joints_embed(x) + self.pos_embed + self.temp_embed, "n t v d -> n (t v) d")
-        if ids_keep is not None:
-            h = h.gather(1, repeat(ids_keep, "n k -> n k d", d=h.shape[-1]))
-        for block in self.blocks:
-            h = block(h)
-        return self.norm(h)
-
-
-class MAMPEncoder(Trunk):
+class MAMPEncoder(Network):
     """The pretrained encoder of 3D skeleton recordings.
 
     ``encoder(x)`` maps a tensor of normalised clips [B, M, T, V, C] to tokens [B, M, T / 4, V, D], differentiably.
@@ -100,87 +31,6 @@ class MAMPEncoder(Trunk):
         config: Architecture, and what the weights expect of their input.
         drop_path_rate: Largest stochastic-depth rate, for fine-tuning (published: 0.3).
     """
-
-    def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
-        super().__init__(config, drop_path_rate)
-        self._absent_tokens: tuple[tuple[Any, ...], Tensor] | None = None
-        self.readout: nn.Linear | None = None
-        if self.config.readout_dim is not None:
-            self.readout = nn.Linear(self.config.pooled_dim, self.config.readout_dim)
-
-    def read_out(self, pooled: Tensor) -> Tensor:
-        """Pooled tokens [..., F] to embeddings [..., E], float32 and on the CPU; as they are without a readout."""
-        pooled = pooled.float().cpu()
-        if self.readout is None:
-            return pooled
-        weight, bias = (parameter.float().cpu() for parameter in (self.readout.weight, self.readout.bias))
-        with torch.autocast("cpu", enabled=False):
-            return F.linear(pooled, weight, bias)
-
-    def without_readout(self) -> MAMPEncoder:
-        """A new encoder with the same blocks whose embeddings are what is pooled; itself when it has no readout."""
-        if self.readout is None:
-            return self
-        with torch.random.fork_rng(devices=[]):
-            plain = MAMPEncoder(self.config.replace(readout_dim=None)).to(self.device, self.dtype)
-        state = self.state_dict()
-        plain.load_state_dict({name: state[name] for name in plain.state_dict()})
-        return plain.train(self.training)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens of clips.
-
-        Args:
-            x: [B, M, T, V, C]: B clips of M people, T frames, V joints, C coordinates, normalised as
-                ``config.preprocessing`` says. A person who is absent is all zeros.
-
-        Returns:
-            [B, M, T / t_patch_size, V / patch_size, D].
-
-        Raises:
-            RecordingError: ``x`` has another shape than the configuration says.
-        """
-        self.check_input(x)
-        bodies = rearrange(x, "b m t v c -> (b m) t v c")
-        plain = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        tokens = self.encode_tokens(bodies) if plain else self._encode_present(bodies)
-        t, v = self.config.grid
-        return rearrange(tokens, "(b m) (t v) d -> b m t v d", m=x.shape[1], t=t, v=v)
-
-    def _encode_present(self, bodies: Tensor) -> Tensor:
-        """As ``encode_tokens``, but the tokens of an all-zero body, a constant of the weights, are looked up."""
-        present = (bodies != 0).flatten(1).any(dim=1)
-        if bool(present.all()):
-            return self.encode_tokens(bodies)
-        absent = self._tokens_of_absent(bodies)
-        tokens = absent.expand(bodies.shape[0], *absent.shape[1:]).clone()
-        if bool(present.any()):
-            tokens[present] = self.encode_tokens(bodies[present]).to(tokens.dtype)
-        return tokens
-
-    def _tokens_of_absent(self, like: Tensor) -> Tensor:
-        """Tokens [1, L, D] of an all-zero body, computed again only after the weights changed."""
-        parameters = list(self.parameters())
-        autocast = torch.is_autocast_enabled(like.device.type) and torch.get_autocast_dtype(like.device.type)
-        key = (
-            like.dtype,
-            autocast,
-            *((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in parameters),
-            *torch.stack([p.detach().float().norm() for p in parameters]).tolist(),  # writes through .data
-        )
-        if self._absent_tokens is None or self._absent_tokens[0] != key or any(p.is_inference() for p in parameters):
-            self._absent_tokens = (key, self.encode_tokens(torch.zeros_like(like[:1])))
-        return self._absent_tokens[1]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.temp_embed.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the weights."""
-        return self.temp_embed.dtype
 
     @overload
     def encode(
@@ -304,8 +154,6 @@ class MAMPEncoder(Trunk):
         Raises:
             WeightsError: The weights cannot be found, fetched, verified or loaded; the message says what to do.
         """
-        from mamp.hub import load_encoder
-
         return load_encoder(
             cls,
             name_or_path,
@@ -324,8 +172,6 @@ class MAMPEncoder(Trunk):
             directory: Created when it does not exist.
             dtype: Type to store the weights as; their own by default.
         """
-        from mamp.hub import save_encoder
-
         save_encoder(self, directory, dtype=dtype)
 
     def push_to_hub(
@@ -338,17 +184,6 @@ class MAMPEncoder(Trunk):
         commit_message: str = "Upload MAMP encoder",
     ) -> str:
         """Upload what :meth:`save_pretrained` writes to the Hugging Face Hub; returns the address of the commit."""
-        from mamp.hub import push_encoder
-
         return push_encoder(
             self, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
         )
-
-
-def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:
-    """Resize temporal embeddings [1, t, 1, D] to another number of time steps, bicubic as published."""
-    if temp_embed.shape[1] == num_steps:
-        return temp_embed
-    image = rearrange(temp_embed, "1 t 1 d -> 1 d t 1")
-    image = F.interpolate(image, size=(num_steps, 1), mode="bicubic", align_corners=False)
-    return rearrange(image, "1 d t 1 -> 1 t 1 d")

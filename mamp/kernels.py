@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
@@ -51,6 +51,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _linear_as_convolution(x, weight, bias)
     onednn = _onednn_linear()
     return onednn(x, weight, bias) if onednn else F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear``, computed by :func:`linear`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map [..., D] to [..., D']."""
+        return linear(input, self.weight, self.bias)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

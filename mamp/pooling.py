@@ -1,40 +1,22 @@
-"""From tokens to embeddings: one value of each channel for all tokens that are there, then the mean over people.
+"""From tokens to embeddings: reductions of tensors in which NaN marks a token that is absent.
 
-A token that is absent is NaN, and so is what nothing is reduced to.
+What nothing is reduced to is NaN.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
-import numpy as np
 import torch
 from einops import rearrange, repeat
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
-from mamp.preprocessing import NormalizedClip, middle_crop
-from mamp.skeleton import Skeleton
 
-if TYPE_CHECKING:
-    from mamp.embedding import Pool
-
-FloatArray = NDArray[np.float32]
+Pool = Literal["clip", "person", "frame", "joint", "tokens"]
 
 # Dimensions of the tokens [N, T, V, D] of bodies that each pool reduces.
 _OVER: dict[Pool, tuple[int, ...]] = {"clip": (1, 2), "person": (1, 2), "frame": (2,), "joint": (1,), "tokens": ()}
-
-
-def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[int, ...]:
-    """Shape of the embedding of a recording or window, without the frames of ``pool="frame"``."""
-    t, v = config.grid
-    expected, people = config.preprocessing, recording.num_people
-    if pool == "tokens" and expected.max_people is not None:
-        people = expected.max_people if expected.absent_person != "none" else min(people, expected.max_people)
-    inner = {"clip": (), "person": (people,), "frame": (), "joint": (v,), "tokens": (people, t, v)}[pool]
-    return (*inner, config.dim_feat if pool == "tokens" else config.embedding_dim)
 
 
 def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
@@ -48,31 +30,6 @@ def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
 def pool_tokens(tokens: Tensor, pool: Pool, pooling: str = "mean") -> Tensor:
     """Reduce tokens [N, T, V, D] of bodies to what the pool needs of each."""
     return reduce_present(tokens, _OVER[pool], pooling) if _OVER[pool] else tokens
-
-
-def pool_people(
-    bodies: Tensor, clip: NormalizedClip, recording: Skeleton, pool: Pool, config: MAMPConfig
-) -> FloatArray:
-    """Combine the people of one recording, absent ones included where the weights expect them.
-
-    Args:
-        bodies: [M, ...], what :func:`pool_tokens` made of each person of the clip.
-        clip: The clip.
-        recording: What it was made from.
-        pool: What one embedding stands for.
-        config: Of the encoder.
-    """
-    if pool == "person" or (pool == "tokens" and config.preprocessing.max_people is None):
-        everybody = bodies.new_full((recording.num_people, *bodies.shape[1:]), torch.nan)
-        everybody[torch.from_numpy(clip.people)] = bodies[: clip.num_present]
-        return everybody.numpy()
-    if pool == "tokens":
-        missing = result_shape(pool, recording, config)[0] - len(bodies)
-        return F.pad(bodies, (0, 0) * (bodies.ndim - 1) + (0, missing), value=torch.nan).numpy()
-    bodies = reduce_present(bodies, 0)
-    if pool == "frame":
-        bodies = _to_frames(bodies, clip, recording.num_frames, config.preprocessing.crop)
-    return bodies.numpy()
 
 
 def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:
@@ -106,18 +63,8 @@ def _std(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
 _REDUCTIONS = {"mean": _mean, "max": _max, "std": _std}
 
 
-def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float) -> Tensor:
-    """Spread token steps [t, D] over the frames of the recording [T, D], by linear interpolation in time."""
-    start, length = middle_crop(len(clip.frames), crop)
-    resized = F.interpolate(rearrange(_bridged(steps), "t d -> 1 d t"), size=length, mode="linear", align_corners=False)
-    rows = rearrange(resized, "1 d t -> t d")
-    # A frame without anybody takes the next one that has somebody.
-    kept = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
-    return rows[torch.from_numpy(kept - start).clamp(0, length - 1)]
-
-
-def _bridged(steps: Tensor) -> Tensor:
-    """Steps [t, D], those without a token (NaN) interpolated between their neighbours in time."""
+def bridge_gaps(steps: Tensor) -> Tensor:
+    """Interpolate the steps [t, D] that have no token (NaN) between their neighbours in time."""
     there = ~steps.isnan().any(dim=1)
     if bool(there.all()):
         return steps
@@ -128,3 +75,20 @@ def _bridged(steps: Tensor) -> Tensor:
     gap = (known[after] - known[before]).clamp(min=1)
     share = ((time - known[before]) / gap).clamp(0, 1)[:, None]
     return torch.lerp(steps[known[before]], steps[known[after]], share.to(steps.dtype))
+
+
+def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Put bodies that have as many tokens together, so that each group is encoded as it would be alone.
+
+    Args:
+        presence: [N, L], true where a token is there.
+
+    Returns:
+        For each number K of tokens that occurs: rows [n] of the bodies that have it, and ids [n, K] of their tokens.
+    """
+    counts = presence.sum(dim=1)
+    groups = []
+    for count in counts.unique().tolist():
+        rows = (counts == count).nonzero()[:, 0]
+        groups.append((rows, presence[rows].nonzero()[:, 1].view(len(rows), count)))
+    return groups

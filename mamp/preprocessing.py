@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import reduce
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mamp.config import Preprocessing
+from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import RecordingError
+from mamp.geometry import body_height, face_camera, lerp, middle_crop, resample_index
 from mamp.layouts import Layout, get_layout
 from mamp.layouts.tables import NTU25_BONES
-from mamp.placing import body_height, face_camera
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -159,38 +160,6 @@ def prepare_clip(
     return to_stream(lerp(positions[:, low], positions[:, high], share[:, None, None]), expected.stream), clip
 
 
-def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
-    """First frame and length of the middle ``share`` of a clip, rounded outwards as published."""
-    bias = int((1 - share) * num_frames / 2)
-    return bias, num_frames - 2 * bias
-
-
-def resample_index(start: Tensor, length: Tensor, num_frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where linear interpolation to ``num_frames`` looks: lower frame, upper frame, and the share of the upper.
-
-    Half-pixel centres, clamped at both ends, in float32, as ``torch.nn.functional.interpolate`` does.
-
-    Args:
-        start: [...] first frame of each crop.
-        length: [...] frames of each crop, at least one.
-        num_frames: Frames wanted.
-
-    Returns:
-        Three tensors [..., num_frames]: int64, int64, float32.
-    """
-    scale = length.to(torch.float32) / num_frames
-    centre = torch.arange(num_frames, device=start.device, dtype=torch.float32) + 0.5
-    source = (scale[..., None] * centre - 0.5).clamp(min=0)
-    low = source.to(torch.int64)
-    high = torch.minimum(low + 1, length[..., None] - 1)
-    return low + start[..., None], high + start[..., None], source - low
-
-
-def lerp(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
-    """Linear interpolation, in the order of operations of ``interpolate``."""
-    return low * (1 - share) + high * share
-
-
 def to_stream(x: Tensor, stream: str) -> Tensor:
     """Turn joint positions [..., T, V, C] into the stream that the model sees; bones first, then motion."""
     if stream.startswith("bone"):
@@ -240,3 +209,33 @@ def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
 def _motion(person: FloatArray) -> float:
     """Variance of all coordinates of a person [T, V, 3], summed over x, y, z: the published measure of motion."""
     return float(person.reshape(-1, 3).var(axis=0).sum())
+
+
+def token_presence(clip: NormalizedClip, config: MAMPConfig) -> Tensor:
+    """Which tokens of the clip that the model takes were tracked, after crop and resize.
+
+    A token is there when any of the positions that it is made of was tracked; the others of its positions are
+    interpolated. A person who is tracked only in frames that no token looks at (cut off, or skipped when a long clip is
+    made shorter) has all tokens.
+
+    Returns:
+        [M, L], true where the token is there.
+    """
+    if clip.tracked.all() or config.preprocessing.missing == "fill":
+        return torch.ones(len(clip.positions), config.num_tokens, dtype=torch.bool)
+    start, length = middle_crop(clip.positions.shape[1], config.preprocessing.crop)
+    low, high, share = resample_index(torch.tensor(start), torch.tensor(length), config.num_frames)
+    tracked = torch.from_numpy(clip.tracked).float()
+    tracked = _tracked_stream(lerp(tracked[:, low], tracked[:, high], share[:, None]), config.preprocessing.stream)
+    tokens = reduce(tracked, "m (t u) (v p) -> m (t v)", "mean", u=config.t_patch_size, p=config.patch_size)
+    there = tokens > 1e-6
+    return there | ~there.any(dim=1, keepdim=True)
+
+
+def _tracked_stream(tracked: Tensor, stream: str) -> Tensor:
+    """A bone needs both its joints, a motion both its frames: [M, T, V] -> [M, T, V]."""
+    if stream.startswith("bone"):
+        tracked = torch.minimum(tracked, tracked[..., NTU25_BONES])
+    if stream.endswith("motion"):
+        tracked = torch.minimum(tracked, torch.cat([tracked[:, 1:], tracked[:, -1:]], dim=1))
+    return tracked

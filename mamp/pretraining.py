@@ -10,9 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from mamp.config import MAMPConfig
-from mamp.encoder import Trunk
 from mamp.errors import ConfigError
-from mamp.layers import Block, init_weights
 from mamp.layouts.tables import NTU25_PARTS
 from mamp.masking import (
     Mask,
@@ -27,6 +25,7 @@ from mamp.masking import (
     tube_key,
 )
 from mamp.pooling import reduce_present
+from mamp.transformer import Backbone, Block, init_weights
 
 Target = Literal["motion", "joints"]
 
@@ -62,7 +61,7 @@ def normalize_target(target: Tensor) -> Tensor:
     return (target - mean) / (var + 1e-6).sqrt()
 
 
-class MAMPForPretraining(Trunk):
+class MAMPForPretraining(Backbone):
     """Encoder of the visible tokens, light decoder, and the prediction of what is masked.
 
     Args:

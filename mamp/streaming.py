@@ -16,8 +16,8 @@ from mamp.skeleton import Skeleton
 from mamp.windows import check_window
 
 if TYPE_CHECKING:
-    from mamp.embedding import Pool
     from mamp.encoder import MAMPEncoder
+    from mamp.pooling import Pool
 
 FloatArray = NDArray[np.float32]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout
 from mamp.embedding import most_moving_tokens
-from mamp.preprocessing import NormalizedClip, normalize, prepare_clip
-from mamp.presence import equal_counts, token_presence
+from mamp.pooling import equal_counts
+from mamp.preprocessing import NormalizedClip, normalize, prepare_clip, token_presence
 
 Array = NDArray[np.float32]
 JOINTS = get_layout("ntu25").joints

@@ -21,14 +21,7 @@ from torch import Tensor
 
 from mamp import Preprocessing, Skeleton, get_layout
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.affine import (
-    facing_angle,
-    from_the_root,
-    map_of_joints,
-    mirrored_joints,
-    rotation_matrix,
-    to_the_right,
-)
+from mamp.data.affine import map_of_joints
 from mamp.data.augment import (
     COLUMNS,
     Augmentation,
@@ -41,7 +34,16 @@ from mamp.data.buffers import Buffers
 from mamp.data.crops import find_bodies
 from mamp.data.loader import Shard, TrainingBatches, clip_weights, clips_of_split, generator_for
 from mamp.errors import ConfigError, DataError, LayoutError, MAMPError
-from mamp.preprocessing import lerp, normalize, resample_index, to_stream
+from mamp.geometry import (
+    facing_angle,
+    from_the_root,
+    lerp,
+    mirrored_joints,
+    resample_index,
+    rotation_matrix,
+    to_the_right,
+)
+from mamp.preprocessing import normalize, to_stream
 
 NTU = get_layout("ntu25")
 Array = NDArray[np.float32]

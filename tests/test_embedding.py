@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
-from mamp.embedding import Pool, most_moving_tokens
+from mamp.embedding import most_moving_tokens
 from mamp.errors import RecordingError
-from mamp.preprocessing import middle_crop, prepare_clip
+from mamp.geometry import middle_crop
+from mamp.pooling import Pool
+from mamp.preprocessing import prepare_clip
 
 Array = NDArray[np.float32]
 POOLS = get_args(Pool)

@@ -24,9 +24,8 @@ from closed_form import (
 from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder, MAMPError
-from mamp.encoder import resize_temp_embed
 from mamp.errors import RecordingError
-from mamp.layers import DropPath
+from mamp.transformer import DropPath, resize_temp_embed
 
 Arrays = Mapping[str, Any]
 

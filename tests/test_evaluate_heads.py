@@ -30,8 +30,8 @@ from mamp.evaluate.heads import ActionHead, Classifier, LinearHead
 from mamp.evaluate.linear import LinearConfig
 from mamp.evaluate.linear import make_classifier as make_linear
 from mamp.evaluate.linear import make_optimizer as make_linear_optimizer
-from mamp.layers import DropPath
 from mamp.train.optim import set_learning_rate
+from mamp.transformer import DropPath
 
 Arrays = Mapping[str, Any]
 CLASSES = 60

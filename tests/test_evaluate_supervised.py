@@ -311,7 +311,7 @@ def test_another_number_of_frames(store: Path, weights: Path, tmp_path: Path) ->
     config = FinetuneConfig(**{**FINETUNE, "epochs": 1, "warmup_epochs": 0, "lr": 0.0, "min_lr": 0.0, "num_frames": 24})
     run("finetune", store, weights, tmp_path / "a", config)
     trained = MAMPEncoder.from_pretrained(tmp_path / "a" / "seed=0" / "encoder")
-    from mamp.encoder import resize_temp_embed
+    from mamp.transformer import resize_temp_embed
 
     expected = resize_temp_embed(MAMPEncoder.from_pretrained(weights).temp_embed, 6)
     assert torch.equal(trained.temp_embed, expected) and trained.config.num_frames == 24

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout
 from mamp.errors import ConfigError
-from mamp.placing import body_height
+from mamp.geometry import body_height
 from mamp.preprocessing import normalize
 
 Array = NDArray[np.float32]

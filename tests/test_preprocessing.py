@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from mamp import Preprocessing, Skeleton, get_layout
 from mamp.errors import LayoutError, RecordingError
-from mamp.preprocessing import NormalizedClip, lerp, middle_crop, normalize, prepare_clip, resample_index, to_stream
+from mamp.geometry import lerp, middle_crop, resample_index
+from mamp.preprocessing import NormalizedClip, normalize, prepare_clip, to_stream
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Any]

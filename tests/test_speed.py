@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, kernels
-from mamp.layers import Attention, Linear
+from mamp.kernels import Linear
+from mamp.transformer import Attention
 
 on_x86 = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available() or platform.machine() not in ("x86_64", "AMD64"),

@@ -1,69 +1,18 @@
-"""The affine maps of augmentation: rotations, the view of the camera, the mirror; small matrices, one a clip."""
+"""What augmentation does to all joints of a clip at once, as one matrix product a clip."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from mamp.geometry import from_the_root
 from mamp.layouts import Layout
 
 FloatArray = NDArray[np.floating]
-
-# A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
-# signs. [axis, 3, 3] each.
-AXIS = np.stack([np.diag(row) for row in np.eye(3, dtype=np.float32)])
-REST = np.eye(3, dtype=np.float32) - AXIS
-TURN = np.array(
-    [
-        [[0, 0, 0], [0, 0, 1], [0, -1, 0]],
-        [[0, 0, -1], [0, 0, 0], [1, 0, 0]],
-        [[0, 1, 0], [-1, 0, 0], [0, 0, 0]],
-    ],
-    np.float32,
-)
-MIRROR = np.diag(np.array([-1, 1, 1], np.float32))
-
-
-def rotation_matrix(angles: FloatArray) -> FloatArray:
-    """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3] in radians, with the published signs."""
-    angles = angles[..., None, None]
-    about = AXIS + np.cos(angles) * REST + np.sin(angles) * TURN
-    return about[:, 2] @ about[:, 1] @ about[:, 0]
-
-
-def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
-    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones."""
-    left_hip, right_hip, left_shoulder, right_shoulder = (
-        positions[..., layout.joints.index(name), :]
-        for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
-    )
-    return right_hip - left_hip + right_shoulder - left_shoulder
-
-
-def facing_angle(right: Tensor) -> Tensor:
-    """Angle [B] about the vertical that turns people to the camera (negative z) on average.
-
-    Args:
-        right: [B, T, 3] where their right is, see :func:`to_the_right`.
-    """
-    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)  # x and z of (up cross right)
-    fx, fz = F.normalize(forward, dim=-1).sum(dim=1).unbind(dim=-1)
-    return torch.atan2(-fx, -fz)  # with the published sign of a rotation about y
-
-
-def mirrored_joints(layout: Layout) -> list[int]:
-    """For each joint the one that is in its place after left and right are swapped."""
-    order = list(range(len(layout.joints)))
-    for left, right in layout.pairs:
-        i, j = layout.joints.index(left), layout.joints.index(right)
-        order[i], order[j] = order[j], order[i]
-    return order
 
 
 def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
@@ -98,14 +47,6 @@ def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
         product[:, joint, joint] += factors[:, joint]
         product[:, parent, joint] -= factors[:, joint]
     return rearrange(np.einsum("bvw,ci->bvcwi", product, np.eye(3, dtype=np.float32)), "b v c w i -> b (v c) (w i)")
-
-
-def from_the_root(layout: Layout) -> list[int]:
-    """Joints with a parent, each after its parent."""
-    order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
-    for joint in order:
-        order += [child for child, parent in enumerate(layout.parents) if parent == joint]
-    return [joint for joint in order if layout.parents[joint] >= 0]
 
 
 @dataclass

@@ -17,19 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamp.data.affine import (
-    MIRROR,
-    Placement,
-    facing_angle,
-    from_the_root,
-    map_of_bones,
-    map_of_joints,
-    mirrored_joints,
-    rotation_matrix,
-    to_the_right,
-)
+from mamp.data.affine import Placement, map_of_bones, map_of_joints
 from mamp.data.crops import CLIPS, WORK, Bodies, between, find_bodies, group_size, memory, resize, to_device
 from mamp.errors import ConfigError
+from mamp.geometry import MIRROR, facing_angle, from_the_root, mirrored_joints, rotation_matrix, to_the_right
 from mamp.layouts import Layout
 from mamp.preprocessing import to_stream
 

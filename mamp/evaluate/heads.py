@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
-from mamp.encoder import Trunk
+from mamp.transformer import Backbone
 
 # Clips that go through the encoder together where no gradient is needed: few, so that memory does not grow.
 CLIPS_AT_ONCE = {"cpu": 4, "cuda": 64}
@@ -141,7 +141,7 @@ class ActionHead(Head):
         return scores
 
 
-class Classifier(Trunk):
+class Classifier(Backbone):
     """Encoder and head; the keys of its state dict are those of the published downstream checkpoints.
 
     Args:

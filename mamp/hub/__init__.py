@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from mamp.encoder import MAMPEncoder
 from mamp.hub.convert import Conversion, convert_checkpoint
 from mamp.hub.manifest import find_entry, known_names, load_manifest, split_revision
 from mamp.hub.resolve import local_files, resolve_files
 from mamp.hub.serialization import fingerprint, parameter_count, read_config, read_encoder, resize_encoder, save_encoder
+from mamp.transformer import Network
 
 __all__ = [
     "Conversion",
@@ -33,7 +33,7 @@ __all__ = [
     "save_encoder",
 ]
 
-_Encoder = TypeVar("_Encoder", bound=MAMPEncoder)
+_Network = TypeVar("_Network", bound=Network)
 
 
 def list_pretrained() -> list[str]:
@@ -42,7 +42,7 @@ def list_pretrained() -> list[str]:
 
 
 def load_encoder(
-    cls: Callable[..., _Encoder],
+    cls: Callable[..., _Network],
     name_or_path: str | PathLike[str] = "openmocap",
     *,
     revision: str | None = None,
@@ -51,7 +51,7 @@ def load_encoder(
     local_files_only: bool = False,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> _Encoder:
+) -> _Network:
     """Load an encoder of class ``cls``, in evaluation mode; the arguments are those of ``from_pretrained``.
 
     ``name_or_path`` is looked for as a folder, in the folder that the environment variable ``MAMP_WEIGHTS`` names (by
@@ -69,7 +69,7 @@ def load_encoder(
 
 
 def push_encoder(
-    encoder: MAMPEncoder,
+    encoder: Network,
     repo_id: str,
     *,
     private: bool | None = None,

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from mamp.config import MAMPConfig, Preprocessing, suggest
-from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub.manifest import known_names, load_manifest
 from mamp.hub.serialization import check_tensors, fill, resize_encoder, save_encoder, sha256_of
+from mamp.transformer import Network
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def convert_checkpoint(
         heads = _num_heads(args)
     config = _architecture(tensors, heads, preprocessing, str(path))
     with torch.random.fork_rng(devices=[]):
-        encoder = MAMPEncoder(config).to(tensors["temp_embed"].dtype)
+        encoder = Network(config).to(tensors["temp_embed"].dtype)
     fill(encoder, tensors, str(path))
     if num_frames is not None:
         encoder = resize_encoder(encoder, num_frames)

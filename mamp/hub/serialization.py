@@ -17,16 +17,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mamp.config import MAMPConfig
-from mamp.encoder import MAMPEncoder, resize_temp_embed
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub.card import GENERATED, model_card
+from mamp.transformer import Network, resize_temp_embed
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
 FORMAT = 1
 
-_Encoder = TypeVar("_Encoder", bound=MAMPEncoder)
+_Network = TypeVar("_Network", bound=Network)
 _FLOATING = ("F16", "BF16", "F32", "F64")
 
 
@@ -55,13 +55,13 @@ def read_config(path: Path) -> MAMPConfig:
 
 
 def read_encoder(
-    cls: Callable[..., _Encoder],
+    cls: Callable[..., _Network],
     config_path: Path,
     weights_path: Path,
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
-) -> _Encoder:
+) -> _Network:
     """Build an encoder from its two files, in evaluation mode; every tensor must be there, fit, and be finite.
 
     Raises:
@@ -130,7 +130,7 @@ def check_tensors(
         )
 
 
-def fill(encoder: MAMPEncoder, tensors: Mapping[str, Tensor], where: str) -> None:
+def fill(encoder: Network, tensors: Mapping[str, Tensor], where: str) -> None:
     """Put tensors into an encoder, strictly, and set evaluation mode.
 
     Raises:
@@ -154,7 +154,7 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def save_encoder(
-    encoder: MAMPEncoder,
+    encoder: Network,
     directory: str | PathLike[str],
     *,
     dtype: torch.dtype | None = None,
@@ -207,7 +207,7 @@ def save_encoder(
         raise WeightsError(f"{target}: expected a folder that can be written, found: {reason}.") from error
 
 
-def resize_encoder(encoder: _Encoder, num_frames: int) -> _Encoder:
+def resize_encoder(encoder: _Network, num_frames: int) -> _Network:
     """Return a new encoder for clips of another length, its temporal embeddings resized as published (bicubic).
 
     Raises:
@@ -222,12 +222,12 @@ def resize_encoder(encoder: _Encoder, num_frames: int) -> _Encoder:
     return resized.train(encoder.training)
 
 
-def fingerprint(weights: MAMPEncoder | str | PathLike[str]) -> str:
+def fingerprint(weights: Network | str | PathLike[str]) -> str:
     """Return 16 hexadecimal digits that stand for the weights: of an encoder, a safetensors file, or its folder.
 
     The values count as 32-bit, so that a file stored in 16 bits and the encoder loaded from it have the same one.
     """
-    if isinstance(weights, MAMPEncoder):
+    if isinstance(weights, Network):
         return _digest(weights.state_dict())
     path = Path(weights)
     return _digest(read_tensors(path / WEIGHTS_NAME if path.is_dir() else path))

@@ -13,7 +13,7 @@ from mamp.layouts.trees import both_sides, tree
 
 
 def _trunk(hips: str | Weights, shoulders: str | Weights, head: str | Weights) -> dict[str, str | Weights]:
-    """Trunk and head of the model from three points: middle of the hips, of the shoulders, and of the head.
+    """Backbone and head of the model from three points: middle of the hips, of the shoulders, and of the head.
 
     The base of the spine is a little above the hips: by 0 to 0.26 of the way to the shoulders in recordings of Kinect
     and motion capture.

@@ -1,0 +1,163 @@
+"""Geometry of bodies and clips: rotation, mirror, facing, body height, crop and resampling in time.
+
+Arrays of single recordings are numpy, batches of clips are tensors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mamp.layouts import Layout
+
+FloatArray = NDArray[np.float32]
+
+# A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
+# signs. [axis, 3, 3] each.
+AXIS = np.stack([np.diag(row) for row in np.eye(3, dtype=np.float32)])
+REST = np.eye(3, dtype=np.float32) - AXIS
+TURN = np.array(
+    [
+        [[0, 0, 0], [0, 0, 1], [0, -1, 0]],
+        [[0, 0, -1], [0, 0, 0], [1, 0, 0]],
+        [[0, 1, 0], [-1, 0, 0], [0, 0, 0]],
+    ],
+    np.float32,
+)
+MIRROR = np.diag(np.array([-1, 1, 1], np.float32))
+
+
+def rotation_matrix(angles: NDArray[np.floating]) -> NDArray[np.floating]:
+    """``Rz Ry Rx`` [B, 3, 3] of angles [B, 3] in radians, with the published signs."""
+    angles = angles[..., None, None]
+    about = AXIS + np.cos(angles) * REST + np.sin(angles) * TURN
+    return about[:, 2] @ about[:, 1] @ about[:, 0]
+
+
+def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
+    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones."""
+    left_hip, right_hip, left_shoulder, right_shoulder = (
+        positions[..., layout.joints.index(name), :]
+        for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
+    )
+    return right_hip - left_hip + right_shoulder - left_shoulder
+
+
+def facing_angle(right: Tensor) -> Tensor:
+    """Angle [B] about the vertical that turns people to the camera (negative z) on average.
+
+    Args:
+        right: [B, T, 3] where their right is, see :func:`to_the_right`.
+    """
+    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)  # x and z of (up cross right)
+    fx, fz = F.normalize(forward, dim=-1).sum(dim=1).unbind(dim=-1)
+    return torch.atan2(-fx, -fz)  # with the published sign of a rotation about y
+
+
+def mirrored_joints(layout: Layout) -> list[int]:
+    """For each joint the one that is in its place after left and right are swapped."""
+    order = list(range(len(layout.joints)))
+    for left, right in layout.pairs:
+        i, j = layout.joints.index(left), layout.joints.index(right)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+def from_the_root(layout: Layout) -> list[int]:
+    """Joints with a parent, each after its parent."""
+    order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
+    for joint in order:
+        order += [child for child, parent in enumerate(layout.parents) if parent == joint]
+    return [joint for joint in order if layout.parents[joint] >= 0]
+
+
+def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
+    """First frame and length of the middle ``share`` of a clip, rounded outwards as published."""
+    bias = int((1 - share) * num_frames / 2)
+    return bias, num_frames - 2 * bias
+
+
+def resample_index(start: Tensor, length: Tensor, num_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where linear interpolation to ``num_frames`` looks: lower frame, upper frame, and the share of the upper.
+
+    Half-pixel centres, clamped at both ends, in float32, as ``torch.nn.functional.interpolate`` does.
+
+    Args:
+        start: [...] first frame of each crop.
+        length: [...] frames of each crop, at least one.
+        num_frames: Frames wanted.
+
+    Returns:
+        Three tensors [..., num_frames]: int64, int64, float32.
+    """
+    scale = length.to(torch.float32) / num_frames
+    centre = torch.arange(num_frames, device=start.device, dtype=torch.float32) + 0.5
+    source = (scale[..., None] * centre - 0.5).clamp(min=0)
+    low = source.to(torch.int64)
+    high = torch.minimum(low + 1, length[..., None] - 1)
+    return low + start[..., None], high + start[..., None], source - low
+
+
+def lerp(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+    """Linear interpolation, in the order of operations of ``interpolate``."""
+    return low * (1 - share) + high * share
+
+
+# Lengths between joints over body height (Drillis and Contini, as tabulated by Winter).
+_SEGMENTS = (
+    ("hip_left", "knee_left", 0.245),
+    ("hip_right", "knee_right", 0.245),
+    ("knee_left", "ankle_left", 0.246),
+    ("knee_right", "ankle_right", 0.246),
+    ("shoulder_left", "elbow_left", 0.186),
+    ("shoulder_right", "elbow_right", 0.186),
+    ("elbow_left", "wrist_left", 0.146),
+    ("elbow_right", "wrist_right", 0.146),
+    ("spine_base", "spine_shoulder", 0.288),
+)
+
+
+def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> FloatArray:
+    """Turn [M, T, V, 3] about the vertical so that the first person faces the camera (negative z) on average.
+
+    Args:
+        positions: [M, T, V, 3], y up.
+        tracked: [T, V] of the first person. A frame counts where both hips or both shoulders were tracked; where that
+            is never so, nothing is turned.
+        layout: Names the joints.
+    """
+    person = positions[0]
+
+    def across(right: str, left: str) -> FloatArray:
+        a, b = layout.joints.index(right), layout.joints.index(left)
+        return np.where((tracked[:, a] & tracked[:, b])[:, None], person[:, a] - person[:, b], np.float32(0))
+
+    right = across("hip_right", "hip_left") + across("shoulder_right", "shoulder_left")
+    if not right[:, ::2].any():
+        return positions
+    turn = np.array([[0, float(facing_angle(torch.from_numpy(right)[None])), 0]], np.float32)
+    return np.asarray(positions @ rotation_matrix(turn)[0].T, np.float32)
+
+
+def body_height(person: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> float | None:
+    """Body height of a person in metres, from the lengths of trunk and limbs: the same in every pose.
+
+    Args:
+        person: [T, V, 3].
+        tracked: [T, V]; a length is the median over the frames in which both its ends were tracked.
+        layout: Names the joints.
+
+    Returns:
+        The height, or ``None`` when no length can be measured.
+    """
+    length = share = 0.0
+    for start, end, part in _SEGMENTS:
+        a, b = layout.joints.index(start), layout.joints.index(end)
+        both = tracked[:, a] & tracked[:, b]
+        if both.any():
+            length += float(np.median(np.linalg.norm(person[both, a] - person[both, b], axis=-1)))
+            share += part
+    return length / share if length > 0 else None

@@ -1,0 +1,282 @@
+"""The paper's transformer: clips to tokens, with the parameter names of the published checkpoints.
+
+From the parts to the whole: attention and feed-forward make a :class:`Block`; :class:`Backbone` embeds joints, adds the
+position embeddings and runs the blocks; :class:`Network` maps whole clips, and pooled tokens through the readout.
+
+Axis key of the package: B clips, M people, T frames, V joints, C coordinates, L tokens, D width, H heads.
+N is B * M bodies, with the person as the fastest axis.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamp.config import MAMPConfig
+from mamp.errors import RecordingError
+from mamp.kernels import Linear, attention
+
+_Network = TypeVar("_Network", bound="Network")
+
+# Bodies that go through the blocks together on a CPU, when no gradient is wanted: few, so that what is in between stays
+# in the cache, takes little memory, and is the same memory again and again.
+BODIES_AT_ONCE = 2
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drop a residual branch for whole bodies, and scale the rest by ``1 / (1 - rate)``."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        draw = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), dtype=x.dtype, device=x.device)
+        return x / keep * (keep + draw).floor()
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the tokens of one body.
+
+    Bodies never attend to each other. ``forward`` maps [N, L, D] to [N, L, D].
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.proj = Linear(dim, dim)
+        self.qkv = Linear(dim, dim * 3, bias=qkv_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "n l (three h d) -> three n h l d", three=3, h=self.num_heads)
+        return self.proj(rearrange(attention(q, k, v), "n h l d -> n l (h d)"))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an exact (erf) GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: ``x += attention(norm(x)); x += feed_forward(norm(x))``."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads, qkv_bias)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class JointEmbedding(nn.Module):
+    """Linear embedding of patches of ``t_patch_size`` frames x ``patch_size`` joints.
+
+    ``forward`` maps [N, T, V, C] to [N, T / t_patch_size, V / patch_size, D], in the type of the weights also under
+    autocast: half precision has too few digits for where a joint is and how it moves from frame to frame.
+    """
+
+    def __init__(self, dim_in: int, dim: int, t_patch_size: int, patch_size: int) -> None:
+        super().__init__()
+        patch = (t_patch_size, patch_size)
+        self.proj = nn.Conv2d(dim_in, dim, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = rearrange(x.to(self.proj.weight.dtype), "n t v c -> n c t v")
+        with torch.autocast(x.device.type, enabled=False):
+            return rearrange(self.proj(x), "n d t v -> n t v d")
+
+
+def init_weights(module: nn.Module) -> None:
+    """Initialise as published: linear layers Xavier-uniform with zero bias, layer norms to one and zero.
+
+    The joint embedding keeps torch's own initialisation of a convolution.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+class Backbone(nn.Module):
+    """Joint embedding, position embeddings, blocks and final norm: what encoder and pre-training model share."""
+
+    def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.config = config = config or MAMPConfig()
+        t, v = config.grid
+        self.temp_embed = nn.Parameter(torch.zeros(1, t, 1, config.dim_feat))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1, v, config.dim_feat))
+        self.joints_embed = JointEmbedding(config.dim_in, config.dim_feat, config.t_patch_size, config.patch_size)
+        self.blocks = nn.ModuleList(
+            Block(config.dim_feat, config.num_heads, config.mlp_ratio, config.qkv_bias, rate)
+            for rate in self.drop_path_rates(drop_path_rate)
+        )
+        self.norm = nn.LayerNorm(config.dim_feat)
+        self.apply(init_weights)
+        for parameter in (self.temp_embed, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def drop_path_rates(self, largest: float) -> list[float]:
+        """Stochastic-depth rate of each block, rising linearly from zero."""
+        return [float(rate) for rate in torch.linspace(0, largest, self.config.depth, device="cpu")]
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise :class:`RecordingError` unless ``x`` is [B, M, T, V, C] as configured."""
+        cfg = self.config
+        if x.ndim != 5 or tuple(x.shape[2:]) != (cfg.num_frames, cfg.num_joints, cfg.dim_in):
+            raise RecordingError(
+                f"expected clips [B, M, T, V, C] = [B, M, {cfg.num_frames}, {cfg.num_joints}, {cfg.dim_in}], found "
+                f"{list(x.shape)}. Recordings of other lengths and layouts go through encode()."
+            )
+
+    def encode_tokens(self, x: Tensor, ids_keep: Tensor | None = None) -> Tensor:
+        """Tokens of bodies: [N, T, V, C] -> [N, L, D], or [N, K, D] when only ``ids_keep`` [N, K] are looked at.
+
+        Token ``t * V + v`` (counted in patches) is joint v at time t.
+        """
+        at_once = self.bodies_at_once(x.device)
+        if len(x) <= at_once:
+            return self._encode_at_once(x, ids_keep)
+        tokens = x.new_empty(0)
+        for first in range(0, len(x), at_once):
+            some = slice(first, first + at_once)
+            found = self._encode_at_once(x[some], None if ids_keep is None else ids_keep[some])
+            if first == 0:
+                tokens = found.new_empty(len(x), *found.shape[1:])
+            tokens[some] = found
+        return tokens
+
+    def bodies_at_once(self, device: torch.device) -> int:
+        """How many bodies go through the blocks together; without gradients on a CPU, few."""
+        whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or device.type != "cpu"
+        return sys.maxsize if whole else max(BODIES_AT_ONCE, torch.get_num_threads())
+
+    def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
+        h = rearrange(self.joints_embed(x) + self.pos_embed + self.temp_embed, "n t v d -> n (t v) d")
+        if ids_keep is not None:
+            h = h.gather(1, repeat(ids_keep, "n k -> n k d", d=h.shape[-1]))
+        for block in self.blocks:
+            h = block(h)
+        return self.norm(h)
+
+
+class Network(Backbone):
+    """The encoder as a network: normalised clips to tokens, and pooled tokens to embeddings.
+
+    Args:
+        config: Architecture.
+        drop_path_rate: Largest stochastic-depth rate, for fine-tuning (published: 0.3).
+    """
+
+    def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
+        super().__init__(config, drop_path_rate)
+        self._absent_tokens: tuple[tuple[Any, ...], Tensor] | None = None
+        self.readout: nn.Linear | None = None
+        if self.config.readout_dim is not None:
+            self.readout = nn.Linear(self.config.pooled_dim, self.config.readout_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens of clips.
+
+        Args:
+            x: [B, M, T, V, C]: B clips of M people, T frames, V joints, C coordinates, normalised as
+                ``config.preprocessing`` says. A person who is absent is all zeros.
+
+        Returns:
+            [B, M, T / t_patch_size, V / patch_size, D].
+
+        Raises:
+            RecordingError: ``x`` has another shape than the configuration says.
+        """
+        self.check_input(x)
+        bodies = rearrange(x, "b m t v c -> (b m) t v c")
+        plain = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        tokens = self.encode_tokens(bodies) if plain else self._encode_present(bodies)
+        t, v = self.config.grid
+        return rearrange(tokens, "(b m) (t v) d -> b m t v d", m=x.shape[1], t=t, v=v)
+
+    def _encode_present(self, bodies: Tensor) -> Tensor:
+        """As ``encode_tokens``, but the tokens of an all-zero body, a constant of the weights, are looked up."""
+        present = (bodies != 0).flatten(1).any(dim=1)
+        if bool(present.all()):
+            return self.encode_tokens(bodies)
+        absent = self._tokens_of_absent(bodies)
+        tokens = absent.expand(bodies.shape[0], *absent.shape[1:]).clone()
+        if bool(present.any()):
+            tokens[present] = self.encode_tokens(bodies[present]).to(tokens.dtype)
+        return tokens
+
+    def _tokens_of_absent(self, like: Tensor) -> Tensor:
+        """Tokens [1, L, D] of an all-zero body, computed again only after the weights changed."""
+        parameters = list(self.parameters())
+        autocast = torch.is_autocast_enabled(like.device.type) and torch.get_autocast_dtype(like.device.type)
+        key = (
+            like.dtype,
+            autocast,
+            *((p.data_ptr(), p.dtype, 0 if p.is_inference() else p._version) for p in parameters),
+            *torch.stack([p.detach().float().norm() for p in parameters]).tolist(),  # writes through .data
+        )
+        if self._absent_tokens is None or self._absent_tokens[0] != key or any(p.is_inference() for p in parameters):
+            self._absent_tokens = (key, self.encode_tokens(torch.zeros_like(like[:1])))
+        return self._absent_tokens[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.temp_embed.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.temp_embed.dtype
+
+    def read_out(self, pooled: Tensor) -> Tensor:
+        """Pooled tokens [..., F] to embeddings [..., E], float32 and on the CPU; as they are without a readout."""
+        pooled = pooled.float().cpu()
+        if self.readout is None:
+            return pooled
+        weight, bias = (parameter.float().cpu() for parameter in (self.readout.weight, self.readout.bias))
+        with torch.autocast("cpu", enabled=False):
+            return F.linear(pooled, weight, bias)
+
+    def without_readout(self: _Network) -> _Network:
+        """A new encoder with the same blocks whose embeddings are what is pooled; itself when it has no readout."""
+        if self.readout is None:
+            return self
+        with torch.random.fork_rng(devices=[]):
+            plain = type(self)(self.config.replace(readout_dim=None)).to(self.device, self.dtype)
+        state = self.state_dict()
+        plain.load_state_dict({name: state[name] for name in plain.state_dict()})
+        return plain.train(self.training)
+
+
+def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:
+    """Resize temporal embeddings [1, t, 1, D] to another number of time steps, bicubic as published."""
+    if temp_embed.shape[1] == num_steps:
+        return temp_embed
+    image = rearrange(temp_embed, "1 t 1 d -> 1 d t 1")
+    image = F.interpolate(image, size=(num_steps, 1), mode="bicubic", align_corners=False)
+    return rearrange(image, "1 d t 1 -> 1 t 1 d")
