@@ -1,47 +1,73 @@
-"""Match joint names that no registered layout has, as BVH and FBX exports use them.
+"""Match joint names, as rigs and exports of motion capture use them, with the joints of the model.
 
-Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``). A name is split
-into its side and the rest, and the rest is looked up in a table of roles. A joint stands at the START of the limb that
-it is named after: the forearm joint is the elbow.
+Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``, ``左足``). What
+all names share is dropped from them (``Character1_``, ``_jnt``), the rest is split into side, words and number, and the
+words are looked up in the tables of :mod:`mamp.layouts.rigs`. Where the names say nothing, the tree of the joints and
+the shape of the body do (:mod:`mamp.layouts.topology`).
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mamp.errors import LayoutError
-from mamp.layouts import registry
-from mamp.layouts.layout import Layout, Weights, between, beyond, mirror_pairs
+from mamp.layouts import registry, rigs
+from mamp.layouts.layout import Layout, Weights, between, beyond
+from mamp.layouts.topology import NOTHING, Rig, drop_empty_ends, find_head, find_hub, lift_neck, roles_by_tree
 
-# Role -> names without side, separators and case; first come, first served.
-CENTRE_ROLES: dict[str, tuple[str, ...]] = {
-    "pelvis": ("hips", "hip", "pelvis", "waist", "spinebase", "hipcenter", "midhip", "root", "reference"),
-    "spine": ("spine1", "spinemid", "abdomen", "spine", "lowerback", "torso"),
-    "chest": ("chest", "spine3", "spine2", "thorax", "upperback", "upperchest"),
-    "neck": ("neck", "lowerneck", "spineshoulder", "shouldercenter", "neck1"),
-    "head": ("head", "skull"),
-    "head_end": ("headend", "headtip", "headtop", "headtopend", "headnub"),
-}
-SIDE_ROLES: dict[str, tuple[str, ...]] = {
-    "shoulder": ("arm", "upperarm", "uparm", "shldr", "humerus", "shoulder"),
-    "elbow": ("forearm", "lowerarm", "lowarm", "elbow", "radius"),
-    "wrist": ("hand", "wrist"),
-    "finger": ("handmiddle1", "mid1", "middle1", "middleproximal", "handindex1", "index1", "fingerbase", "fingers"),
-    "thumb": ("handthumb2", "thumb2", "thumb", "handthumb1", "thumb1"),
-    "hip": ("upleg", "upperleg", "thigh", "femur", "hip"),
-    "knee": ("leg", "lowerleg", "lowleg", "shin", "calf", "tibia", "knee"),
-    "ankle": ("foot", "ankle"),
-    "ear": ("ear",),
-    "toe": ("toebase", "toes", "toe", "ball", "footend", "footnub"),
-}
+logger = logging.getLogger(__name__)
+
+NEEDED = tuple(f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right"))
+SHARED = 0.6  # a word before or after so many of the names is none of the joint
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_TEXTS = {alias.rstrip("0123456789") for aliases in rigs.SIDE_ROLES.values() for alias in aliases}
+_WEAK_PELVIS = {("", text) for text in rigs.WEAK_PELVIS}
+# Words of a body, which are not dropped although all joints of a file may share them.
+_BODY_WORDS = frozenset(
+    word
+    for text in (
+        "hips hip pelvis spine chest neck head body base end",
+        "left right l r lt rt upper lower up low lo",
+        "shoulder clavicle collar shldr arm fore humerus elbow radius wrist hand",
+        "thumb index middle mid ring pinky finger",
+        "leg thigh femur knee shin calf tibia ankle foot toe toes ball eye ear twist",
+    )
+    for word in text.split()
+)
 
 
-def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
+class Name(NamedTuple):
+    """A joint's name: ``left``, ``right`` or no side, the words that remain in lower case, and the number after."""
+
+    side: str
+    text: str
+    number: int | None
+
+
+def find_layout(
+    joints: Sequence[str],
+    parents: Sequence[int] | None = None,
+    poses: NDArray[np.floating] | None = None,
+) -> Layout:
     """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
 
     Case and separators do not count: ``SHOULDER_LEFT``, ``shoulder left`` and ``ShoulderLeft`` are the same joint. The
     layout found has the names as registered, in the order given.
+
+    Args:
+        joints: Names of the V joints.
+        parents: Index of each joint's parent, -1 for the root.
+        poses: [N, V, 3] the joints in some frames, in any unit and axes. With ``parents``, what the names leave open
+            is looked up in the shape of the body.
 
     Raises:
         LayoutError: Too few of the names are understood.
@@ -52,7 +78,167 @@ def find_layout(joints: Sequence[str], parents: Sequence[int] | None = None) -> 
         registered = {_key(joint): joint for joint in layout.joints}
         if set(keys) == set(registered):
             return layout.reordered([registered[key] for key in keys])
-    return match_names(joints, parents)
+    return match_names(joints, parents, poses)
+
+
+def match_names(
+    joints: Sequence[str], parents: Sequence[int] | None = None, poses: NDArray[np.floating] | None = None
+) -> Layout:
+    """Build the layout of joints with these names; arguments as of :func:`find_layout`.
+
+    Raises:
+        LayoutError: Too little of a body is recognised: shoulders, elbows, hips and knees of both sides.
+    """
+    names = parse_names(joints)
+    roles = _assign(joints, names)
+    tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1)
+    name = "bvh"
+    missing = [role for role in NEEDED if role not in roles]
+    rig = None if parents is None or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
+    if missing and rig is not None and (found := roles_by_tree(rig)) is not None:
+        roles, missing, name = found, [], "tree"
+        told = ", ".join(f"{role} {joint}" for role, joint in roles.items())
+        logger.warning(
+            "the joint names are not understood; the tree of the joints and the shape of the body say which is which: "
+            "%s. Register the layout with mamp.register_layout if that is wrong.",
+            told,
+        )
+    if missing:
+        shown = ", ".join(joints[:60]) + (f" and {len(joints) - 60} more" if len(joints) > 60 else "")
+        raise LayoutError(
+            f"joint names not understood: no joint was recognised as {', '.join(missing)}. Found the names "
+            f"{shown}. Name a registered layout, or register yours with mamp.register_layout."
+        )
+    if rig is not None:
+        drop_empty_ends(rig, roles)
+        weak = {
+            joint for joint, one in zip(joints, names, strict=True) if one.text in rigs.WEAK_PELVIS and not one.side
+        }
+        find_hub(rig, roles, weak)
+        lift_neck(rig, roles)
+        find_head(rig, roles)
+    return Layout(name, tuple(joints), tree, _pairs(joints, names), _mapping(roles))
+
+
+def find_roles(joints: Sequence[str]) -> dict[str, str]:
+    """Return role -> joint name for the names that are understood; side roles are ``left_elbow`` and so on."""
+    return _assign(joints, parse_names(joints))
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a joint name into side (``left``, ``right`` or ``""``) and what remains, in lower case."""
+    side, text, number = parse_names([name])[0]
+    return side, text if number is None else f"{text}{number}"
+
+
+def parse_names(joints: Sequence[str]) -> list[Name]:
+    """Take names apart, without the words that they share."""
+    split = [_words(joint) for joint in joints]
+    ends = [["end"] if len(words) > 1 and words[-1] == "end" else [] for words in split]
+    bodies = [words[: len(words) - len(end)] for words, end in zip(split, ends, strict=True)]
+    if len(joints) > 3:
+        bodies = _drop_shared(bodies, 0)
+        bodies = _drop_shared(bodies, -1)
+    names = [_name(words, end) for words, end in zip(bodies, ends, strict=True)]
+    known = {name[1:] for name in names if not name.side}
+    return [_side_by_other(name, known) for name in names]
+
+
+def _side_by_other(name: Name, known: set[tuple[str, int | None]]) -> Name:
+    """The side of a name by its first letter, where the other one is there too: lclavicle and rclavicle."""
+    other = {"l": "r", "r": "l"}.get(name.text[:1])
+    if name.side or other is None or (other + name.text[1:], name.number) not in known:
+        return name
+    return Name("left" if other == "r" else "right", name.text[1:], name.number)
+
+
+def _words(joint: str) -> list[str]:
+    """Words and numbers of a name, in lower case, without its namespace."""
+    text = joint
+    if not text.isascii():
+        for japanese, english in rigs.JAPANESE:
+            text = text.replace(japanese, f" {english} ")
+        text = unicodedata.normalize("NFKC", text)
+    text = re.sub(r"^mixamorig\d*", "", re.split(r"[:|]", text)[-1])
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def _drop_shared(split: list[list[str]], end: int) -> list[list[str]]:
+    """Drop the words that most names begin (``end`` 0) or end with (-1), and no body has."""
+    while True:
+        counts = Counter(words[end] for words in split if len(words) > 1)
+        word, count = counts.most_common(1)[0] if counts else ("", 0)
+        if count < SHARED * len(split) or word in _BODY_WORDS or (word.isdigit() and end == -1):
+            return split
+        split = [
+            (words[1:] if end == 0 else words[:-1]) if len(words) > 1 and words[end] == word else words
+            for words in split
+        ]
+
+
+def _name(words: list[str], end: list[str]) -> Name:
+    words = list(words)
+    while len(words) > 1 and words[0] in rigs.BEFORE | rigs.CENTRE_MARKS:
+        if words[0] == "base" and words[1] not in rigs.SIDES and words[1] not in _BODY_WORDS:
+            break
+        words.pop(0)
+        while len(words) > 1 and words[0].isdigit():
+            words.pop(0)
+    side = next((mark for mark in rigs.SIDES if mark in words and (len(words) > 1 or len(mark) > 2)), None)
+    if side is not None:
+        words.remove(side)
+    number = None
+    while words and (words[-1].isdigit() or (len(words) > 1 and words[-1] in rigs.AFTER | rigs.CENTRE_MARKS)):
+        last = words.pop()
+        if last.isdigit():
+            number = int(last[:9])
+    text = "".join([*words, *end])
+    if side is not None:
+        return Name(rigs.SIDES[side], text, number)
+    for mark in ("left", "right"):
+        if text.startswith(mark):
+            return Name(mark, text[len(mark) :], number)
+        if text.endswith(mark):
+            return Name(mark, text[: -len(mark)], number)
+    for mark in ("left", "right"):
+        if text[:1] == mark[0] and text[1:] in _TEXTS:
+            return Name(mark, text[1:], number)
+        if text[-1:] == mark[0] and text[:-1] in _TEXTS:
+            return Name(mark, text[:-1], number)
+    return Name("", text, number)
+
+
+def _assign(joints: Sequence[str], names: Sequence[Name]) -> dict[str, str]:
+    """Role -> joint: each role takes the first of its names that no role before it took."""
+    by_name: dict[Name, str] = {}
+    for joint, name in sorted(zip(joints, names, strict=True), key=lambda pair: len(pair[0])):
+        by_name.setdefault(name, joint)  # of __UpLeg_L and UpLeg_L the plainer
+    found: dict[str, str] = {}
+    for side, roles in (("", rigs.CENTRE_ROLES), ("left", rigs.SIDE_ROLES), ("right", rigs.SIDE_ROLES)):
+        taken: set[str] = set()
+        for role, aliases in roles.items():
+            known = (_look_up(by_name, side, alias) for alias in aliases)
+            free = next((joint for joint in known if joint is not None and joint not in taken), None)
+            if free is not None:
+                taken.add(free)
+                found[f"{side}_{role}" if side else role] = free
+    return found
+
+
+def _look_up(by_name: dict[Name, str], side: str, alias: str) -> str | None:
+    text = alias.rstrip("0123456789")
+    numbers = (int(alias[len(text) :]),) if text != alias else (None, 1, 0)
+    return next((by_name[name] for number in numbers if (name := Name(side, text, number)) in by_name), None)
+
+
+def _pairs(joints: Sequence[str], names: Sequence[Name]) -> tuple[tuple[str, str], ...]:
+    """(left, right) joints whose names differ in the side only."""
+    right = {name[1:]: joint for joint, name in reversed(list(zip(joints, names, strict=True))) if name.side == "right"}
+    pairs: dict[str, str] = {}
+    for joint, name in zip(joints, names, strict=True):
+        if name.side == "left" and name[1:] in right:
+            pairs.setdefault(right[name[1:]], joint)
+    return tuple((left, other) for other, left in pairs.items())
 
 
 def _key(joint: str) -> str:
@@ -60,94 +246,59 @@ def _key(joint: str) -> str:
     return re.sub(r"[^a-z0-9]", "", joint.lower()).replace("naval", "navel")
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split a joint name into side (``left``, ``right`` or ``""``) and what remains, in lower case."""
-    name = re.sub(r"^mixamorig\d*", "", name.rsplit(":", 1)[-1])
-    words = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+", name)
-    words = [word.lower() for word in words]
-    if words and words[0] in ("j", "joint", "bip", "b", "bn", "cc", "base") and len(words) > 1:
-        words = words[1:]
-        while words and words[0].isdigit():
-            words = words[1:]
-    for side, marks in (("left", ("left", "l")), ("right", ("right", "r"))):
-        for mark in marks:
-            if mark in words:
-                words.remove(mark)
-                return side, "".join(words)
-    text = "".join(words)
-    for side in ("left", "right"):
-        if text.startswith(side):
-            return side, text[len(side) :]
-        if text.endswith(side):
-            return side, text[: -len(side)]
-    known = {name for names in SIDE_ROLES.values() for name in names}
-    for side in ("left", "right"):
-        if text[:1] == side[0] and text[1:] in known:
-            return side, text[1:]
-    return "", text
-
-
-def find_roles(names: Sequence[str]) -> dict[str, str]:
-    """Return role -> joint name for the names that are understood; side roles are ``left_elbow`` and so on."""
-    by_key: dict[tuple[str, str], str] = {}
-    for name in names:
-        by_key.setdefault(split_name(name), name)
-    found = {}
-    for side, roles in (("", CENTRE_ROLES), ("left", SIDE_ROLES), ("right", SIDE_ROLES)):
-        for role, aliases in roles.items():
-            match = next((by_key[side, alias] for alias in aliases if (side, alias) in by_key), None)
-            if match is not None:
-                found[f"{side}_{role}" if side else role] = match
-    return found
-
-
-def match_names(names: Sequence[str], parents: Sequence[int] | None = None) -> Layout:
-    """Build the layout of joints with these names.
-
-    Raises:
-        LayoutError: Too little of a body is recognised: shoulders, elbows, hips and knees of both sides.
-    """
-    roles = find_roles(names)
-    needed = [f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right")]
-    missing = [role for role in needed if role not in roles]
-    if missing:
-        raise LayoutError(
-            f"joint names not understood: no joint was recognised as {', '.join(missing)}. Found the names "
-            f"{', '.join(names)}. Name a registered layout, or register yours with mamp.register_layout."
-        )
-    tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(names) - 1)
-    return Layout("bvh", tuple(names), tree, mirror_pairs(tuple(names)), _mapping(roles))
-
-
 def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
     """Joints of the model from the joints that play each role."""
-    top = role.get("neck") or role.get("chest") or between(role["left_shoulder"], role["right_shoulder"])
+    mapping = _trunk(role)
+    for s in ("left", "right"):
+        mapping |= _limbs({name.removeprefix(f"{s}_"): joint for name, joint in role.items() if name.startswith(s)}, s)
+    return mapping
+
+
+def _trunk(role: dict[str, str]) -> dict[str, str | Weights]:
+    shoulders = between(role["left_shoulder"], role["right_shoulder"])
+    own = role.get("spine_shoulder")  # a file that has it calls its joints as the model does
+    neck = None if role.get("neck") == NOTHING else role.get("neck") or role.get("neck_end") or role.get("chest")
+    top = own or neck or shoulders
     pelvis = role.get("pelvis") or between(between(role["left_hip"], role["right_hip"]), top, 0.1)
-    mapping: dict[str, str | Weights] = {
+    trunk: dict[str, str | Weights] = {
         "spine_base": pelvis,
-        "spine_mid": between(pelvis, top),
+        "spine_mid": role.get("spine_mid") or between(pelvis, top),
         "spine_shoulder": top,
     }
-    ears = between(role["left_ear"], role["right_ear"]) if {"left_ear", "right_ear"} <= set(role) else None
-    if ears:
-        mapping["neck"], mapping["head"] = between(top, ears, 0.4), ears
-    elif "head" in role:
-        mapping["neck"] = between(top, role["head"])
-        end = role.get("head_end")
-        mapping["head"] = between(role["head"], end) if end else beyond(pelvis, role["head"], 0.12)
-    for s in ("left", "right"):
-        mapping[f"shoulder_{s}"] = role[f"{s}_shoulder"]
-        mapping[f"elbow_{s}"] = role[f"{s}_elbow"]
-        mapping[f"hip_{s}"] = role[f"{s}_hip"]
-        mapping[f"knee_{s}"] = role[f"{s}_knee"]
-        if f"{s}_ankle" in role:
-            mapping[f"ankle_{s}"] = role[f"{s}_ankle"]
-        if f"{s}_toe" in role:
-            mapping[f"foot_{s}"] = role[f"{s}_toe"]
-        if f"{s}_wrist" in role:
-            elbow, wrist = role[f"{s}_elbow"], role[f"{s}_wrist"]
-            mapping[f"wrist_{s}"] = wrist
-            mapping[f"hand_{s}"] = role.get(f"{s}_finger") or beyond(elbow, wrist, 0.3)
-            mapping[f"hand_tip_{s}"] = beyond(elbow, wrist, 0.6)
-            mapping[f"thumb_{s}"] = role.get(f"{s}_thumb") or beyond(elbow, wrist, 0.3)
-    return mapping
+    head, share = _head(role, pelvis)
+    if head is not None:
+        trunk["neck"] = role["neck"] if own and role.get("neck") else between(top, *share)
+        trunk["head"] = head
+    return trunk
+
+
+def _head(role: dict[str, str], pelvis: str | Weights) -> tuple[str | Weights | None, tuple[str | Weights, float]]:
+    """The head, and the point and share of the way to it at which the neck is."""
+    if {"left_ear", "right_ear"} <= set(role):
+        ears = between(role["left_ear"], role["right_ear"])
+        return ears, (ears, 0.4)
+    if "head" in role:
+        head = role["head"]
+        end = role.get("head_end")  # the joint is where the head begins, but not that of a Kinect
+        if "spine_shoulder" in role and end is None:
+            return head, (head, 0.4)
+        return between(head, end) if end else beyond(pelvis, head, 0.12 if end is None else 0.16), (head, 0.5)
+    eyes = between(role["left_eye"], role["right_eye"]) if {"left_eye", "right_eye"} <= set(role) else None
+    face = role.get("nose") or eyes
+    return face, (face or pelvis, 0.4)
+
+
+def _limbs(role: dict[str, str], s: str) -> dict[str, str | Weights]:
+    """Arm and leg of one side, from its roles."""
+    limbs: dict[str, str | Weights] = {
+        f"{joint}_{s}": role[joint] for joint in ("shoulder", "elbow", "hip", "knee", "ankle") if joint in role
+    }
+    if "toe" in role:
+        limbs[f"foot_{s}"] = role["toe"]
+    if "wrist" in role:
+        elbow, wrist = role["elbow"], role["wrist"]
+        limbs[f"wrist_{s}"] = wrist
+        limbs[f"hand_{s}"] = role.get("hand") or role.get("finger") or beyond(elbow, wrist, 0.3)
+        limbs[f"hand_tip_{s}"] = role.get("hand_tip") or beyond(elbow, wrist, 0.6)
+        limbs[f"thumb_{s}"] = role.get("thumb") or beyond(elbow, wrist, 0.3)
+    return limbs

@@ -21,6 +21,7 @@ from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import LARGEST, StrPath, check_numbers, decimal_comma, parse_int, parse_table, read_text
 from mamp.readers.format import Format
+from mamp.readers.infer import sample_frames
 from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
@@ -118,9 +119,10 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     options = options or Options()
     motion = parse_bvh_file(path)
     names = [joint.name for joint in motion.joints]
+    positions = forward_kinematics(motion)
     layout = options.layout
     if layout is None:
-        layout = find_layout(names, [joint.parent for joint in motion.joints])
+        layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
     fps = None
     if motion.frame_time > 0 and 1e-6 < 1 / motion.frame_time < 1e6:
         rate = 1 / motion.frame_time
@@ -129,7 +131,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         logger.warning("%s: frame time %g makes no sense; the rate is unknown. Say fps=...", path, motion.frame_time)
     return assemble(
         Raw(
-            forward_kinematics(motion)[None],
+            positions[None],
             path,
             "bvh",
             layout=layout,

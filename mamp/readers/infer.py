@@ -51,6 +51,12 @@ _CLEAR = 0.3  # mean cosine between where the front should be and where it is, f
 _BENT = 0.05  # a knee this far off the line from hip to ankle, in lengths of that line, is bent
 
 
+def sample_frames(positions: NDArray[np.floating]) -> Array:
+    """Frames spread evenly over [M, T, V, 3], of all people, [N, V, 3]."""
+    step = max(1, positions.shape[1] // _SAMPLE)
+    return rearrange(positions[:, ::step], "m t v c -> (m t) v c").astype(np.float64)
+
+
 class Body:
     """The joints of the model in a sample of the frames.
 
@@ -60,9 +66,8 @@ class Body:
     """
 
     def __init__(self, positions: NDArray[np.floating], layout: Layout) -> None:
-        step = max(1, positions.shape[1] // _SAMPLE)
         self.layout = layout
-        self.frames = rearrange(positions[:, ::step], "m t v c -> (m t) v c").astype(np.float64)
+        self.frames = sample_frames(positions)
         """[N, V, 3], frames spread evenly over the recording, of all people."""
 
     @cached_property

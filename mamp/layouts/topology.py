@@ -1,0 +1,265 @@
+"""What the tree of the joints and the shape of the body say of a rig, where its names do not.
+
+Legs and arms are the two pairs of equal branches; the branch that remains where the arms begin is the neck. Upper and
+lower limbs are the two longest bones in a row of each. Left and right follow from where the feet point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from itertools import combinations, zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+NOTHING = ""  # in the place of a neck that is none, and of the end of a head that says nothing
+
+_LOW = 0.75  # of the way from the pelvis to the shoulders; a neck below is a joint of the chest
+_SHORT = 0.02  # of the trunk: a bone as short as that has no direction
+_ALIKE = 0.15  # summed differences of their bones over their length, up to which two branches are a pair
+_LIMB = 0.4  # of the longest pair of branches; shorter ones are fingers or ears
+
+
+class Rig:
+    """A tree of joints in some poses.
+
+    Args:
+        joints: Names of the V joints.
+        parents: Index of each joint's parent, -1 for the root.
+        poses: [N, V, 3]; frames with joints that are not tracked are left out.
+        sides: ``left``, ``right`` or nothing, by the names.
+    """
+
+    def __init__(
+        self, joints: Sequence[str], parents: Sequence[int], poses: NDArray[np.floating], sides: Sequence[str]
+    ) -> None:
+        whole = poses[np.isfinite(poses).all((1, 2))].astype(np.float64)
+        self.joints, self.parents, self.sides = list(joints), list(parents), list(sides)
+        self.poses: Array = whole if len(whole) else np.zeros((1, len(joints), 3))
+        self.children: list[list[int]] = [[] for _ in joints]
+        for joint, parent in enumerate(parents):
+            if parent >= 0:
+                self.children[parent].append(joint)
+        bones = self.poses - np.where(np.array(self.parents)[:, None] >= 0, self.poses[:, self.parents], self.poses)
+        self.lengths: list[float] = np.median(np.linalg.norm(bones, axis=-1), axis=0).tolist()
+        """Length of the bone from each joint's parent."""
+        self.chains = self._longest_chains()
+        """For each joint, the joints of the longest way down from it, itself first."""
+
+    def at(self, joint: str | int) -> Array:
+        """Positions of a joint, [N, 3]."""
+        return self.poses[:, self.joints.index(joint) if isinstance(joint, str) else joint]
+
+    def reach(self, joint: int) -> float:
+        """Length of the longest way down, the bone to the joint included."""
+        return sum(self.lengths[one] for one in self.chains[joint])
+
+    def ancestors(self, joint: int) -> list[int]:
+        """The joint and those above it, upwards."""
+        way = [joint]
+        while self.parents[way[-1]] >= 0:
+            way.append(self.parents[way[-1]])
+        return way
+
+    def meeting(self, a: int, b: int) -> int | None:
+        """The lowest joint above both, or one of them."""
+        above = set(self.ancestors(b))
+        return next((joint for joint in self.ancestors(a) if joint in above), None)
+
+    def _longest_chains(self) -> list[list[int]]:
+        order, reach = [], [0.0] * len(self.joints)
+        stack = [joint for joint, parent in enumerate(self.parents) if parent < 0]
+        while stack:
+            order.append(stack.pop())
+            stack += self.children[order[-1]]
+        chains: list[list[int]] = [[] for _ in self.joints]
+        for joint in reversed(order):
+            best = max(self.children[joint], key=lambda child: reach[child], default=None)
+            chains[joint] = [joint] + (chains[best] if best is not None else [])
+            reach[joint] = self.lengths[joint] + (reach[best] if best is not None else 0.0)
+        return chains
+
+
+def drop_empty_ends(rig: Rig, roles: dict[str, str]) -> None:
+    """Leave out ends at the place of what they end: an End Site of length zero says nothing."""
+    least = _SHORT * _trunk_length(rig, roles)
+    for end, start in (("head_end", "head"), *((f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in _ENDS)):
+        if end in roles and start in roles and _distance(rig, roles[end], roles[start]) <= least:
+            del roles[end]
+            if end == "head_end":
+                roles[end] = NOTHING
+
+
+_ENDS = (("toe", "ankle"), ("finger", "wrist"), ("thumb", "wrist"), ("hand_tip", "wrist"))
+
+
+def find_hub(rig: Rig, roles: dict[str, str], weak: Set[str] = frozenset()) -> None:
+    """Take the joint that has both legs for the pelvis, where the names give none, or one of ``weak``."""
+    hips = [rig.joints.index(roles[f"{side}_hip"]) for side in ("left", "right")]
+    hub = rig.meeting(*hips)
+    if hub is not None and hub not in hips and roles.get("pelvis") in (None, *weak):
+        roles["pelvis"] = rig.joints[hub]
+
+
+def lift_neck(rig: Rig, roles: dict[str, str]) -> None:
+    """Replace a neck that lies in the chest by the next joint of the neck, or by the middle of the shoulders."""
+    if "neck" not in roles or "spine_shoulder" in roles:
+        return
+    if _height(rig, roles, roles["neck"]) < _LOW:
+        above = roles.get("neck_end")
+        roles["neck"] = above if above is not None and _height(rig, roles, above) >= _LOW else NOTHING
+
+
+def find_head(rig: Rig, roles: dict[str, str]) -> None:
+    """Take neck and head from the branch between the arms, where the names give no head."""
+    if {"head", "nose"} & set(roles) or {"left_ear", "right_ear"} <= set(roles):
+        return
+    shoulders = [rig.joints.index(roles[f"{side}_shoulder"]) for side in ("left", "right")]
+    chest = rig.meeting(*shoulders)
+    if chest is None:
+        return
+    arms = {joint for shoulder in shoulders for joint in rig.ancestors(shoulder)}
+    legs = {joint for side in ("left", "right") for joint in rig.ancestors(rig.joints.index(roles[f"{side}_hip"]))}
+    free = [child for child in rig.children[chest] if child not in arms | legs and not rig.sides[child]]
+    if free:
+        roles.update({key: name for key, name in _neck(rig, max(free, key=rig.reach)).items() if key not in roles})
+
+
+def roles_by_tree(rig: Rig) -> dict[str, str] | None:
+    """Role -> joint by the shape of the tree; ``None`` if it is not that of a body."""
+    pairs = _limb_pairs(rig)
+    if pairs is None:
+        return None
+    (hub, *legs), (chest, *arms) = pairs
+    leg_chains = [_limb(rig, leg) for leg in legs]
+    arm_chains = [_limb(rig, arm) for arm in arms]
+    if None in leg_chains or None in arm_chains:
+        return None
+    branches = [child for child in rig.children[chest] if child not in arms and hub not in _below(rig, child)]
+    branches = [child for child in branches if child not in rig.ancestors(hub)]
+    neck = _neck(rig, max(branches, key=rig.reach)) if branches else {}
+    roles = {"pelvis": rig.joints[hub], **neck}
+    up = rig.at(chest) - rig.at(hub)
+    if hub == chest and "head" in roles:
+        up = rig.at(roles["head"]) - rig.at(hub)
+    for chains, names in ((leg_chains, ("hip", "knee", "ankle", "toe")), (arm_chains, ("shoulder", "elbow", "wrist"))):
+        first, second = (chain for chain in chains if chain is not None)
+        if not _is_left(rig, first, second, up, leg_chains):
+            first, second = second, first
+        for side, chain in (("left", first), ("right", second)):
+            roles |= {f"{side}_{name}": rig.joints[joint] for name, joint in zip(names, chain, strict=False)}
+    return roles
+
+
+def _limb_pairs(rig: Rig) -> list[tuple[int, int, int]] | None:
+    """(joint that has them, one, other) of the legs, and of the arms."""
+    found = []
+    for joint, children in enumerate(rig.children):
+        long = sorted((child for child in children if rig.reach(child) > 0), key=rig.reach, reverse=True)[:8]
+        for a, b in combinations(long, 2):
+            if len(rig.chains[a]) > 2 < len(rig.chains[b]) and _alike(rig, a, b):
+                found.append((max(rig.reach(a), rig.reach(b)), joint, a, b))
+    found.sort(key=lambda pair: -pair[0])
+    pairs: list[tuple[int, int, int]] = []
+    for longest, joint, a, b in found:
+        if longest < _LIMB * found[0][0] or len(pairs) == 2:
+            break
+        apart = all(not {a, b} & _branch(rig, pair) and not {*pair[1:]} & _branch(rig, (joint, a, b)) for pair in pairs)
+        if apart:
+            pairs.append((joint, a, b))
+    if len(pairs) < 2:
+        return None
+    first, second = pairs
+    heads = [_rest(rig, one, other) for one, other in ((first, second), (second, first))]
+    return [second, first] if heads[0] > heads[1] else [first, second]
+
+
+def _alike(rig: Rig, a: int, b: int) -> bool:
+    """Whether the longest ways down from two joints are of the same bones."""
+    bones = [[rig.lengths[joint] for joint in rig.chains[one] if rig.lengths[joint] > 0] for one in (a, b)]
+    apart = sum(abs(one - other) for one, other in zip_longest(*bones, fillvalue=0.0))
+    return apart <= _ALIKE * max(rig.reach(a), rig.reach(b))
+
+
+def _branch(rig: Rig, pair: tuple[int, int, int]) -> set[int]:
+    return _below(rig, pair[1]) | _below(rig, pair[2])
+
+
+def _below(rig: Rig, joint: int) -> set[int]:
+    found, stack = set(), [joint]
+    while stack:
+        found.add(one := stack.pop())
+        stack += rig.children[one]
+    return found
+
+
+def _rest(rig: Rig, pair: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """Length of the longest branch at a pair's joint that leads neither into the pair nor to the other one."""
+    joint, *limbs = pair
+    branches = [child for child in rig.children[joint] if child not in limbs and other[0] not in _below(rig, child)]
+    return max((rig.reach(child) for child in branches if child not in rig.ancestors(other[0])), default=0.0)
+
+
+def _limb(rig: Rig, joint: int) -> list[int] | None:
+    """Joints of a limb, three or four: where its two longest bones in a row begin, meet and end, and the next."""
+    chain = [one for place, one in enumerate(rig.chains[joint]) if place == 0 or rig.lengths[one] > 0]
+    if len(chain) < 3:
+        return None
+    start = max(range(len(chain) - 2), key=lambda i: rig.lengths[chain[i + 1]] + rig.lengths[chain[i + 2]])
+    return chain[start : start + 4]
+
+
+def _neck(rig: Rig, joint: int) -> dict[str, str]:
+    """Neck, head and its end, of the branch that begins with a joint."""
+    chain = rig.chains[joint]
+    head = next((one for one in chain if len(rig.children[one]) > 1), None)
+    names = [one for one in chain if not rig.joints[one].rstrip("_").lower().endswith("_end")]
+    if not names:
+        return {}
+    if head is None or head not in names:
+        head = names[-1]
+    found = {"head": rig.joints[head]}
+    if head != joint:
+        found["neck"] = rig.joints[joint]
+    rest = chain[chain.index(head) + 1 :]
+    if rest and rig.lengths[rest[0]] > 0 and len(rig.children[head]) == 1:
+        found["head_end"] = rig.joints[rest[-1]]
+    return found
+
+
+def _is_left(rig: Rig, first: list[int], second: list[int], up: Array, legs: Sequence[list[int] | None]) -> bool:
+    """Whether ``first`` is the left limb, by its name, or by where the feet point."""
+    sides = [next((rig.sides[joint] for joint in chain if rig.sides[joint]), "") for chain in (first, second)]
+    if set(sides) == {"left", "right"}:
+        return sides[0] == "left"
+    forward = np.zeros_like(up)
+    for leg in legs:
+        if leg is None:
+            continue
+        hip, knee, ankle = (rig.at(joint) for joint in leg[:3])
+        forward += rig.at(leg[3]) - ankle if len(leg) > 3 else knee - (hip + ankle) / 2
+    across = rig.at(first[0]) - rig.at(second[0])
+    return float(np.median((np.cross(up, forward) * across).sum(-1))) > 0
+
+
+def _trunk_length(rig: Rig, roles: dict[str, str]) -> float:
+    hips, shoulders = (
+        (rig.at(roles[f"left_{part}"]) + rig.at(roles[f"right_{part}"])) / 2 for part in ("hip", "shoulder")
+    )
+    return float(np.median(np.linalg.norm(shoulders - hips, axis=-1)))
+
+
+def _height(rig: Rig, roles: dict[str, str], joint: str) -> float:
+    """How far up the trunk a joint is: 0 at the hips, 1 at the shoulders."""
+    hips, shoulders = (
+        (rig.at(roles[f"left_{part}"]) + rig.at(roles[f"right_{part}"])) / 2 for part in ("hip", "shoulder")
+    )
+    trunk = shoulders - hips
+    along = ((rig.at(joint) - hips) * trunk).sum(-1) / np.maximum((trunk**2).sum(-1), 1e-12)
+    return float(np.median(along))
+
+
+def _distance(rig: Rig, a: str, b: str) -> float:
+    return float(np.median(np.linalg.norm(rig.at(a) - rig.at(b), axis=-1)))
