@@ -27,6 +27,7 @@ demo: $(STAMP)
 test: lint types pytest
 
 lint: $(STAMP)
+	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.cli.command import Command, add_weights_options, open_encoder, positive
-from mamp.console import say_result
+from mamp.cli.command import Command, add_weights_options, open_encoder
+from mamp.console import positive, say_result
 from mamp.hub import fingerprint
 from mamp.readers import load
 from mamp.synthetic import ACTIONS, write_recordings

@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.cli.command import (
-    Command,
-    add_recording_options,
-    add_weights_options,
-    open_encoder,
-    positive,
-    read_recording,
-    written_whole,
-)
-from mamp.console import say_result
+from mamp.cli.command import Command, add_weights_options, open_encoder, read_recording
+from mamp.console import positive, say_result
 from mamp.embedding import EncodeOptions, embed_recordings
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import fingerprint
+from mamp.outputs import written_whole
+from mamp.readers.options import add_recording_options
 from mamp.skeleton import Skeleton
 
 DESCRIPTION = """\

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamp.cli.command import Command, add_recording_options, read_recording
+from mamp.cli.command import Command, read_recording
 from mamp.config import suggest
 from mamp.console import say_result
 from mamp.data import ClipStore
@@ -16,6 +16,7 @@ from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
 from mamp.prepare.pictures import contact_sheet
 from mamp.readers.infer import Body
+from mamp.readers.options import add_recording_options
 from mamp.skeleton import Skeleton
 from mamp.train.report import describe_run, is_run, plot_run
 

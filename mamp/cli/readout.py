@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from mamp.cli.command import Command, add_weights_options, open_encoder, positive
-from mamp.console import say_result
+from mamp.cli.command import Command, add_weights_options, open_encoder
+from mamp.console import positive, say_result
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError

@@ -12,8 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mamp.cli.command import positive
-from mamp.console import DONE, Parser, exit_status, messages, say_result
+from mamp.console import DONE, Parser, exit_status, messages, positive, say_result
 from mamp.prepare import folder, ntu, packed_source, pku, recordings
 from mamp.prepare.build import Settings, estimate, estimate_text, prepare
 from mamp.prepare.dataset import Source

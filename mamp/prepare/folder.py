@@ -7,7 +7,6 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from mamp.cli.command import add_recording_options, reading_options
 from mamp.config import Preprocessing
 from mamp.errors import DataError, MissingFileError, RecordingError
 from mamp.prepare.dataset import (
@@ -22,6 +21,7 @@ from mamp.prepare.dataset import (
 )
 from mamp.readers import FORMATS, load
 from mamp.readers.find import find_files, key_of
+from mamp.readers.options import add_recording_options, reading_options
 
 
 class Folder(Dataset):
