@@ -32,8 +32,9 @@ from mamp.data.augment import (
 )
 from mamp.data.buffers import Buffers
 from mamp.data.crops import find_bodies
-from mamp.data.loader import Shard, TrainingBatches, clip_weights, clips_of_split, generator_for
+from mamp.data.loader import Shard, TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.errors import ConfigError, DataError, LayoutError, MAMPError
+from mamp.evaluate.data import open_labelled
 from mamp.geometry import (
     facing_angle,
     from_the_root,
@@ -659,20 +660,60 @@ def test_split(tmp_path: Path) -> None:
         for i in range(6):
             writer.add(str(i), positions(1, 5, i), split="train" if i % 3 else "test")
     store = ClipStore(tmp_path / "s")
-    assert clips_of_split(store, "train").tolist() == [1, 2, 4, 5] and clips_of_split(store, None).tolist() == [
+    assert training_clips(store, "train").tolist() == [1, 2, 4, 5] and training_clips(store, None).tolist() == [
         *range(6)
     ]
     with pytest.raises(DataError, match="no clip of the split 'val'; there are test, train"):
-        clips_of_split(store, "val")
-    batches = batches_of(store, batch_size=2, clips=clips_of_split(store, "test"))
+        training_clips(store, "val")
+    batches = batches_of(store, batch_size=2, clips=training_clips(store, "test"))
     assert sorted(batches.order.tolist()) == [0, 3]
-    twice = batches_of(store, batch_size=2, clips=clips_of_split(store, "test"), samples_per_epoch=4)
+    twice = batches_of(store, batch_size=2, clips=training_clips(store, "test"), samples_per_epoch=4)
     assert sorted(twice.order[:2].tolist()) == sorted(twice.order[2:].tolist()) == [0, 3]
 
 
 def test_split_of_a_store_without(store: ClipStore) -> None:
     with pytest.raises(DataError, match="the clips have no column 'split'"):
-        clips_of_split(store, "train")
+        training_clips(store, "train")
+
+
+def test_training_and_evaluation_split_alike(tmp_path: Path) -> None:
+    """A store with a split of its own and those of two protocols: what is named counts, for all who ask."""
+    columns = {
+        "split": ["train"] * 9 + ["test"] * 3,
+        "split_xsub": ["train"] * 6 + ["test"] * 6,
+        "split_xview": ["test"] * 6 + ["train"] * 6,
+    }
+    with StoreWriter(tmp_path / "s", NTU) as writer:
+        for i in range(12):
+            row = {name: values[i] for name, values in columns.items()}
+            writer.add(str(i), positions(1, 5, i), label=i % 2, **row)
+    store = ClipStore(tmp_path / "s")
+    for protocol, column in ((None, "split"), ("xsub", "split_xsub"), ("xview", "split_xview")):
+        labelled = open_labelled(tmp_path / "s", protocol)
+        training = training_clips(store, "train", protocol).tolist()
+        assert training == labelled.train.tolist() == np.flatnonzero(store.columns[column] == "train").tolist()
+        assert not set(training) & set(labelled.test.tolist()) and labelled.protocol == protocol
+        if protocol is not None:  # no way to train on what the protocol tests on
+            for split in (None, "test"):
+                with pytest.raises(DataError, match=f"the protocol {protocol}"):
+                    training_clips(store, split, protocol)
+    assert len(training_clips(store, None)) == 12
+    with pytest.raises(DataError, match="no column 'split_xset'; no split of the name 'xset'"):
+        training_clips(store, None, "xset")
+
+
+@pytest.mark.parametrize(("protocols", "taken"), [(["xsub"], True), (["xview"], False), (None, False)])
+def test_a_store_of_one_split_says_of_which_protocol(tmp_path: Path, protocols: list[str] | None, taken: bool) -> None:
+    with StoreWriter(tmp_path / "s", NTU, None if protocols is None else {"protocols": protocols}) as writer:
+        for i in range(4):
+            writer.add(str(i), positions(1, 5, i), split="train" if i else "test")
+    store = ClipStore(tmp_path / "s")
+    if taken:
+        assert training_clips(store, "train", "xsub").tolist() == [1, 2, 3]
+    else:
+        with pytest.raises(DataError, match="one split that names no protocol"):
+            training_clips(store, "train", "xsub")
+    assert training_clips(store, "train").tolist() == [1, 2, 3]
 
 
 def test_clip_weights(store: ClipStore) -> None:

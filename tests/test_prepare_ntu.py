@@ -18,7 +18,7 @@ import pytest
 from prepare_helpers import sample_names, write_archive
 
 from mamp.data import ClipStore
-from mamp.data.loader import clips_of_split
+from mamp.data.loader import training_clips
 from mamp.errors import ConfigError, DataError
 from mamp.prepare.__main__ import main as prepare
 from mamp.prepare.journal import work_folder
@@ -110,16 +110,16 @@ def test_recipes_train_on_their_protocol(stores):
     for name, benchmark in (("ntu60-xsub", "ntu60"), ("ntu60-xview", "ntu60"), ("ntu120-xset", "ntu120")):
         config = RECIPES[name].config
         store = check_store(config, stores / benchmark)
-        chosen = clips_of_split(store, config.data.split, config.data.protocol)
+        chosen = training_clips(store, config.data.split, config.data.protocol)
         expected = EXPECTED["ntu"][benchmark][name.split("-")[1]]["train"]["names"]
         assert sorted(store.columns["name"][chosen].tolist()) == sorted(expected)
     with pytest.raises(ConfigError, match="zeros in place of an absent second person, the encoder is to expect copy"):
         check_store(RECIPES["ntu120-xsub"].config, stores / "ntu60")
     store = ClipStore(stores / "ntu60")
-    with pytest.raises(DataError, match=r"no column 'split_xset'; choose one of its protocols .*xsub, xview"):
-        clips_of_split(store, "train", "xset")
+    with pytest.raises(DataError, match=r"no column 'split_xset'; .*choose one of its protocols: xsub, xview"):
+        training_clips(store, "train", "xset")
     with pytest.raises(DataError, match="no column 'split'; choose one of its protocols"):
-        clips_of_split(store, "train")
+        training_clips(store, "train")
 
 
 def test_from_files_to_an_encoder(stores, tmp_path, capsys):

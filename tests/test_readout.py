@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,21 @@ def test_the_crops_it_was_fitted_to_are_white(store: Path) -> None:
     assert np.abs(found.mean(axis=0)).max() < 1.5 and 0.2 < found.std(axis=0).mean() < 3
     plain = np.asarray(make().encode([data.recording(i) for i in range(len(data))]))
     assert mean_cosine(found) < 0.3 < mean_cosine(plain), "without it, all clips are alike"
+
+
+def test_it_is_fitted_to_the_training_clips_of_a_protocol(tmp_path: Path) -> None:
+    split = ["train"] * 16 + ["test"] * 8
+    data = ClipStore(make_store(tmp_path / "store", split=["test"] * 24, split_xsub=split))
+    seen: set[int] = set()
+    read = data.read_rows
+    data.read_rows = lambda first, *rest, **into: (  # type: ignore[method-assign]
+        seen.update((np.searchsorted(data.columns["first_row"], first, side="right") - 1).tolist()),
+        read(first, *rest, **into),
+    )[1]
+    add_readout(make(), data, replace(SETTINGS, split="train", protocol="xsub"))
+    assert len(seen) > 8 and max(seen) < 16
+    with pytest.raises(DataError, match="keeps 8 of them for testing"):
+        add_readout(make(), data, replace(SETTINGS, protocol="xsub"))
 
 
 def mean_cosine(x: np.ndarray) -> float:

@@ -296,7 +296,7 @@ def test_split_and_samples_per_epoch(tmp_path: Path) -> None:
         ({"optim__epochs": 0.1, "optim__warmup_epochs": 0.0}, 1, "0.1 epochs of 3 steps are no step"),
         ({"encoder__preprocessing": {"layout": "kinect20"}}, 1, "expected joints of layout 'kinect20'"),
         ({"optim__batch_size": 32}, 1, "an epoch of 24 clips is smaller than one batch of 32"),
-        ({"data__split": "train"}, 1, "no column 'split'; to train on all of them: --data.split none"),
+        ({"data__split": "train"}, 1, "no column 'split'; to train on all of them: data.split none"),
         ({"data__weight_by": "corpus"}, 1, "names the column 'corpus'; it has name, first_row"),
     ],
 )

@@ -64,6 +64,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--group-weights", nargs="*", default=(), metavar="GROUP=W", help="weights of groups [1]")
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of what is drawn [%(default)s]")
+    parser.add_argument("--split", help="clips to take, by the store's column for the split [all]")
+    parser.add_argument(
+        "--split-protocol", metavar="NAME", help="which split of a set that has several; takes its training clips"
+    )
     add_weights_options(parser)
     parser.add_argument(
         "--average",
@@ -87,6 +91,8 @@ def _run(args: argparse.Namespace) -> int:
         args.weight_by,
         tuple(args.group_weights),
         args.seed,
+        args.split or ("train" if args.split_protocol else None),
+        args.split_protocol,
     )
     store, encoder = ClipStore(args.data), open_encoder(args)
     if args.average:

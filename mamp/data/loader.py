@@ -32,33 +32,19 @@ def generator_for(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def clips_of_split(store: ClipStore, split: str | None, protocol: str | None = None) -> Tensor:
-    """Indices of the clips of a split; of all clips for ``None``.
-
-    Args:
-        store: The clips.
-        split: ``train``, ``test`` or what else the column says.
-        protocol: The column is ``split_PROTOCOL``, where a data set has several protocols; else, and in a store that
-            was made for one split only, it is ``split``.
+def training_clips(store: ClipStore, split: str | None, protocol: str | None = None) -> Tensor:
+    """Indices of the clips to train on, by the rule of :meth:`ClipStore.split`.
 
     Raises:
-        DataError: There is no such column, or no such clip.
+        DataError: There is no such split, or the clips are those on which the named protocol tests.
     """
-    if split is None:
-        return torch.arange(len(store))
-    column = "split" if protocol is None or "split" in store.columns else f"split_{protocol}"
-    if column not in store.columns:
-        known = [name.removeprefix("split_") for name in store.columns if name.startswith("split_")]
-        choose = f"choose one of its protocols (--data.protocol {', '.join(known)}), or " if known else ""
+    clips = store.split(split, protocol)
+    if protocol is not None and split == "test":
         raise DataError(
-            f"{store.path}: data.split asks for the split {split!r}, but the clips have no column {column!r}; {choose}"
-            "to train on all of them: --data.split none."
+            f"{store.path}: the split 'test' of the protocol {protocol} is not for training; take the split 'train', "
+            "or name no protocol."
         )
-    names = store.columns[column].astype(str)
-    found = torch.from_numpy(np.flatnonzero(names == split))
-    if not len(found):
-        raise DataError(f"{store.path}: no clip of the split {split!r}; there are {', '.join(np.unique(names))}.")
-    return found
+    return torch.from_numpy(clips)
 
 
 def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Tensor | None:

@@ -150,6 +150,67 @@ class ClipStore:
         """Whether the clips have a tracking confidence."""
         return bool(self.info.get("confidence", False))
 
+    @property
+    def protocols(self) -> list[str]:
+        """Protocols that have a column of their own, ``split_PROTOCOL``."""
+        return [name.removeprefix("split_") for name in self.columns if name.startswith("split_")]
+
+    def split_column(self, protocol: str | None = None) -> str:
+        """Name of the column that divides the clips into training and test clips.
+
+        It is ``split_PROTOCOL`` for a protocol that is named. ``split`` is taken where none is named, and for the
+        protocol of a store that was made for that one only (the single entry of ``protocols`` in ``meta.json``).
+        Without a protocol and without ``split``, a store with a single protocol has only one answer.
+
+        Raises:
+            DataError: There is no such column, or there are several.
+        """
+        has_split, known = "split" in self.columns, self.protocols
+        if protocol is None and not has_split and len(known) == 1:
+            return f"split_{known[0]}"
+        column = "split" if protocol is None else f"split_{protocol}"
+        if column in self.columns:
+            return column
+        if has_split and not known and self.info.get("protocols") == [protocol]:
+            return "split"
+        if known:
+            advice = f"no split of the name {protocol!r}; " if protocol else ""
+            advice += f"choose one of its protocols: {', '.join(known)}."
+        elif has_split:
+            advice = "it has one split that names no protocol. Leave the protocol out to use it."
+        else:
+            advice = (
+                "to train on all of them: data.split none. They are not divided into training and test clips; a packed "
+                "set is by python -m mamp.prepare ... --test COLUMN=VALUE."
+            )
+        raise DataError(f"{self.path}: the clips have no column {column!r}; {advice}")
+
+    def split(self, name: str | None, protocol: str | None = None) -> IntArray:
+        """Indices of the clips of a split; the one rule that training, evaluation and readout go by.
+
+        Args:
+            name: ``train``, ``test``, or what else the column holds; ``None`` takes all clips.
+            protocol: Which split of a set that has several; see :meth:`split_column`.
+
+        Raises:
+            DataError: There is no such split, or no clip in it; or all clips are asked for under a protocol that
+                keeps some for testing.
+        """
+        if name is None and (protocol is None or not (self.protocols or "split" in self.columns)):
+            return np.arange(len(self))
+        splits = self.columns[self.split_column(protocol)].astype(str)
+        if name is None:
+            if (splits == "test").any():
+                raise DataError(
+                    f"{self.path}: all clips are asked for, but the protocol {protocol} keeps "
+                    f"{int((splits == 'test').sum())} of them for testing. Take the split 'train', or name no protocol."
+                )
+            return np.arange(len(self))
+        found = np.flatnonzero(splits == name)
+        if not len(found):
+            raise DataError(f"{self.path}: no clip of the split {name!r}; there are {', '.join(np.unique(splits))}.")
+        return found
+
     def read(self, clip: int, start: int = 0, length: int | None = None, out: FloatArray | None = None) -> FloatArray:
         """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip.
 

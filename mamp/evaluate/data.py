@@ -82,11 +82,9 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
             f"{store.path}: expected a column 'label' with the class of each clip, found {', '.join(store.columns)}. "
             "Prepare a set that has labels."
         )
-    protocol, split = _split_of(store, protocol)
-    train, test = np.flatnonzero(split == "train"), np.flatnonzero(split == "test")
-    for name, clips in (("train", train), ("test", test)):
-        if not len(clips):
-            raise DataError(f"{store.path}: no clip of the split {name!r}; there are {', '.join(np.unique(split))}.")
+    column = store.split_column(protocol)
+    protocol = protocol if column == "split" else column.removeprefix("split_")
+    train, test = store.split("train", protocol), store.split("test", protocol)
     labels, classes = _classes(store, np.concatenate([train, test]))
     if len(classes) < 2:
         raise DataError(f"{store.path}: expected clips of at least two classes, found only {classes[0]!r}.")
@@ -98,25 +96,6 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
             "out, or split the set otherwise."
         )
     return Labelled(store, labels, classes, train, test, protocol)
-
-
-def _split_of(store: ClipStore, protocol: str | None) -> tuple[str | None, NDArray[np.str_]]:
-    """The protocol whose split is taken, and the name of the split of each clip."""
-    known = [name.removeprefix("split_") for name in store.columns if name.startswith("split_")]
-    if protocol is None and "split" not in store.columns:
-        if not known:
-            raise DataError(
-                f"{store.path}: the clips are not divided into training and test clips: expected a column 'split', "
-                f"found {', '.join(store.columns)}. For a packed set give --test COLUMN=VALUE to mamp.prepare."
-            )
-        if len(known) > 1:
-            raise DataError(f"{store.path}: the clips have several splits; choose --split-protocol {'|'.join(known)}.")
-        protocol = known[0]
-    column = "split" if protocol is None else f"split_{protocol}"
-    if column not in store.columns:
-        has = f"has {', '.join(known)}" if known else "has one split; leave --split-protocol out"
-        raise DataError(f"{store.path}: no split of the name {protocol!r}; the set {has}.")
-    return protocol, store.columns[column].astype(str)
 
 
 def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from mamp.data.augment import PackedBatch, augment
-from mamp.data.loader import TrainingBatches, clip_weights, clips_of_split, generator_for
+from mamp.data.loader import TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
@@ -48,7 +48,7 @@ class Trainer(Loop):
                 f"{self.store.layout.name!r}."
             )
         self.max_people = expected.max_people or int(self.store.columns["people"].max())
-        self.clips = clips_of_split(self.store, config.data.split, config.data.protocol)
+        self.clips = training_clips(self.store, config.data.split, config.data.protocol)
         self.weights = clip_weights(self.store, config.data.weight_by, config.data.weights)
         self.plan()
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.loader import clips_of_split
+from mamp.data.loader import training_clips
 from mamp.errors import ConfigError
 from mamp.layouts import get_layout
 from mamp.train.config import Sampling, TrainConfig
@@ -154,7 +154,7 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
     name = "cuda" if config.run.device == "auto" and torch.cuda.is_available() else config.run.device
     device = torch.device("cpu" if name == "auto" else name)
     if store is not None:
-        clips = len(clips_of_split(store, config.data.split, config.data.protocol))
+        clips = len(training_clips(store, config.data.split, config.data.protocol))
     clips = config.data.samples_per_epoch or clips
     people = expected.max_people or (1 if store is None else int(store.columns["people"].max()))
     frames = 100 if store is None else max(round(float(store.columns["frames"].mean())), 1)

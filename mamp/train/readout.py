@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mamp.config import MAMPConfig
 from mamp.data.augment import Augmentation, augment
-from mamp.data.loader import TrainingBatches, clip_weights
+from mamp.data.loader import TrainingBatches, clip_weights, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
@@ -45,6 +45,8 @@ class ReadoutSettings:
         weight_by: Column of the store whose groups are weighted; clips are drawn in proportion to their length.
         weights: ``group=weight`` pairs; groups that are not named weigh 1.
         seed: Of what is drawn.
+        split: Rows of the store to take, by its column for the protocol; none takes all.
+        protocol: Which split of a set that has several; its test clips are never taken.
     """
 
     dim: int = 256
@@ -56,6 +58,8 @@ class ReadoutSettings:
     weight_by: str = "name"
     weights: tuple[str, ...] = ()
     seed: int = 0
+    split: str | None = None
+    protocol: str | None = None
 
 
 def add_readout(
@@ -107,6 +111,7 @@ def pooled_crops(
         0,
         weights=weights,
         samples_per_epoch=settings.clips,
+        clips=training_clips(store, settings.split, settings.protocol),
     )
     encoder.eval()
     for batch in tqdm(batches.load(0), total=len(batches), unit="batch", disable=not progress):
