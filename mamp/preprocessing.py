@@ -1,13 +1,17 @@
 """From a recording to the clip that the weights expect, by the published data preparation.
 
-The order is fixed: joints of the model, gaps, choice of people, centring, height, facing, axes and unit, absent people,
-crop, resize, stream. Where the person stands, faces and how tall they are is taken from joints that were tracked.
+The order is fixed, a function for each step: joints of the model, people and frames, gaps, choice of people, centring,
+height, facing, absent frames, axes and unit, absent people (:func:`normalize`), crop, resize, stream
+(:func:`prepare_clip`). Position, facing and height of the first person come from joints that were tracked. In a frame
+where only some people are tracked, the others are zeros as published, or hold their nearest pose when
+``Preprocessing.absent_person`` is ``"none"``.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +57,39 @@ class NormalizedClip:
         return len(self.people)
 
 
+@dataclass(frozen=True)
+class _Bodies:
+    """The people of a recording on their way through the steps of :func:`normalize`.
+
+    Attributes:
+        positions: [M, T', V, 3] metres.
+        tracked: [M, T', V], false where a position was filled in.
+        frames: [T'] index of each frame in the recording.
+        people: [M] index of each person in the recording.
+    """
+
+    positions: FloatArray
+    tracked: NDArray[np.bool_]
+    frames: NDArray[np.int64]
+    people: NDArray[np.int64]
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """[M, T'] frames in which a person is tracked at all."""
+        return np.asarray(self.tracked.any(axis=2))
+
+
+@dataclass(frozen=True)
+class _Log:
+    """Messages about one recording; about a window of a longer one only for debugging."""
+
+    name: str
+    part: bool
+
+    def __call__(self, level: int, message: str, *values: object) -> None:
+        logger.log(logging.DEBUG if self.part else level, f"%s: {message}", self.name, *values)
+
+
 def normalize(
     recording: Skeleton,
     expected: Preprocessing,
@@ -61,17 +98,12 @@ def normalize(
     keep_gaps: bool = False,
     part: bool = False,
 ) -> NormalizedClip:
-    """Do everything but crop and resize.
-
-    Gaps: a joint that was not tracked in some frames is interpolated over time; one that never was takes the place of
-    the joint it hangs on. People: those who move most, when there are more than ``expected.max_people``. Frames in
-    which nobody is tracked are left out. In a frame where only some people are tracked, the others are zeros as
-    published, or hold their nearest pose when ``expected.absent_person`` is ``"none"``.
+    """Apply every step but crop, resize and stream, in the order of this module.
 
     Args:
         recording: Any recording.
         expected: What the weights expect.
-        everybody: Keep all people, those that the weights would take first, and do not fill up.
+        everybody: Keep all people, those that the weights would take first, and add nobody.
         keep_gaps: Keep frames in which nobody is tracked between those in which somebody is, so that time runs on.
         part: The recording is a window of a longer one: what is left out is logged for debugging only.
 
@@ -79,8 +111,37 @@ def normalize(
         RecordingError: No joint of anybody is ever tracked.
         LayoutError: The recording cannot be expressed in the model's joints.
     """
-    layout = get_layout(expected.layout)
-    recording = recording.to_layout(layout)
+    layout, log = get_layout(expected.layout), _Log(recording.name, part)
+    bodies = _find_bodies(recording.to_layout(layout), keep_gaps, log)
+    bodies = _fill_gaps(bodies, layout)
+    if expected.max_people is not None:
+        bodies = _choose_people(bodies, expected.max_people, everybody, log)
+    if expected.absent_person == "none":
+        bodies = replace(bodies, positions=_each(_hold_pose, bodies))
+    bodies = _centre_and_scale(bodies, expected, layout, log)
+    if expected.facing:
+        bodies = replace(bodies, positions=face_camera(bodies.positions, bodies.tracked[0], layout))
+    if expected.absent_person != "none":
+        bodies = _clear_absent(bodies)
+    bodies = replace(bodies, positions=_to_axes_and_unit(bodies.positions, expected))
+    missing = 0 if everybody or expected.max_people is None else expected.max_people - len(bodies.people)
+    if missing <= 0 or expected.absent_person == "none":
+        return _clip(bodies)
+    return _add_absent(bodies, missing, copied=expected.absent_person == "copy" and recording.num_people == 1)
+
+
+def _each(fill: Callable[[FloatArray, NDArray[np.bool_]], FloatArray], bodies: _Bodies) -> FloatArray:
+    """Apply a function of a person [T', V, 3] and where they are seen [T'] to everybody."""
+    return np.stack([fill(person, seen) for person, seen in zip(bodies.positions, bodies.seen, strict=True)])
+
+
+def _clip(bodies: _Bodies, copied: bool = False) -> NormalizedClip:
+    positions = np.ascontiguousarray(bodies.positions, dtype=np.float32)
+    return NormalizedClip(positions, bodies.frames, bodies.tracked, bodies.people, copied)
+
+
+def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
+    """Leave out people who are never tracked, and frames in which nobody is."""
     tracked = recording.tracked
     people = np.flatnonzero(tracked.any(axis=(1, 2)))
     if people.size == 0:
@@ -91,57 +152,77 @@ def normalize(
     if keep_gaps:
         frames = np.arange(frames[0], frames[-1] + 1)
     if frames.size < recording.num_frames:
-        level = logging.DEBUG if part else logging.INFO
-        logger.log(level, "%s: left out %d frames without anybody", recording.name, recording.num_frames - frames.size)
-    positions, tracked = recording.positions[people][:, frames], tracked[people][:, frames]
-    seen: NDArray[np.bool_] = np.asarray(tracked.any(axis=2))
-    positions = np.stack([_fill_joints(person, here, layout) for person, here in zip(positions, seen, strict=True)])
-    if expected.max_people is not None and len(positions) > expected.max_people:
-        chosen = np.argsort([-_motion(p[here]) for p, here in zip(positions, seen, strict=True)], kind="stable")
-        if not everybody:
-            chosen = chosen[: expected.max_people]
-            level, what = logging.DEBUG if part else logging.WARNING, (recording.name, len(people), len(chosen))
-            logger.log(level, "%s: %d people, the weights take %d; kept those who move most", *what)
-        positions, tracked, seen, people = positions[chosen], tracked[chosen], seen[chosen], people[chosen]
-
-    hold = expected.absent_person == "none"
-    if hold:
-        positions = np.stack([_hold_pose(p, here) for p, here in zip(positions, seen, strict=True)])
-    positions = _place(positions, tracked[0], expected, layout, recording.name, part)
-    if not hold:
-        positions = np.where(seen[:, :, None, None], positions, np.float32(0))
-        tracked = tracked | ~seen[:, :, None]
-    if expected.up == "z":
-        positions = np.stack([positions[..., 0], -positions[..., 2], positions[..., 1]], axis=-1)
-    if expected.unit != "m":
-        positions = positions * np.float32({"cm": 100, "mm": 1000}[expected.unit])
-
-    missing = 0 if expected.max_people is None or hold or everybody else expected.max_people - len(positions)
-    copied = missing > 0 and expected.absent_person == "copy" and recording.num_people == 1
-    if missing > 0:
-        filler = positions[:1] if copied else np.zeros_like(positions[:1])
-        positions = np.concatenate([positions, *[filler] * missing])
-        tracked = np.concatenate([tracked, *[tracked[:1] if copied else np.ones_like(tracked[:1])] * missing])
-    return NormalizedClip(np.ascontiguousarray(positions, dtype=np.float32), frames, tracked, people, copied)
+        log(logging.INFO, "left out %d frames without anybody", recording.num_frames - frames.size)
+    return _Bodies(recording.positions[people][:, frames], tracked[people][:, frames], frames, people)
 
 
-def _place(
-    positions: FloatArray, tracked: NDArray[np.bool_], expected: Preprocessing, layout: Layout, name: str, part: bool
-) -> FloatArray:
-    """Centre, scale and turn [M, T, V, 3] by the first person, of whom ``tracked`` [T, V] says what was tracked."""
+def _fill_gaps(bodies: _Bodies, layout: Layout) -> _Bodies:
+    """Interpolate joints over time; a joint that is never tracked takes the place of the joint that it hangs on."""
+    return replace(bodies, positions=_each(lambda person, seen: _fill_joints(person, seen, layout), bodies))
+
+
+def _choose_people(bodies: _Bodies, max_people: int, everybody: bool, log: _Log) -> _Bodies:
+    """Keep the people who move most, in that order; with ``everybody`` only put them in that order."""
+    if len(bodies.people) <= max_people:
+        return bodies
+    motion = [-_motion(person[seen]) for person, seen in zip(bodies.positions, bodies.seen, strict=True)]
+    chosen = np.argsort(motion, kind="stable")
+    if not everybody:
+        chosen = chosen[:max_people]
+        message = "%d people, the weights take %d; kept those who move most"
+        log(logging.WARNING, message, len(bodies.people), max_people)
+    return replace(
+        bodies,
+        positions=bodies.positions[chosen],
+        tracked=bodies.tracked[chosen],
+        people=bodies.people[chosen],
+    )
+
+
+def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, log: _Log) -> _Bodies:
+    """Move the first person to the origin and give them the expected height, everybody else alike."""
     # The first frame of a joint that comes later is filled with its first position.
-    start = int(np.argmax(tracked.any(axis=1)))
-    origin = positions[0, start, layout.joints.index(expected.center_joint)]
+    first, tracked = bodies.positions[0], bodies.tracked[0]
+    origin = first[int(np.argmax(tracked.any(axis=1))), layout.joints.index(expected.center_joint)]
+    positions = bodies.positions
     if expected.center == "clip":
         positions, origin = positions - origin, np.zeros_like(origin)
     if expected.height is not None:
         height = body_height(positions[0], tracked, layout)
         if height is None:
-            level = logging.DEBUG if part else logging.WARNING
-            logger.log(level, "%s: no trunk, arm or leg to measure the body height from; not scaled", name)
+            log(logging.WARNING, "no trunk, arm or leg to measure the body height from; not scaled")
         else:
             positions = origin + (positions - origin) * np.float32(expected.height / height)
-    return face_camera(positions, tracked, layout) if expected.facing else positions
+    return replace(bodies, positions=positions)
+
+
+def _clear_absent(bodies: _Bodies) -> _Bodies:
+    """Set people to zero in frames in which they are not tracked, as published; these zeros count as tracked."""
+    seen = bodies.seen
+    positions = np.where(seen[:, :, None, None], bodies.positions, np.float32(0))
+    return replace(bodies, positions=positions, tracked=bodies.tracked | ~seen[:, :, None])
+
+
+def _to_axes_and_unit(positions: FloatArray, expected: Preprocessing) -> FloatArray:
+    """Turn y up into z up, and metres into another unit, where the weights expect it."""
+    if expected.up == "z":
+        positions = np.stack([positions[..., 0], -positions[..., 2], positions[..., 1]], axis=-1)
+    if expected.unit != "m":
+        positions = positions * np.float32({"cm": 100, "mm": 1000}[expected.unit])
+    return positions
+
+
+def _add_absent(bodies: _Bodies, missing: int, copied: bool) -> NormalizedClip:
+    """Fill up to the number of people that the weights expect: with zeros, or copies of the first person."""
+    positions, tracked = bodies.positions[:1], bodies.tracked[:1]
+    if not copied:
+        positions, tracked = np.zeros_like(positions), np.ones_like(tracked)
+    filled = replace(
+        bodies,
+        positions=np.concatenate([bodies.positions, *[positions] * missing]),
+        tracked=np.concatenate([bodies.tracked, *[tracked] * missing]),
+    )
+    return _clip(filled, copied)
 
 
 def prepare_clip(
