@@ -22,7 +22,7 @@ import pytest
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
 from mamp.prepare import build as engine
-from mamp.prepare.build import Settings, estimate, prepare
+from mamp.prepare.build import Settings, dry_run, prepare
 from mamp.prepare.dataset import Clip, Dataset, Item, Listing
 from mamp.prepare.journal import work_folder
 from mamp.readers.files import read_text
@@ -368,7 +368,7 @@ def test_a_killed_worker_is_told_of_and_the_work_kept(tmp_path, monkeypatch):
 
 
 def test_an_estimate_writes_nothing(raw, whole, tmp_path):
-    found = estimate(Numbers(raw), tmp_path / "store", Settings(workers=2))
+    found = dry_run(Numbers(raw), tmp_path / "store", Settings(workers=2))
     assert not list(tmp_path.iterdir())
     size = len(whole["positions.bin"])
     assert (found["files"], found["sampled"]) == (60, 48) and 55 <= found["clips"] <= 65

@@ -1,4 +1,4 @@
-"""``mamp demo``: from made-up recordings to embeddings and nearest neighbours, with nothing but the package."""
+"""``mamp demo``: from made-up recordings to embeddings and nearest neighbours, without data or network."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _table(data: dict[str, Any]) -> str:
-    """The text that a person reads."""
+    """The result as text."""
     count, width = data["shape"]
     lines = [f"{count} recordings, embeddings [{count}, {width}], weights {data['weights']}", ""]
     lines.append(f"{'recording':<10}  nearest, by cosine of the centred embeddings")

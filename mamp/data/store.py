@@ -39,17 +39,17 @@ IntArray = NDArray[np.int64]
 
 
 class ClipStore:
-    """Read access to a store. Opening reads the index only; frames are read from disk when asked for.
+    """Read access to a store. Opening reads the index; frames are read from disk when they are used.
 
-    Frames are read where they lie and not mapped into memory: pages of a map would count as memory of the process, up
-    to the size of the store, and a map of a file that shrinks kills the process. Threads and forked workers may share
-    a store; pickling keeps the path.
+    Frames are read with ``pread``, not mapped into memory: pages of a map count as memory of the process, up to the
+    size of the store, and a map of a file that shrinks kills the process. Threads and forked workers may share a store;
+    pickling keeps the path.
 
     Attributes:
         path: The folder.
         layout: Joints of the positions.
         columns: One array a column, each with one entry a clip.
-        info: What ``meta.json`` says.
+        info: The content of ``meta.json``.
 
     Raises:
         DataError: The folder is not a store, or is damaged.
@@ -88,7 +88,7 @@ class ClipStore:
                 raise DataError(f"{self.path}: {file} has {size} bytes, the index needs {expected}; prepare again.")
 
     def _check_index(self) -> None:
-        """Clips lie behind one another, and every column has one entry a clip."""
+        """Check that clips follow one another, and that every column has one entry a clip."""
         advice = "expected clips behind one another and one entry a clip in each column; prepare the data again."
         lengths = {values.shape[:1] for values in self.columns.values()}
         if len(lengths) != 1 or lengths & {(), (0,)}:
@@ -217,7 +217,7 @@ class ClipStore:
         Args:
             clip: Index of the clip.
             start: First frame.
-            length: How many frames; to the end by default.
+            length: Number of frames; to the end by default.
             out: Contiguous float32 array to read into; it takes the first people if it has room for fewer than M.
         """
         return self._read("positions.bin", (3,), clip, start, length, out)
@@ -246,7 +246,7 @@ class ClipStore:
         return out
 
     def read_rows(self, first: IntArray, length: IntArray, out: FloatArray) -> None:
-        """Positions of many runs of rows, packed behind one another; a run lies inside one clip.
+        """Read the positions of many runs of rows, packed one after another; a run lies inside one clip.
 
         Args:
             first: [N] first row of each run.
@@ -300,7 +300,7 @@ class ClipStore:
 
 
 def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
-    """Read a file from an offset, whatever other threads and forked processes read at the same time; bytes read."""
+    """Read from an offset, safe with other threads and forked processes; returns the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [into], offset)
     os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where processes share no descriptor

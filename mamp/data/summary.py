@@ -1,4 +1,4 @@
-"""What a store of clips holds: counts, lengths, rates, and what its positions are."""
+"""What a store of clips holds: counts, lengths, rates, and how its clips are placed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _count(values: np.ndarray) -> dict[str, Any]:
-    """Clips of each value, by value; only how many values there are when there are too many."""
+    """Clips of each value; only the number of different values if there are many."""
     different, counts = np.unique(values, return_counts=True)
     result: dict[str, Any] = {"different": len(different)}
     if len(different) <= MANY:

@@ -1,6 +1,6 @@
-"""``python -m mamp.prepare``: recordings as their owners distribute them to the store that training reads.
+"""``python -m mamp.prepare``: from raw data, as their owners distribute them, to the store that training reads.
 
-One kind of raw data, one sub-command: a :class:`~mamp.prepare.dataset.Source` in :data:`SOURCES`.
+Each kind of raw data is a sub-command: a :class:`~mamp.prepare.dataset.Source` in :data:`SOURCES`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mamp.console import DONE, Parser, exit_status, messages, positive, say_result
-from mamp.prepare import folder, ntu, packed_source, pku, recordings
-from mamp.prepare.build import Settings, estimate, estimate_text, prepare
+from mamp.prepare import corpora, folder, ntu, pku, recordings
+from mamp.prepare.build import Settings, dry_run, dry_run_text, prepare
 from mamp.prepare.dataset import Source
 from mamp.prepare.outcome import report_text
 
 PROG = "python -m mamp.prepare"
-SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *recordings.SOURCES, folder.SOURCE, packed_source.SOURCE)
+SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *recordings.SOURCES, folder.SOURCE, corpora.SOURCE)
 EXIT_STATUSES = """\
-exit status: 0 done; 1 could not do it, or not wholly (folder: some files could not be used; other sources only with
---strict, because files of a public set that are broken are so for everybody); 2 wrong usage; 130 interrupted"""
+exit status: 0 done; 1 failed, or incomplete (folder: some files could not be used; other sources only with --strict,
+because broken files of a public set are broken for everybody); 2 wrong usage; 130 interrupted"""
 
 
 def build_parser() -> Parser:
-    """The parser of the command and of every source."""
+    """Build the parser of the command and of every source."""
     parser = Parser(
         prog=PROG,
         description="Make the store of clips that training and evaluation read.",
         epilog=f"'{PROG} SOURCE --help' explains a source.\n"
-        f"A run that was stopped or killed goes on by the same command.\n\n{EXIT_STATUSES}",
+        f"The same command resumes a run that was stopped or killed.\n\n{EXIT_STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     sources = parser.add_subparsers(title="sources", metavar="SOURCE", dest="source", required=True)
@@ -58,15 +58,15 @@ def build_parser() -> Parser:
 
 
 def _add_engine_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("work", "none of this changes the store")
+    group = parser.add_argument_group("work", "nothing here changes the store")
     group.add_argument("--workers", type=positive, metavar="N", help="processes that read files [all cores]")
     group.add_argument("--strict", action="store_true", help="write nothing when a file cannot be used")
-    group.add_argument("--dry-run", action="store_true", help="read a sample and tell what it would make and take")
-    group.add_argument("--restart", action="store_true", help="throw away what an unfinished run did")
+    group.add_argument("--dry-run", action="store_true", help="read a sample, and estimate the store and the time")
+    group.add_argument("--restart", action="store_true", help="discard what an unfinished run did")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what a parsed command line asks for; returns the exit status."""
+    """Run a parsed command line; returns the exit status."""
     source: Source = args.source
     if source.open is None:
         assert source.run is not None
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(args.workers, args.strict, args.overwrite, args.restart)
     dataset = source.open(args)
     if args.dry_run:
-        found = estimate(dataset, args.output, settings)
-        say_result(args.json, found, estimate_text(found))
+        found = dry_run(dataset, args.output, settings)
+        say_result(args.json, found, dry_run_text(found))
         return DONE
     began = time.perf_counter()
     report = {"output": str(args.output), **prepare(dataset, args.output, settings)}

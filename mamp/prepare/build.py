@@ -1,4 +1,4 @@
-"""From a dataset to a store: reading on all cores, resuming, the report, and what a dry run says."""
+"""Build the store of a dataset: reading on all cores, resuming, the report, and the dry run."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from mamp.readers.archive import member_stamp, split_archive
 logger = logging.getLogger(__name__)
 
 BATCH_ITEMS = 16
-BATCH_BYTES = 4 << 20  # of raw files: what a process reads, and what a kill may lose, at a time
+BATCH_BYTES = 4 << 20  # of raw files: what a process reads at a time, and what a kill may lose
 SAMPLE = 48  # files that a dry run reads
-TOLD = 20  # files left out that are told of at once; the report has them all
+SHOWN = 20  # files left out that are logged one by one; the report has them all
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work; none of it changes the store.
+    """How to work; nothing here changes the store.
 
     Attributes:
         workers: Processes; all cores by default.
-        strict: A file that cannot be used ends the work, and nothing is written.
-        overwrite: Replace a store that is there.
-        restart: Throw away what an earlier run of the same output did.
+        strict: Stop at the first file that cannot be used, and write nothing.
+        overwrite: Replace an existing store.
+        restart: Discard what an unfinished run of the same output did.
     """
 
     workers: int | None = None
@@ -54,15 +54,15 @@ class Settings:
 
 
 def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
-    """Make the store of a dataset.
+    """Build the store of a dataset; resumes an unfinished run of the same output.
 
     Returns:
-        The report, as it is written into ``report.json`` of the store.
+        The report, as written to ``report.json`` of the store.
 
     Raises:
         MissingFileError: There is nothing to read.
-        DataError: The output cannot be written or holds something, no file could be used, or one could not and
-            ``strict`` was asked for.
+        DataError: The output cannot be written or exists, no file could be used, or one could not and ``strict`` is
+            set.
     """
     settings = settings or Settings()
     check_output(output, settings.overwrite, dataset.raw)
@@ -72,12 +72,12 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
         if journal.done:
             logger.warning("going on after %d of %d files", journal.done, len(listing.items))
         bar = tqdm(total=len(listing.items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
-        told = len(journal.outcome.failed)
+        logged = len(journal.outcome.failed)
         with bar:
             rest = list(zip(listing.items, sizes, strict=True))[journal.done :]
             for results in read_in_order(dataset, _batches(rest), settings.processes()):
                 failed = [result for result in results if result.error is not None]
-                told = _tell(failed, told)
+                logged = _log(failed, logged)
                 if failed and settings.strict:
                     journal.remove()
                     raise DataError(_strict(failed[0].key, str(failed[0].error), output))
@@ -93,8 +93,8 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
         return journal.finish(dataset.info(), _complete(journal.outcome, listing).to_dict())
 
 
-def estimate(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
-    """What :func:`prepare` would do, from a sample of the files; writes nothing.
+def dry_run(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
+    """Estimate what :func:`prepare` would do, from a sample of the files; writes nothing.
 
     Raises:
         MissingFileError: There is nothing to read.
@@ -130,8 +130,8 @@ def estimate(dataset: Dataset, output: Path, settings: Settings | None = None) -
     }
 
 
-def estimate_text(found: dict[str, Any]) -> str:
-    """The estimate as a few lines of text."""
+def dry_run_text(found: dict[str, Any]) -> str:
+    """What :func:`dry_run` found, as a few lines of text."""
     lines = [
         f"{found['output']}: would be made of {found['files']} files, {_size(found['bytes_raw'])}",
         f"  about {found['clips']} clips, {found['frames']} frames, {_size(found['bytes'])}"
@@ -140,7 +140,7 @@ def estimate_text(found: dict[str, Any]) -> str:
     ]
     lines += [f"  left out on purpose: {count} ({why})" for why, count in found["left_out"].items()]
     failed = {**found["failed"], **found["sampled_failed"]}
-    lines += [f"  cannot be used: {key}: {why}" for key, why in list(failed.items())[:TOLD]]
+    lines += [f"  cannot be used: {key}: {why}" for key, why in list(failed.items())[:SHOWN]]
     if found["begun"]:
         lines.append("  an earlier run is not finished; the same command goes on with it")
     if found["bytes"] > found["bytes_free"]:
@@ -149,7 +149,7 @@ def estimate_text(found: dict[str, Any]) -> str:
 
 
 def check_output(output: Path, overwrite: bool, *raw: Path) -> None:
-    """Raise unless the store may be written there; never let anything but a store be replaced, or raw data be lost."""
+    """Raise unless the store may be written there: only stores are replaced, and never raw data."""
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         if not all((output / name).is_file() for name in ("meta.json", "clips.npz", "positions.bin")):
             raise DataError(f"{output}: exists and is not a store of clips; name a folder that does not exist.")
@@ -167,7 +167,7 @@ def _list(dataset: Dataset, output: Path, settings: Settings) -> tuple[Listing, 
     folder = f"{dataset.raw}{os.sep}"
     failed = {key: why.replace(folder, "").removeprefix(f"{key}: ") for key, why in listing.failed.items()}
     listing = replace(listing, failed=failed)
-    for key, why in list(listing.failed.items())[:TOLD]:
+    for key, why in list(listing.failed.items())[:SHOWN]:
         logger.warning("left out %s: %s", key, why.partition("\n")[0])
     if listing.failed and settings.strict:
         raise DataError(_strict(*next(iter(listing.failed.items())), output))
@@ -183,7 +183,7 @@ def _list(dataset: Dataset, output: Path, settings: Settings) -> tuple[Listing, 
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size of a file and what changes with it; zeros if it cannot be had, which reading it will tell."""
+    """Size and time of a file; zeros if it cannot be read, which reading it will report."""
     try:
         stat = path.stat()
         return stat.st_size, stat.st_mtime_ns
@@ -193,7 +193,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _batches(items: Sequence[tuple[Item, int]]) -> list[list[Item]]:
-    """Consecutive items in batches of about equal work."""
+    """Split items into consecutive batches of about equal work."""
     batches: list[list[Item]] = []
     count, size = BATCH_ITEMS, BATCH_BYTES
     for item, bytes_of_item in items:
@@ -205,16 +205,16 @@ def _batches(items: Sequence[tuple[Item, int]]) -> list[list[Item]]:
     return batches
 
 
-def _tell(failed: list[ItemResult], told: int) -> int:
-    for result in islice(failed, max(0, TOLD - told)):
+def _log(failed: list[ItemResult], logged: int) -> int:
+    for result in islice(failed, max(0, SHOWN - logged)):
         logger.warning("left out %s: %s", result.key, str(result.error).partition("\n")[0])
-    if told < TOLD <= told + len(failed):
+    if logged < SHOWN <= logged + len(failed):
         logger.warning("further files that cannot be used are in the report only")
-    return told + len(failed)
+    return logged + len(failed)
 
 
 def _complete(outcome: Outcome, listing: Listing) -> Outcome:
-    """Add what was found before anything was read."""
+    """Add what the listing found."""
     outcome.files = len(listing.items) + len(listing.failed)
     outcome.failed.update(listing.failed)
     for key, why in listing.left_out.items():

@@ -1,8 +1,9 @@
-"""What a kind of raw data has to say for the engine to make a store of it.
+"""What a kind of raw data provides so that :mod:`mamp.prepare.build` can make a store of it.
 
-A source is three things. A :class:`Source` is its sub-command: a name, help, arguments, and ``open``, which makes of
-the command line a :class:`Dataset`. A dataset lists its :class:`Item` s, in the order in which their clips stand in the
-store, and reads one of them. The engine does the rest: processes, progress, resuming, the report, the store.
+A :class:`Source` is a sub-command: a name, help, arguments, and ``open``, which turns the parsed command line into a
+:class:`Dataset`. A dataset lists its items in the order of the store, and reads one of them into clips. Processes,
+progress, resuming, the report and the store are taken care of. Recordings that are recognised by their file names need
+none of this, only a :class:`mamp.readers.sets.RecordingSet`.
 
     class Jumps(Dataset):
         def __init__(self, raw: Path) -> None:
@@ -16,8 +17,8 @@ store, and reads one of them. The engine does the rest: processes, progress, res
 
     SOURCES = (Source("jumps", "our jumps", "python -m mamp.prepare jumps raw store", open=lambda a: Jumps(a.raw)),)
 
-A path may lead into a zip file (``data.zip/folder/file.txt``): every reader of the package takes it, and nothing is
-ever unpacked to disk. :func:`mamp.readers.find.find_files` returns such paths.
+A path may lead into a zip file (``data.zip/folder/file.txt``): every reader takes it, and nothing is unpacked to disk.
+:func:`mamp.readers.find.find_files` returns such paths.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ Column = str | int | float | bool
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to read, usually a file.
+    """Something to read, usually a file.
 
     Attributes:
-        key: Its name in messages and reports; every item has its own.
+        key: Its name in messages and reports, unique.
         path: The file, which may lie in a zip file.
     """
 
@@ -59,11 +60,11 @@ class Clip:
         name: Name of the clip.
         positions: [M, T, V, 3] in metres, zeros where a person is absent; V joints of the dataset's layout.
         fps: Frames per second, if known.
-        columns: What else is known of the clip: label, subject, ... Every clip of a store has the same ones.
-        confidence: [M, T, V] tracking confidence, in all clips of a store or none.
-        dropped_frames: Frames of the raw recording that are not in the clip: why -> how many.
-        dropped_people: People (or tracks) that are not in the clip: why -> how many.
-        store: Which store it is for: ``""`` the store itself, else the name of one in a folder below it.
+        columns: What else is known of the clip: label, subject, ... The same columns for every clip of a store.
+        confidence: [M, T, V] tracking confidence, for all clips of a store or none.
+        dropped_frames: Frames of the raw recording that are not in the clip: reason -> number.
+        dropped_people: People (or tracks) that are not in the clip: reason -> number.
+        store: The store it belongs to: ``""`` for the main one, or the name of a folder in it with another.
     """
 
     name: str
@@ -95,12 +96,12 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class Listing:
-    """What there is to read.
+    """What was found.
 
     Attributes:
         items: In the order of the store.
-        left_out: Left out on purpose, as the data set's protocols do: key -> why.
-        failed: Found, but broken: key -> why. An error with the option ``strict``.
+        left_out: Left out on purpose, as the protocols of the data set do: key -> reason.
+        failed: Found, but broken: key -> reason. An error with the option ``strict``.
     """
 
     items: tuple[Item, ...]
@@ -109,10 +110,10 @@ class Listing:
 
 
 class Dataset:
-    """Raw data of one kind; is sent to worker processes, so its attributes are plain values.
+    """Raw data of one kind. Pickled for worker processes, so its attributes are plain values.
 
     Attributes:
-        raw: The folder (or file) that was given; the output may not lie inside.
+        raw: The folder (or file) given; the output may not lie in it.
         layout: Name of the joint layout of the clips.
     """
 
@@ -128,7 +129,7 @@ class Dataset:
         raise NotImplementedError
 
     def read(self, item: Item) -> list[Clip]:
-        """Clips of one item; none, with a reason in the log as a warning, where it holds nothing of use.
+        """Read the clips of one item; none, with a warning that says why, if it holds nothing of use.
 
         Raises:
             MAMPError: The item is broken; it is left out and reported.
@@ -136,11 +137,11 @@ class Dataset:
         raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
-        """What ``meta.json`` of the store says beside what every store says: ``preprocessing``, source, splits."""
+        """What ``meta.json`` states beyond what every store states: ``preprocessing``, source, protocols, classes."""
         return {}
 
     def options(self) -> dict[str, Any]:
-        """What the clips depend on beside the files; preparing goes on only with the same."""
+        """What the clips depend on beside the files; only a run with the same options resumes."""
         return self.info()
 
 
@@ -149,13 +150,13 @@ class Source:
     """A kind of raw data, as a sub-command ``python -m mamp.prepare NAME RAW_DIR OUT_DIR``.
 
     Attributes:
-        name: What the user types.
+        name: What users type.
         help: One line.
         example: A command line that works.
-        open: Makes the dataset of the command line (``args.raw``, ``args.output`` and the source's own arguments).
-        add_arguments: Adds the source's own arguments, if it has any, beside RAW_DIR, OUT_DIR and the engine's.
+        open: Makes the dataset from the parsed arguments (``args.raw``, ``args.output`` and the source's own).
+        add_arguments: Adds the source's own arguments, if it has any.
         failed_status: Exit status when files were left out because they are broken.
-        run: Does everything itself instead, engine and all; then ``add_arguments`` adds the positional ones too.
+        run: Does everything, in place of ``open``; then ``add_arguments`` also adds the positional arguments.
     """
 
     name: str
@@ -168,10 +169,10 @@ class Source:
 
 
 def normalized_clip(recording: Skeleton, expected: Preprocessing, name: str, **columns: Column) -> Clip:
-    """A recording as a clip: placed as ``expected`` says, neither cropped nor resized, in the joints of the model.
+    """Normalise a recording into a clip in the joints of the model, neither cropped nor resized.
 
     Raises:
-        MAMPError: It cannot be used.
+        MAMPError: The recording cannot be used.
     """
     from mamp.preprocessing import normalize
 
@@ -187,5 +188,5 @@ def normalized_clip(recording: Skeleton, expected: Preprocessing, name: str, **c
 
 
 def store_preprocessing(expected: Preprocessing) -> dict[str, Any]:
-    """What of the preprocessing is already done to the clips of a store, for training to check."""
+    """The preprocessing that the clips of a store went through, for training to check."""
     return {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}

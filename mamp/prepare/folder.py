@@ -25,12 +25,12 @@ from mamp.readers.options import add_recording_options, reading_options
 
 
 class Folder(Dataset):
-    """Every recording under a folder and in the zip files there, named by its path below the folder.
+    """Every recording under a folder and in its zip files, named by its path below the folder.
 
     Args:
-        raw: Looked through to the bottom.
-        expected: How clips are placed, and how many people are kept; written into the store for training to check.
-        labels: A CSV for :func:`read_labels`; then every clip has a column ``label``, a whole number where all are.
+        raw: The folder, searched recursively.
+        expected: How clips are placed, and how many people are kept; recorded in the store for training to check.
+        labels: A CSV for :func:`read_labels`; adds the column ``label``, of integers if all labels are.
         reading: Options of :func:`mamp.load`.
 
     Raises:
@@ -49,7 +49,7 @@ class Folder(Dataset):
         self.whole = self.labels is not None and all(label.lstrip("-").isdigit() for label in self.labels.values())
 
     def list_items(self) -> Listing:
-        """All files whose suffix is that of a format."""
+        """All files with the suffix of a format."""
         suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
         failed: dict[str, str] = {}
         files = find_files(self.raw, suffixes, failed)
@@ -59,11 +59,11 @@ class Folder(Dataset):
             raise MissingFileError(f"{self.raw}: expected recordings in it ({', '.join(suffixes)}), found none.")
         items = tuple(Item(key_of(self.raw, path), path) for path in files)
         for name in sorted(set(self.labels or ()) - {item.key for item in items}):
-            failed[name] = "is labelled, but there is no such file"
+            failed[name] = "has a label, but there is no such file"
         return Listing(items, failed=failed)
 
     def read(self, item: Item) -> list[Clip]:
-        """One recording, normalised but neither cropped nor resized."""
+        """Read one recording, normalised but neither cropped nor resized."""
         columns: dict[str, Column] = {}
         if self.labels is not None:
             if item.key not in self.labels:
@@ -77,7 +77,7 @@ class Folder(Dataset):
         return {"preprocessing": store_preprocessing(self.expected)}
 
     def options(self) -> dict[str, Any]:
-        """Everything that was said."""
+        """What the clips depend on."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
         return {**self.info(), **people, "labels": self.labels, "reading": self.reading}
 

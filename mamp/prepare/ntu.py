@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120: ``.skeleton`` files, the samples that every protocol leaves out, splits and published order."""
+"""NTU RGB+D 60 and 120: ``.skeleton`` files, the samples that all protocols exclude, splits, and published order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBJECTS_60 = frozenset((1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 3
 SUBJECTS_120 = SUBJECTS_60 | frozenset(
     (45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96), 97, 98, 100, 103)
 )
-# How reasons of the reader are counted.
+# Start of a reason of the reader -> how it is counted.
 TRACKS = {
     "seen in": f"a track of fewer than {ntu.MIN_FRAMES} frames beside another",
     "wider": "a track of the shape of noise",
@@ -41,7 +41,7 @@ class Protocol:
     """A split of a benchmark.
 
     Attributes:
-        column: Column of a clip that decides.
+        column: The column that decides.
         train: Its values in the training split.
     """
 
@@ -72,7 +72,7 @@ class NTU(Dataset):
         self.benchmark: Benchmark = benchmark
 
     def list_items(self) -> Listing:
-        """Samples in the order of their names; without those that every protocol leaves out."""
+        """Samples in the order of their names, without those that all protocols exclude."""
         failed: dict[str, str] = {}
         files = find_files(self.raw, (".skeleton",), failed)
         if not files and not failed:
@@ -100,7 +100,7 @@ class NTU(Dataset):
         return Listing(items, left_out, failed)
 
     def read(self, item: Item) -> list[Clip]:
-        """The chosen actors of a sample, moved as published; one or two, the second zeros where nobody is."""
+        """Read the actors of a sample, translated as published: one or two, the second zeros where absent."""
         recording = ntu.parse_skeleton_file(item.path)
         chosen = ntu.denoise(recording)
         if not len(chosen.positions):
@@ -123,7 +123,7 @@ class NTU(Dataset):
         return [Clip(name, positions, ntu.FPS, columns, dropped_frames=frames, dropped_people=dropped)]
 
     def info(self) -> dict[str, Any]:
-        """How clips are placed, and what the published runs put where there is no second person."""
+        """How clips are placed, and what the published runs put in place of an absent second person."""
         absent: Literal["zeros", "copy"] = "zeros" if self.benchmark == 60 else "copy"
         placed = store_preprocessing(Preprocessing(center="clip", max_people=2, absent_person=absent))
         return {
@@ -150,10 +150,10 @@ def sample_name(setup: int, camera: int, subject: int, replication: int, action:
 def published_order(
     columns: dict[str, NDArray[Any]], benchmark: Benchmark, protocol: str, split: str
 ) -> NDArray[np.int64]:
-    """Rows of a split in the order of the published arrays: subject by subject (or camera, or setup), each by name.
+    """Rows of a split in the order of the published arrays: by subject (camera, or setup), then by name.
 
     Args:
-        columns: ``name`` and what the protocol goes by, one entry a clip.
+        columns: ``name`` and the column of the protocol, one entry a clip.
         benchmark: 60 or 120.
         protocol: ``xsub``, ``xview`` (60) or ``xset`` (120).
         split: ``train`` or ``test``.

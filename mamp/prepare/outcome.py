@@ -1,4 +1,4 @@
-"""What became of raw data: counts, and what was dropped or left out, and why."""
+"""The outcome of a preparation: counts, and what was dropped or left out, and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEPT = 50  # examples of a kind of warning in the report
 
 @dataclass
 class Outcome:
-    """Counts over all items of a run, whatever processes read them.
+    """Counts over all items, whichever processes read them.
 
     Attributes:
         files: Items that were read, or should have been.
@@ -20,11 +20,11 @@ class Outcome:
         frames: Frames of the clips of each store.
         bodies: People of the clips of each store, summed.
         people: Most people of a clip.
-        failed: Items that could not be used: key -> why.
-        left_out: Items that were left out on purpose: why -> keys.
-        dropped_frames: Frames that are not in the clips: why -> how many.
-        dropped_people: People or tracks that are not in the clips: why -> how many.
-        warnings: What the readers warned of: kind -> how often.
+        failed: Items that could not be used: key -> reason.
+        left_out: Items that were left out on purpose: reason -> keys.
+        dropped_frames: Frames that are not in the clips: reason -> number.
+        dropped_people: People or tracks that are not in the clips: reason -> number.
+        warnings: Warnings of the readers: kind -> number.
         examples: The first warnings of each kind.
     """
 
@@ -59,7 +59,7 @@ class Outcome:
                 examples.append(text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in an order that does not depend on how the work was spread."""
+        """Plain values, in an order that does not depend on the number of processes."""
         return {
             "files": self.files,
             "clips": self.clips[""],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingExtraError
+from mamp.outputs import written_whole
 
 LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#333333"
 
@@ -58,14 +58,11 @@ def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: in
             axis.set_aspect("equal")
             axis.axis("off")
         row[0].set_title(_title(store, clip), fontsize=7, loc="left", pad=2)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        figure.savefig(beside, dpi=120)
-        beside.replace(path)
+        with written_whole(path) as file:
+            figure.savefig(file, dpi=120, format=path.suffix[1:] or "png")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot write the picture ({error}).") from None
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

@@ -1,9 +1,9 @@
 """PKU-MMD I and II: the instances of actions as published, and beside them the untrimmed recordings.
 
 The store holds one clip an instance, in camera coordinates: rows ``start`` up to, not including, ``end`` of the
-recording, counted from 0, at most 300 of them, and of these as many as the published feeder sees: it counts the frames
-that hold anybody and takes that many from the start, so that empty frames inside push as many out at the end.
-The store in the folder ``untrimmed`` holds the recordings whole, with their intervals (:func:`read_intervals`).
+recording, counted from 0, at most 300 of them, and of these as many as the published feeder uses: it counts the frames
+that hold anybody and takes that many from the start, so that each empty frame inside drops one at the end.
+The store in the folder ``untrimmed`` holds the complete recordings with their intervals (:func:`read_intervals`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PKU(Dataset):
         phase: 1 or 2.
 
     Raises:
-        MissingFileError: Skeletons, labels or splits are missing altogether.
+        MissingFileError: There are no skeletons, labels or splits at all.
         ReadError: The file of a split is malformed.
     """
 
@@ -77,7 +77,7 @@ class PKU(Dataset):
             raise MissingFileError(f"{raw}: expected PKU-MMD {phase}; found no {' and no '.join(lacking)} in it.")
 
     def list_items(self) -> Listing:
-        """Recordings that have labels, in the order of their names."""
+        """Recordings with labels, in the order of their names."""
         failed = dict(self.failed)
         for have, lack, what in ((self.skeletons, self.labels, "label"), (self.labels, self.skeletons, "skeleton")):
             for name in sorted(have.keys() - lack.keys()):
@@ -90,7 +90,7 @@ class PKU(Dataset):
         )
 
     def read(self, item: Item) -> list[Clip]:
-        """The instances of a recording, and the recording."""
+        """Read the instances of a recording, and the untrimmed recording."""
         name = _stem(item.path.name)
         rows = pku.read_rows(item.path)
         intervals = read_label_file(self.labels[name])
@@ -123,7 +123,7 @@ class PKU(Dataset):
         return [*clips, Clip(name, _people(rows, exact=True), pku.FPS, whole, store=UNTRIMMED)]
 
     def info(self) -> dict[str, Any]:
-        """How clips are placed: as the camera saw them."""
+        """How clips are placed: in camera coordinates."""
         placed = store_preprocessing(Preprocessing(center="none", max_people=2, absent_person="zeros"))
         return {
             "source": f"PKU-MMD {'I' * self.phase}",
@@ -133,7 +133,7 @@ class PKU(Dataset):
         }
 
     def options(self) -> dict[str, Any]:
-        """Splits and labels besides; the files of labels are small, and part of what the clips depend on."""
+        """Adds the splits and the label files, on which the clips depend too."""
         labels = {name: path.stat().st_mtime_ns if path.exists() else 0 for name, path in sorted(self.labels.items())}
         return {**self.info(), "train": {key: sorted(names) for key, names in self.train.items()}, "labels": labels}
 
@@ -220,14 +220,14 @@ def read_intervals(store: ClipStore, clip: int) -> NDArray[np.int64]:
 
 
 def _people(rows: NDArray[np.float32], exact: bool = False) -> NDArray[np.float32]:
-    """[T, 150] -> [M, T, 25, 3]; one person where the second never appears; ``exact`` keeps one of zeros below zero."""
+    """[T, 150] -> [M, T, 25, 3]; one person if the second never appears; ``exact`` keeps one of negative zeros."""
     positions = rearrange(rows, "t (m v c) -> m t v c", m=2, c=3)
     there = positions[1].any() or (exact and np.signbit(positions[1]).any())
     return positions if there else positions[:1]
 
 
 def _kind(key: str) -> str | None:
-    """What a file is, told by the nearest folder (or zip file) above it that says so."""
+    """Kind of a file, by the nearest folder (or zip file) above it whose name says it."""
     for part in reversed(key.lower().split("/")[:-1]):
         for kind in ("skeleton", "label"):
             if kind in part:

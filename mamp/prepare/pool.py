@@ -1,4 +1,4 @@
-"""Items read by several processes, in their order, with a bounded number under way."""
+"""Read items in several processes, in order, with a bounded number in flight."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _dataset: Dataset  # of a worker process
 
 
 def read_item(dataset: Dataset, item: Item) -> ItemResult:
-    """Read one item; whatever is wrong with it becomes part of the result. Paths in messages are below ``raw``."""
+    """Read one item; errors become part of the result, with paths relative to ``raw``."""
     folder = f"{dataset.raw}{os.sep}"
     with _captured_warnings() as records:
         clips: tuple[Clip, ...] = ()
@@ -38,7 +38,7 @@ def read_item(dataset: Dataset, item: Item) -> ItemResult:
             clips, trouble = (), str(error)
         except MemoryError:
             clips, trouble = (), "needs more memory than there is"
-        except Exception as error:  # one file must not end the work on thousands of others
+        except Exception as error:  # one file must not stop thousands of others
             logging.getLogger(__name__).debug("%s", item.key, exc_info=True)
             clips, trouble = (), f"unexpected {type(error).__name__}: {error}"
     warnings = tuple((str(record.msg), record.getMessage().replace(folder, "")) for record in records)
@@ -48,12 +48,12 @@ def read_item(dataset: Dataset, item: Item) -> ItemResult:
 
 
 def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> Iterator[list[ItemResult]]:
-    """Yield what became of each batch, in order.
+    """Yield the results of each batch, in order.
 
     Args:
         dataset: Reads.
         batches: Items.
-        workers: Processes; with one, everything happens in this process.
+        workers: Number of processes; 1 reads in this process.
 
     Raises:
         DataError: A worker process was killed.
@@ -63,7 +63,7 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
         for batch in batches:
             yield [read_item(dataset, item) for item in batch]
         return
-    # The server that forks the workers has what they import, once for all of them.
+    # The server that forks the workers imports once what all of them need.
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(kind)
     context.set_forkserver_preload([__name__, type(dataset).__module__])
@@ -87,10 +87,10 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
 
 
 def _begin(dataset: Dataset) -> None:
-    """Make this process a worker: Ctrl-C is for the parent, and without a parent there is nothing to do."""
+    """Set up a worker: it ignores Ctrl-C, which the parent handles, and ends with the parent."""
     global _dataset
     _dataset = dataset
-    gc.freeze()  # what is imported is shared with the other workers for as long as nobody touches it
+    gc.freeze()  # keeps the memory of imported modules shared between workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,4 +1,4 @@
-"""The arrays that the published scripts wrote, made again from a store: to compare, and for other programs."""
+"""The arrays that the published scripts write, from a store: to compare, and for other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 
 
 def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArray, NDArray[np.float64]]:
-    """``x_train`` and ``y_train``, or those of the test split, to the bit.
+    """``x_train`` and ``y_train``, or those of the test split, exact to the bit.
 
     Args:
         path: A store of NTU RGB+D or PKU-MMD.
@@ -25,8 +25,8 @@ def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArr
         split: ``train`` or ``test``.
 
     Returns:
-        Positions [n, T, 150], zeros behind the end of a clip, and one-hot labels [n, classes]. T is the length of the
-        longest clip of the store (300 in the full NTU sets), or 300 for PKU-MMD. It takes 180 kB of memory a clip.
+        Positions [n, T, 150], zero after the end of a clip, and one-hot labels [n, classes]. T is the length of the
+        longest clip of the store (300 in the full NTU sets), or 300 for PKU-MMD. Takes 180 kB of memory a clip.
 
     Raises:
         DataError: The store is of another set, or has no such protocol.
@@ -52,7 +52,7 @@ def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArr
 
 
 def _pku(path: Path, protocol: str, split: str) -> tuple[FloatArray, NDArray[np.float64]]:
-    """From the whole recordings, because a clip of the store ends where the published feeder stops looking."""
+    """From the untrimmed recordings: a clip of the store ends where the published feeder stops, this array does not."""
     store = ClipStore(path / pku.UNTRIMMED)
     instances, labels = [], []
     for clip in np.flatnonzero(store.columns[f"split_{protocol}"] == split).tolist():

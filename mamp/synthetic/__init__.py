@@ -1,8 +1,8 @@
-"""Recordings made from formulas: a few everyday actions, as BVH text, each as often and as varied as you like.
+"""Recordings made from formulas: a few everyday actions as BVH text, in any number of variations.
 
-They are what ``mamp demo`` embeds and what the examples and tests run on; no person was recorded for them. An action
-says where hips, hands and feet are at each moment; arms and legs follow by inverse kinematics, so that feet stay where
-they are put and bones keep their lengths.
+``mamp demo``, the examples and the tests use them; nobody was recorded for them. An action gives the positions of hips,
+hands and feet over time; arms and legs follow by inverse kinematics, so that feet stay in place and bones keep their
+lengths.
 """
 
 from mamp.synthetic.actions import ACTIONS, Style

@@ -1,4 +1,4 @@
-"""The actions: where hips, hands and feet are at each moment, from formulas."""
+"""The actions: positions of hips, hands and feet over time, from formulas."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mamp.synthetic.body import Array, Pose
 
 @dataclass(frozen=True)
 class Style:
-    """How one person does an action this time.
+    """How an action is performed.
 
     Attributes:
-        speed: Cycles per second over what is usual.
-        size: Amplitude over what is usual.
-        height: Height of the body over that of the template.
-        heading: Where the person faces, radians about the vertical; 0 is towards z.
+        speed: Speed relative to the usual.
+        size: Amplitude relative to the usual.
+        height: Height of the body relative to the template.
+        heading: Direction the person faces, radians about the vertical; 0 is towards z.
         side: 1 when the left side leads, -1 for the right.
         phase: Where in its cycle the action starts, radians.
     """
@@ -69,7 +69,7 @@ def _gait(pose: Pose, turns: Array, step: float, stance: float, lift: float, hee
 
 
 def walk(t: Array, style: Style) -> Pose:
-    """Walk straight on, arms against legs."""
+    """Walk straight ahead, arms swinging against the legs."""
     phase, pose = 2 * np.pi * 0.9 * style.speed * t + style.phase, Pose(len(t))
     _gait(pose, phase / (2 * np.pi), step=115 * style.size, stance=0.62, lift=7, heel=0.75)
     pose.hips[:, 1] += -3 - 1.5 * np.cos(2 * phase)
@@ -81,7 +81,7 @@ def walk(t: Array, style: Style) -> Pose:
 
 
 def run(t: Array, style: Style) -> Pose:
-    """Run straight on, elbows bent."""
+    """Run straight ahead, elbows bent."""
     phase, pose = 2 * np.pi * 1.4 * style.speed * t + style.phase, Pose(len(t))
     _gait(pose, phase / (2 * np.pi), step=200 * style.size, stance=0.34, lift=24, heel=1.0)
     pose.hips[:, 1] += -6 - 4 * np.cos(2 * phase)
@@ -148,7 +148,7 @@ def kick(t: Array, style: Style) -> Pose:
 
 
 def squat(t: Array, style: Style) -> Pose:
-    """Squat down and get up, arms stretched forwards."""
+    """Squat down and get up, arms stretched forward."""
     phase, pose = 2 * np.pi * 0.45 * style.speed * t + style.phase, Pose(len(t))
     down = _up(phase) * min(style.size, 1.15)
     pose.hips[:, 1] -= 38 * down

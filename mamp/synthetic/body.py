@@ -1,4 +1,4 @@
-"""The body: joints, a pose described by hips, hands and feet, and the rotations that make it so.
+"""The body: joints, a pose given by hips, hands and feet, and the rotations that produce it.
 
 Axes as in most BVH files: y up, the person faces z, the left side is at larger x; centimetres.
 """
@@ -53,11 +53,11 @@ JOINTS = _hierarchy()
 
 
 class Pose:
-    """Where the body is in T frames; an action changes what it needs and leaves the rest standing.
+    """The body in T frames, standing; an action changes what it needs.
 
-    All arrays are [T] or [T, 3]. Hands are seen from their shoulder in the frame of the chest, as shares of the arm's
-    length: (outwards, up, forwards). Feet are where the toes would be on the ground: (x, z), with the lift of the whole
-    foot and its pitch (radians, heel up is positive) apart.
+    All arrays are [T] or [T, 3]. Hands are relative to their shoulder in the axes of the chest, in lengths of the arm:
+    (outwards, up, forward). Feet are the places of the toes on the ground, (x, z); the lift of the foot and its pitch
+    (radians, heel up is positive) are separate.
     """
 
     def __init__(self, frames: int) -> None:

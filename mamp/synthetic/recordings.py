@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mamp.errors import RecordingError
+from mamp.outputs import write_whole
 from mamp.synthetic.actions import ACTIONS, Style
 from mamp.synthetic.body import JOINTS, TIPS, Array, about, solve
 
@@ -20,7 +21,7 @@ def synthesize(action: str, style: Style | None = None, seconds: float = 4.0) ->
 
     Args:
         action: One of :data:`ACTIONS`.
-        style: How it is done; as usual by default.
+        style: How it is performed; as usual by default.
         seconds: Length.
 
     Returns:
@@ -49,11 +50,11 @@ def write_recordings(
     seed: int = 0,
     actions: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write ``<action>-<number>.bvh`` for each action and variation; the same seed gives the same files.
+    """Write ``<action>-<number>.bvh`` for each action and variation; equal seeds give equal files.
 
     Args:
         directory: Created when it does not exist.
-        variations: Recordings of each action; the first is the action as usual, the others are drawn.
+        variations: Recordings of each action; the first is the usual one, the others are drawn at random.
         seconds: Length of each.
         seed: Seed of the draws.
         actions: Names among :data:`ACTIONS`; all by default.
@@ -71,7 +72,7 @@ def write_recordings(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (directory / name).write_text(text, encoding="ascii")
+        write_whole(directory / name, text)
     return [directory / name for name in texts]
 
 

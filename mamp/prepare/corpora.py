@@ -1,7 +1,8 @@
-"""Build one store from packed corpora, to train on or to evaluate on."""
+"""``packed``: one store from packed corpora (:mod:`mamp.prepare.packed`), to train on or to evaluate on."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Collection
 from functools import reduce
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from mamp.config import Preprocessing
+from mamp.console import DONE, say_result
 from mamp.data import StoreWriter
 from mamp.errors import ConfigError
 from mamp.layouts import MODEL_LAYOUT
+from mamp.prepare.build import check_output
+from mamp.prepare.dataset import Source
 from mamp.prepare.packed import read_packed, split_glitches
 from mamp.preprocessing import normalize
 from mamp.readers.load import SETS
 from mamp.skeleton import Skeleton
 
-# Two partners of the same long dance, a third of the CMU takes in BVH: a group of their own, to weigh down.
+# Two partners of one long dance make up a third of the CMU takes in BVH: a group of their own, to weight it down.
 SALSA = ("60_", "61_")
 
 
@@ -35,14 +39,14 @@ def build_pretraining_store(
     min_frames: int = 30,
     test: tuple[str, Collection[str]] | None = None,
 ) -> dict[str, int]:
-    """Write the recordings of several corpora, each in the model's joints, into one store.
+    """Write the recordings of several corpora into one store, in the joints of the model.
 
     Args:
         corpora: Packed corpora.
         output: The store.
-        max_speed: Cut where a joint is faster, in metres a second; none does not cut.
+        max_speed: Cut where a joint is faster, in metres per second; ``None`` does not cut.
         min_frames: Leave out shorter pieces.
-        test: A column and those of its values whose clips are the split ``test``; the others are ``train``.
+        test: A column, and its values whose clips form the split ``test``; the others form ``train``.
 
     Returns:
         Clips written from each corpus.
@@ -84,5 +88,51 @@ def _common_columns(corpora: list[Path]) -> set[str]:
         first = next(iter(read_packed(path)), None)
         kinds.append({} if first is None else {name: np.array(value).dtype.kind for name, value in first.info.items()})
     shared = reduce(lambda a, b: dict(a.items() & b.items()), kinds)
-    # The labels of two corpora number different things.
+    # Labels of different corpora number different classes.
     return set(shared) - ({"label"} if len(corpora) > 1 else set())
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz", help="packed corpora, each a group")
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder of the store")
+    parser.add_argument(
+        "--max-speed", type=_speed, default=12.0, metavar="M/S|none", help="cut where a joint is faster [%(default)g]"
+    )
+    parser.add_argument(
+        "--min-frames", type=int, default=30, metavar="N", help="leave out shorter pieces [%(default)s]"
+    )
+    parser.add_argument(
+        "--test",
+        type=_test,
+        metavar="COLUMN=VALUE,VALUE",
+        help="clips of the split test, as in view=3; the others are train. To evaluate, keep clips whole: "
+        "--max-speed none --min-frames 1",
+    )
+
+
+def _speed(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+def _test(text: str) -> tuple[str, frozenset[str]]:
+    column, equals, values = text.partition("=")
+    if not (column and equals and values):
+        raise argparse.ArgumentTypeError(f"expected COLUMN=VALUE,VALUE, found {text!r}")
+    return column, frozenset(values.split(","))
+
+
+def _run(args: argparse.Namespace) -> int:
+    check_output(args.output, args.overwrite, *args.files)
+    counts = build_pretraining_store(args.files, args.output, args.max_speed, args.min_frames, args.test)
+    lines = [f"{name}: {count} clips" for name, count in counts.items()]
+    say_result(args.json, {"output": str(args.output), "clips": counts}, "\n".join([*lines, f"store: {args.output}"]))
+    return DONE
+
+
+SOURCE = Source(
+    "packed",
+    "corpora of one person each, many recordings in one .npz, to train or to evaluate on",
+    "python -m mamp.prepare packed cmu.npz ui-prmd.npz store",
+    add_arguments=_add_arguments,
+    run=_run,
+)
