@@ -1,45 +1,43 @@
-"""What each change of the recipe is worth: many small pre-training runs, each with a readout, probed frozen.
+"""What each change of the recipe is worth: many small pre-training runs, each with a readout, evaluated frozen.
 
     python benchmarks/arms.py STORE --sets nw-ucla=PATH msr=PATH bandai=PATH --every nw-ucla=2 bandai=4 --output arms
     python benchmarks/arms.py STORE --sets ... --output arms --arms motion joints both --seeds 0 1 2
-    python benchmarks/arms.py --sets ... --output arms --weights openmocap openmocap@v1    probes only
-    python benchmarks/arms.py --table arms/results.jsonl
+    python benchmarks/arms.py --sets ... --output arms --weights openmocap openmocap@v1    evaluations only
+    python benchmarks/arms.py --table arms/ablation.json
 
 STORE is that of the recipe ``openmocap``. The sets were seen by no arm; they have a column ``split`` (``python -m
 mamp.prepare packed ... --test view=3``) and their labels in ``label`` or else ``content``, of which classes with fewer
 than five training clips are left out. Of a set, each N-th clip is taken (``--every``).
 
 An arm is an encoder of 3 blocks of width 128, from nothing, over 32,768 clips: some six minutes of a core; "untrained"
-is the same encoder before the first of them. Then a readout to 256 numbers is fitted to 2,048 crops, and what
-``encode`` gives is probed: ``linear`` as in ``python -m mamp.evaluate logistic``, ``1-NN`` as in ``knn``, ``raw`` the
-same by cosine of what is not standardised, ``5-shot`` as in ``fewshot`` with 100 draws. Runs that are there are gone on
-with, results that are there are not made again.
+is the same encoder before the first of them. Then a readout to 256 numbers is fitted to 2,048 crops. ``linear`` is
+``python -m mamp.evaluate logistic``, ``1-NN`` is ``knn``, ``raw`` the same of what is not standardised, ``5-shot`` is
+``fewshot`` with 100 draws. It is an ablation as ``mamp ablate`` makes it: the same command resumes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from pooling import probe
-from tqdm import tqdm
 
-from mamp import MAMPEncoder
-from mamp.data import ClipStore
-from mamp.evaluate.fewshot import Draw, episode
-from mamp.evaluate.frozen import standardise
-from mamp.evaluate.knn import similarity
+from mamp.ablate import UNFIT, UNTRAINED, Arm, Column, Plan, run_plan, tabulate, write_tables
+from mamp.data import ClipStore, StoreWriter
 from mamp.options import override
-from mamp.train.engine import train
-from mamp.train.readout import ReadoutSettings, add_readout
+from mamp.train.readout import ReadoutSettings
 from mamp.train.recipes import get_recipe
 
-SHOTS, EPISODES = 5, 100
-BATCH = 32
+SHOTS = 5
+PROBES: dict[str, tuple[str, dict[str, str]]] = {
+    "linear": ("logistic", {}),
+    "1-NN": ("knn", {}),
+    "raw": ("knn", {"standardise": "false"}),
+    f"{SHOTS}-shot": ("fewshot", {"shots": str(SHOTS), "episodes": "100"}),
+}
 SMALL = {
     "init": "none",
     "encoder.depth": "3",
@@ -56,7 +54,6 @@ SMALL = {
     "run.precision": "float32",
     "run.storage": "float32",
 }
-UNTRAINED = "untrained"
 # Recipe of each arm, made small, and what the arm changes of it; "recipe" is that of v2.
 ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     UNTRAINED: ("openmocap-v2", {}),
@@ -78,79 +75,49 @@ ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
 }
 
 
-def run_arm(arm: str, seed: int, store: Path, output: Path) -> MAMPEncoder:
-    """Train an arm, or go on with it, and fit its readout."""
-    recipe, changes = ARMS[arm]
-    config = override(get_recipe(recipe).config, {**SMALL, **changes, "run.seed": str(seed)})
-    if arm == UNTRAINED:
-        torch.manual_seed(seed)
-        encoder = MAMPEncoder(config.encoder).eval()
-    else:
-        train(config, store, output)
-        encoder = MAMPEncoder.from_pretrained(output / "encoder")
-    settings = ReadoutSettings(weight_by="corpus", weights=get_recipe("openmocap-v1").config.data.weights)
-    return add_readout(encoder, ClipStore(store), settings, progress=True)
+def make_arm(name: str) -> Arm:
+    """An arm by its name."""
+    recipe, changes = ARMS[name]
+    config = override(get_recipe(recipe).config, {**SMALL, **changes})
+    values = {field: value if isinstance(value, str) else " ".join(value) for field, value in changes.items()}
+    return Arm(name, values, config, recipe, UNTRAINED if name == UNTRAINED else None)
 
 
-def embed(encoder: MAMPEncoder, path: Path, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings [N, E], labels [N], and whether each clip is for training, of the classes that can be probed."""
+def labelled(path: Path, every: int, output: Path) -> Path:
+    """A store of each N-th clip of a set, of the classes that can be evaluated; made once."""
+    if (output / "meta.json").exists():
+        return output
     store = ClipStore(path)
     clips = np.arange(0, len(store), every)
     labels = store.columns["label" if "label" in store.columns else "content"][clips]
-    train_clips = store.columns["split"].astype(str)[clips] == "train"
+    splits = store.columns["split"].astype(str)[clips]
     names, numbers = np.unique(labels, return_inverse=True)
-    enough = np.bincount(numbers[train_clips], minlength=len(names)) >= SHOTS
-    clips, numbers, train_clips = (x[enough[numbers]] for x in (clips, numbers, train_clips))
-    parts = range(0, len(clips), BATCH)
-    x = [encoder.encode([store.recording(int(i)) for i in clips[first : first + BATCH]]) for first in tqdm(parts)]
-    return np.concatenate(x), numbers, train_clips
+    enough = np.bincount(numbers[splits == "train"], minlength=len(names)) >= SHOTS
+    known = {key: value for key, value in store.info.items() if key in ("source", "preprocessing")}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with StoreWriter(output, store.layout, {**known, "classes": [str(name) for name in names[enough]]}) as writer:
+        for clip, number, split in zip(clips, numbers, splits, strict=True):
+            if enough[number]:
+                name, fps = str(store.columns["name"][clip]), float(store.columns["fps"][clip])
+                label = int(enough[:number].sum())
+                confidence = store.read_confidence(int(clip)) if store.has_confidence else None
+                writer.add(name, store.read(int(clip)), fps, confidence, label=label, split=split)
+    return output
 
 
-def few_shots(x: np.ndarray, labels: np.ndarray, train_clips: np.ndarray) -> float:
-    """Accuracy of nearest centroids of five labelled clips a class, per cent."""
-    x = standardise(x, x[train_clips])
-    x = x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
-    classes, found = np.unique(labels), np.flatnonzero(train_clips)
-    support = [found[labels[found] == one] for one in classes]
-    queries = [np.flatnonzero(~train_clips & (labels == one)) for one in classes]
-    draw = Draw(classes, support, queries, found)
-    rng = np.random.default_rng(0)
-    return 100 * float(np.mean([episode(x, draw, SHOTS, None, rng)[0].mean() for _ in range(EPISODES)]))
-
-
-def score(x: np.ndarray, labels: np.ndarray, train_clips: np.ndarray) -> dict[str, float]:
-    """All probes of a set, per cent."""
-    nearest = labels[train_clips][similarity(x[~train_clips], x[train_clips], "cosine").argmax(axis=1)]
-    return {
-        **probe(x, labels, train_clips),
-        "raw": round(100 * float((nearest == labels[~train_clips]).mean()), 1),
-        f"{SHOTS}-shot": round(few_shots(x, labels, train_clips), 1),
-    }
-
-
-def table(lines: list[dict[str, Any]]) -> str:
+def table(found: dict[str, Any]) -> str:
     """Mean over seeds, and the largest distance from it, as a table in Markdown."""
-    sets = list(lines[0]["sets"])
-    probes = list(lines[0]["sets"][sets[0]])
-    rows = [
-        "| arm | seeds | " + " | ".join(f"{name} {kind}" for name in sets for kind in probes) + " |",
-        "|---|---:|" + "---:|" * (len(sets) * len(probes)),
-    ]
-    for arm in dict.fromkeys(line["arm"] for line in lines):
-        seeds = [line["sets"] for line in lines if line["arm"] == arm]
-        cells = []
-        for name in sets:
-            for kind in probes:
-                values = np.array([one[name][kind] for one in seeds])
-                spread = f" ± {np.abs(values - values.mean()).max():.1f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.1f}{spread}")
-        rows.append(f"| {arm} | {len(seeds)} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The results in a file, if there is one."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    columns = found["evaluations"]
+    lines = ["| arm | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
+    lines.append("|---|---:|" + "---:|" * len(columns))
+    for number, arm in enumerate(found["arms"]):
+        values = [np.array(column["arms"][number]["values"]) for column in columns]
+        texts = [
+            "-" if not len(x) else f"{x.mean():.1f}" + (f" ± {np.abs(x - x.mean()).max():.1f}" if len(x) > 1 else "")
+            for x in values
+        ]
+        lines.append(f"| {arm['name']} | {max(map(len, values))} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
 
 
 def pairs(words: list[str]) -> dict[str, str]:
@@ -159,37 +126,44 @@ def pairs(words: list[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the arms, one line each to ``results.jsonl``, and print the table."""
+    """Run the arms, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", nargs="?", type=Path, metavar="STORE")
     parser.add_argument("--sets", nargs="+", default=[], metavar="NAME=STORE")
     parser.add_argument("--every", nargs="+", default=[], metavar="NAME=N")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=", ".join(ARMS))
-    parser.add_argument("--weights", nargs="+", default=[], help="probe these, as they are, instead of training arms")
+    parser.add_argument("--weights", nargs="+", default=[], help="evaluate these, as they are, in place of arms")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", type=Path, default=Path("arms"), help="folder of the runs [%(default)s]")
-    parser.add_argument("--table", type=Path, metavar="RESULTS", help="print the table of results that are there")
+    parser.add_argument("--table", type=Path, metavar="JSON", help="print the table of an ablation that is there")
     args = parser.parse_args()
     if args.table:
-        print(table(read(args.table)))
+        print(table(json.loads(args.table.read_text(encoding="utf-8"))))
         return
     if not args.sets or not (args.store or args.weights):
         parser.error("expected --sets and STORE, --sets and --weights, or --table")
-    results, sets, every = args.output / "results.jsonl", pairs(args.sets), pairs(args.every)
-    args.output.mkdir(parents=True, exist_ok=True)
-    for seed in args.seeds:
-        for name in args.weights or args.arms:
-            if any((line["arm"], line["seed"]) == (name, seed) for line in read(results)):
-                continue
-            if args.weights:
-                encoder = MAMPEncoder.from_pretrained(name)
-            else:
-                encoder = run_arm(name, seed, args.store, args.output / f"{name}, seed {seed}")
-            found = {which: embed(encoder, Path(path), int(every.get(which, 1))) for which, path in sets.items()}
-            line = {"arm": name, "seed": seed, "sets": {which: score(*one) for which, one in found.items()}}
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-    print(table(read(results)))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    every = pairs(args.every)
+    sets = {
+        name: labelled(Path(path), int(every.get(name, 1)), args.output / "sets" / name)
+        for name, path in pairs(args.sets).items()
+    }
+    columns = [
+        Column(f"{name} {probe}", protocol, store, settings)
+        for name, store in sets.items()
+        for probe, (protocol, settings) in PROBES.items()
+    ]
+    plain = get_recipe("openmocap")
+    arms = [Arm(UNFIT.sub("-", name), {}, plain.config, plain.name, name) for name in args.weights]
+    arms = arms or [make_arm(name) for name in args.arms]
+    corpora = get_recipe("openmocap-v1").config.data.weights
+    readout = None if args.weights else ReadoutSettings(weight_by="corpus", weights=corpora)
+    data = None if args.weights else args.store
+    plan = Plan("openmocap", data, args.output, tuple(arms), tuple(args.seeds), tuple(columns), readout=readout)
+    outcomes, _ = run_plan(plan)
+    found = tabulate(plan, outcomes)
+    write_tables(plan, found)
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,11 +17,10 @@ import numpy as np
 import pytest
 from train_helpers import TENSORBOARD, assert_same, environment, make_store, steps_done, weights
 
-from mamp.ablate import run as run_module
-from mamp.ablate import table as table_module
-from mamp.ablate.cli import parse_arguments
-from mamp.ablate.plan import Plan, check_folders, make_plan
-from mamp.ablate.run import is_finished
+from mamp import MAMPEncoder
+from mamp import ablate as ablate_module
+from mamp.ablate import Plan, check_folders, is_finished, make_plan, run_plan, tabulate
+from mamp.cli.ablation import parse_arguments
 from mamp.cli.main import main
 from mamp.errors import ConfigError, TrainingError
 from mamp.evaluate.predictions import Predictions
@@ -244,7 +244,7 @@ def test_what_is_done_is_not_done_again(
     finished: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = state(finished)
-    monkeypatch.setattr(run_module, "train", lambda *args, **kwargs: pytest.fail("trained again"))
+    monkeypatch.setattr(ablate_module, "train", lambda *args, **kwargs: pytest.fail("trained again"))
     assert main(command(store, finished, "--json")) == 0
     assert json.loads(capsys.readouterr().out)["complete"] and state(finished) == before
 
@@ -348,7 +348,7 @@ def test_stopped_in_between_goes_on(
 ) -> None:
     """SIGTERM in the second run: it is saved, nothing more is started, and the same command ends as if nothing was."""
     output, count = tmp_path / "out", [0]
-    step = run_module.train.__globals__["Trainer"].train_step
+    step = ablate_module.train.__globals__["Trainer"].train_step
 
     def stop_once(self: Any, batch: Any) -> dict[str, float]:
         count[0] += 1
@@ -356,7 +356,7 @@ def test_stopped_in_between_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
         return dict(step(self, batch))
 
-    monkeypatch.setattr(run_module.train.__globals__["Trainer"], "train_step", stop_once)
+    monkeypatch.setattr(ablate_module.train.__globals__["Trainer"], "train_step", stop_once)
     assert main(command(store, output)) == 130
     found = json.loads((output / "ablation.json").read_text())
     assert [run["state"] for run in found["runs"]] == ["finished", "pending", "pending", "pending"]
@@ -404,6 +404,35 @@ def test_killed_and_gone_on_with(finished: Path, store: Path, tmp_path: Path) ->
 def test_notes_of_what_was_seen_and_of_masks_without_motion(store: Path, tmp_path: Path) -> None:
     words = ["--data.split", "none", "--objective.motion_aware_tau", "0"]
     plan = plan_of(store, tmp_path, *words)
-    notes = table_module.tabulate(plan, [])["notes"]
+    notes = tabulate(plan, [])["notes"]
     assert any("Pre-training saw the test clips too" in note for note in notes)
     assert any("motion_aware_tau is 0, which masks at random" in note for note in notes)
+
+
+def test_a_readout_is_fitted_and_evaluated(finished: Path, store: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(finished, tmp_path / "out")
+    for arm in ARMS:
+        shutil.rmtree(output / arm / "seed=0" / "evaluate")
+    words = command(store, output, "--readout", "8", "--seeds", "0")
+    before = state(output)
+    assert main(words) == 0
+    assert {name: state(output)[name] for name in before} == before  # nothing is trained again
+    for arm in ARMS:
+        run = output / arm / "seed=0"
+        assert MAMPEncoder.from_pretrained(run / "readout").config.readout_dim == 8
+        found = json.loads((run / "evaluate" / "knn" / "results.json").read_text())
+        assert found["weights"]["config"]["readout_dim"] == 8
+    assert any(
+        line.startswith("mamp readout")
+        for line in plan_of(store, output, "--readout", "8").commands(plan_of(store, output).arms[0], 0)
+    )
+
+
+def test_arms_that_are_not_trained(store: Path, tmp_path: Path) -> None:
+    plan = plan_of(store, tmp_path)
+    fresh = dataclasses.replace(plan.arms[0], name="before", weights="untrained")
+    known = dataclasses.replace(plan.arms[0], name="known", weights="poses")
+    outcomes, stopped = run_plan(dataclasses.replace(plan, arms=(known, fresh), seeds=(0,)))
+    assert [outcome.state for outcome in outcomes] == ["finished", "finished"] and not stopped
+    assert [outcome.evaluations["knn"]["weights"]["kind"] for outcome in outcomes] == ["poses", "pretrained"]
+    assert not (plan.folder(fresh, 0) / "run.json").exists()

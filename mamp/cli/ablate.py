@@ -9,7 +9,7 @@ from mamp.cli.command import Command
 
 def _main(argv: Sequence[str]) -> int:
     """Run the command; imported when it is used, since it needs all of training."""
-    from mamp.ablate.cli import main
+    from mamp.cli.ablation import main
 
     return main(argv)
 

@@ -1,4 +1,4 @@
-"""The command line of ablations."""
+"""``mamp ablate``: a grid of pre-training runs, evaluated and put into one table."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mamp.ablate.plan import Plan, make_plan
+from mamp.ablate import Plan, is_finished, make_plan, run_plan, tabulate, write_tables
 from mamp.console import DONE, EXIT_STATUSES, FAILED, INTERRUPTED, Parser, exit_status, messages, say_result
 from mamp.errors import ConfigError
+from mamp.evaluate.comparison import comparison_table
 from mamp.options import add_setting, nearest, settings
 from mamp.train.config import TrainConfig
+from mamp.train.estimate import estimate, show_time
 from mamp.train.grids import GRIDS
+from mamp.train.readout import ReadoutSettings
 from mamp.train.recipes import RECIPES
+from mamp.train.start import check_device, check_store
 
 PROG = "mamp ablate"
 USAGE = "%(prog)s RECIPE --data STORE --output DIR (--grid NAME | --vary FIELD=a,b) [--section.field VALUE ...]"
@@ -77,6 +81,9 @@ examples:
         help="store of labelled clips, several times for several [that of --data]",
     )
     parser.add_argument("--split-protocol", metavar="NAME", help="split of the labelled clips where they have several")
+    parser.add_argument(
+        "--readout", type=int, metavar="DIM", help="fit a readout to embeddings of DIM numbers before evaluating [none]"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and about how long they would take")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
@@ -131,6 +138,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Plan]:
             eval_data=args.eval_data,
             changes={name: value for name, value in vars(args).items() if name in names},
             split_protocol=args.split_protocol,
+            readout=None if args.readout is None else ReadoutSettings(args.readout),
         )
     except ConfigError as error:
         parser.error(str(error))
@@ -139,13 +147,15 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Plan]:
 
 def _run(args: argparse.Namespace, plan: Plan) -> int:
     """Run, tabulate, and say what came of it."""
-    from mamp.ablate.run import run_plan
-    from mamp.ablate.table import comparison, tabulate, write_tables
-
     outcomes, stopped = run_plan(plan)
     found = tabulate(plan, outcomes)
     write_tables(plan, found)
-    text = [*comparison(found), "", *found["notes"], f"{plan.output / 'ablation.md'}"]
+    text = [
+        *comparison_table(found["evaluations"], len(found["seeds"])),
+        "",
+        *found["notes"],
+        f"{plan.output / 'ablation.md'}",
+    ]
     say_result(args.json, found, "\n".join(text))
     if stopped:
         return INTERRUPTED
@@ -154,16 +164,12 @@ def _run(args: argparse.Namespace, plan: Plan) -> int:
 
 def _dry_run(args: argparse.Namespace, plan: Plan) -> int:
     """Print the commands of what is not done, and about how long pre-training would take."""
-    from mamp.ablate.run import is_finished
-    from mamp.train.estimate import estimate, show_time
-    from mamp.train.start import check_device, check_store
-
     check_device(plan.arms[0].config.run.device)
     left = [(arm, seed) for arm, seed in plan.runs() if not is_finished(plan.folder(arm, seed))]
     seconds = {}
     for arm in dict.fromkeys(arm.name for arm, _ in left):
         config = next(one.config for one in plan.arms if one.name == arm)
-        seconds[arm] = estimate(config, check_store(config, plan.data)).run_seconds or 0.0
+        seconds[arm] = estimate(config, check_store(config, args.data)).run_seconds or 0.0
     total = sum(seconds[arm.name] for arm, _ in left)
     commands = [line for arm, seed in plan.runs() for line in plan.commands(arm, seed)]
     found = {

@@ -1,1 +1,0 @@
-"""Ablations: ``mamp ablate RECIPE --data STORE --output DIR --vary FIELD=a,b``."""
