@@ -16,7 +16,7 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout, get_layout, list_layouts
 from mamp.readers.axes import check_handedness, check_up, mirror, turn_y_up
 from mamp.readers.files import StrPath, check_numbers
-from mamp.readers.infer import HEAD_TO_ANKLE, Body
+from mamp.readers.infer import HEAD_TO_ANKLE, HUMAN, Body
 from mamp.readers.units import metres_per_unit
 from mamp.skeleton import Skeleton
 
@@ -231,21 +231,36 @@ def _unit(raw: Raw, options: Options, body: Body) -> Fact:
     if options.unit is not None:
         return Fact(options.unit, "given")
     if raw.unit is not None:
+        _check_size(raw, body)
         return Fact(raw.unit, "format")
-    unit = Fact(_unit_of_image(raw, body) if raw.flat else body.guess_unit(), "inferred")
-    _report(raw.path, "unit", unit.value, usual="m")
-    return unit
-
-
-def _unit_of_image(raw: Raw, body: Body) -> float:
-    """Metres in one unit of an image, such that people are of human size."""
-    size = body.head_to_ankle
-    if size is None or not size > 0:
+    if raw.flat and not body.size:
         raise ReadError(
             f"{raw.path}: 2D points in pixels have no unit, and the body is not seen from head to ankle; say unit=, "
             "the metres in one pixel."
         )
-    return HEAD_TO_ANKLE / size
+    unit = Fact(HEAD_TO_ANKLE / body.size if raw.flat and body.size else body.guess_unit(), "inferred")
+    if isinstance(unit.value, str) or raw.flat:
+        _report(raw.path, "unit", unit.value, usual="m")
+    else:
+        logger.warning(
+            "%s does not say its unit, and in none that is common are the people of human size (%.3g units from head "
+            "to ankle); they are scaled to %g m. Say unit=..., the metres in one unit (%g now), if that is wrong.",
+            raw.path, body.size, HEAD_TO_ANKLE, unit.value,
+        )  # fmt: skip
+    return unit
+
+
+def _check_size(raw: Raw, body: Body) -> None:
+    """Warn of people who are not of human size in the unit that the file or its format says."""
+    if raw.unit is None or not body.size:
+        return
+    size = body.size * metres_per_unit(raw.unit)
+    if not HUMAN[0] <= size <= HUMAN[1]:
+        logger.warning(
+            "%s: people are %.3g m from head to ankle in the unit of the file (%s), where a person has %g to %g. Say "
+            "unit=%.3g, the metres in one unit, to make them %g m tall.",
+            raw.path, size, raw.unit, *HUMAN, HEAD_TO_ANKLE / body.size, HEAD_TO_ANKLE,
+        )  # fmt: skip
 
 
 def _up(raw: Raw, options: Options, body: Body) -> Fact:

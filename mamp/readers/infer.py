@@ -2,14 +2,16 @@
 
 Only what neither the caller nor the format says is inferred.
 
-- **unit**: the one of metres, centimetres, millimetres, inches and the unit of CMU's ASF files that makes the person
-  nearest to 1.6 m, measured along the body from head to ankle (so sitting or lying does not matter). Where the layout
-  does not say which joints those are, the largest side of the box around the joints decides: below 20 metres, below
-  300 centimetres, else millimetres.
-- **up**: the direction from the ankles to the head, componentwise median over people and frames. The axis among y, z
-  and -y (cameras look with y down) that lies within about 27 degrees of it points up. Where none does (somebody lies
-  or crawls, or the layout does not say which joints those are), y is taken. The other axes are never inferred: a
-  person who lies is more likely than a file whose x points up.
+- **unit**: a person is 0.9 to 2.3 m from head to ankle, measured along the body (so sitting or lying does not matter),
+  or as the parts that are seen suggest. The unit among metres, centimetres and millimetres that makes the person so
+  tall is taken; else, within narrower bounds, feet, inches, or the unit of CMU's ASF files; else the positions are in
+  units of no meaning, and are scaled to a person of 1.56 m. Where the layout does not say which joints those are, the
+  largest side of the box around the joints decides: below 20 metres, below 300 centimetres, else millimetres.
+- **up**: the direction from the ankles to the head, componentwise median over people and frames; from the pelvis, or to
+  the neck, the shoulders or the pelvis, where these are not seen. The axis among y, z and -y (cameras look with y down)
+  that lies within about 27 degrees of it points up. Where none does (somebody lies or crawls), the floor says it: the
+  axis along which the lowest joint stays where it is while it moves along the others. Else y is taken. The other axes
+  are never inferred: a person who lies is more likely than a file whose x points up.
 - **handedness**: right-handed is taken, and the body is asked whether that can be. With the axis from the right hip to
   the left and the axis up the trunk, the third axis of a right-handed system points where the person faces. Toes lie
   ahead of the ankles, noses ahead of the ears, and bent knees ahead of the line from hip to ankle; where these lie
@@ -37,16 +39,23 @@ from mamp.readers.units import UNITS
 
 Array = NDArray[np.float64]
 
-GUESSES = ("m", "cm", "mm", "in", "asf")
-HEAD_TO_ANKLE = 1.6
+HEAD_TO_ANKLE = 1.56  # of a person in units of no meaning, in metres
+HUMAN = (0.9, 2.3)  # metres from head to ankle, children included
+# Units that a file may be in, with the lengths from head to ankle that speak for each.
+_GUESSES = (("m", HUMAN), ("cm", HUMAN), ("mm", HUMAN), ("ft", (1.3, 1.9)), ("in", (1.3, 1.9)), ("asf", (1.3, 1.9)))
 
 _SAMPLE = 200
-_ALONG = (
-    ("head", "spine_shoulder"),
-    ("spine_shoulder", "spine_base"),
-    ("hip_{}", "knee_{}"),
-    ("knee_{}", "ankle_{}"),
-)
+# Parts of a person of HEAD_TO_ANKLE: what remains of a body says how long the whole is.
+_PARTS = {
+    ("head", "spine_shoulder"): 0.2,
+    ("spine_shoulder", "spine_base"): 0.51,
+    ("hip_{}", "knee_{}"): 0.44,
+    ("knee_{}", "ankle_{}"): 0.44,
+    ("shoulder_{}", "elbow_{}"): 0.28,
+    ("elbow_{}", "wrist_{}"): 0.26,
+}
+_UNEVEN = 1.7  # parts that differ by more than that from those of a person are no body
+_FLOOR = (0.05, 0.25)  # in bodies: how far the lowest joint moves, at most, along up, and at least along another axis
 _CLEAR = 0.3  # mean cosine between where the front should be and where it is, from which on the body says something
 _BENT = 0.05  # a knee this far off the line from hip to ankle, in lengths of that line, is bent
 
@@ -91,49 +100,91 @@ class Body:
         return body
 
     @cached_property
-    def head_to_ankle(self) -> float | None:
-        """Length of the way from head to ankle along the body, each part by its median; None if a part is not seen."""
+    def lengths(self) -> dict[tuple[str, str], float]:
+        """Median lengths of the parts of the body that are seen, of both sides together."""
         if self.joints is None:
-            return None
-        total = 0.0
-        for part in _ALONG:
-            ends = [
-                [self.joints[:, MODEL_LAYOUT.joints.index(name.format(side))] for name in part]
-                for side in ("left", "right")
-            ]
+            return {}
+        found = {}
+        for part in _PARTS:
+            ends = [[self._joint(name.format(side)) for name in part] for side in ("left", "right")]
             lengths = np.concatenate([np.linalg.norm(a - b, axis=-1) for a, b in ends])
             lengths = lengths[np.isfinite(lengths)]
-            if not len(lengths):
-                return None
-            total += float(np.median(lengths))
-        return total
+            if len(lengths):
+                found[part] = float(np.median(lengths))
+        return found
 
-    def guess_unit(self) -> str:
-        """Name of the unit that makes the people of human size."""
-        size = self.head_to_ankle
-        if size is not None and size > 0:
-            return min(GUESSES, key=lambda unit: abs(math.log(size * UNITS[unit] / HEAD_TO_ANKLE)))
-        extent = self._extent()
-        return "m" if extent < 20 else "cm" if extent < 300 else "mm"
+    @property
+    def head_to_ankle(self) -> float | None:
+        """Length of the way from head to ankle along the body; None if a part is not seen."""
+        along = list(_PARTS)[:4]
+        return sum(self.lengths[part] for part in along) if set(along) <= set(self.lengths) else None
+
+    @property
+    def size(self) -> float | None:
+        """Length from head to ankle, as the parts that are seen suggest; None if there are too few."""
+        if self.head_to_ankle is not None or len(self.lengths) < 2:
+            return self.head_to_ankle
+        ratios = [length / _PARTS[part] for part, length in self.lengths.items()]
+        return HEAD_TO_ANKLE * float(np.median(ratios)) if max(ratios) <= _UNEVEN * min(ratios) else None
+
+    def guess_unit(self) -> str | float:
+        """Name of the unit that makes the people of human size, or metres in a unit that has none."""
+        size = self.size
+        if size is None or not size > 0:
+            extent = self._extent()
+            return "m" if extent < 20 else "cm" if extent < 300 else "mm"
+        named = (unit for unit, (low, high) in _GUESSES if low <= size * UNITS[unit] <= high)
+        return next(named, float(f"{HEAD_TO_ANKLE / size:.4g}"))
 
     def guess_up(self) -> tuple[str, bool]:
-        """The axis that points up, and whether the people's posture says so."""
-        if self.joints is None:
-            return "y", False
-        feet = (self._joint("ankle_left") + self._joint("ankle_right")) / 2
-        upright = self._joint("head") - feet
-        upright = upright[np.isfinite(upright).all(-1)]
-        if not len(upright):
-            return "y", False
-        x, y, z = np.median(upright, axis=0)
-        for name, along, across in (
-            ("y", y, math.hypot(x, z)),
-            ("z", z, math.hypot(x, y)),
-            ("-y", -y, math.hypot(x, z)),
-        ):
-            if along > 2 * across:
+        """The axis that points up, and whether posture or floor says so."""
+        upright = self._upright()
+        if upright is not None:
+            x, y, z = np.median(upright, axis=0)
+            axes = (("y", y, math.hypot(x, z)), ("z", z, math.hypot(x, y)), ("-y", -y, math.hypot(x, z)))
+            if name := next((name for name, along, across in axes if along > 2 * across), None):
                 return name, True
-        return "y", False
+        floor = self._floor()
+        return floor or "y", floor is not None
+
+    def _upright(self) -> Array | None:
+        """Vectors [N, 3] that point up in people who stand or sit, from the lowest joint seen to the highest."""
+        if self.joints is None:
+            return None
+        for low, tops in (
+            ("ankle", ("head", "neck", "spine_shoulder", "shoulder", "spine_base", "hip")),
+            ("spine_base", ("head", "neck", "spine_shoulder")),
+            ("hip", ("head", "neck", "spine_shoulder", "shoulder")),
+            ("knee", ("head", "neck", "spine_shoulder", "shoulder", "spine_base", "hip")),
+        ):
+            for top in tops:
+                upright = self._level(top) - self._level(low)
+                upright = upright[np.isfinite(upright).all(-1)]
+                if len(upright):
+                    return upright
+        return None
+
+    def _level(self, name: str) -> Array:
+        """A joint of the model, or the middle of those of both sides, [N, 3]."""
+        if name in MODEL_LAYOUT.joints:
+            return self._joint(name)
+        return (self._joint(f"{name}_left") + self._joint(f"{name}_right")) / 2
+
+    def _floor(self) -> str | None:
+        """The axis along which the lowest joint stays where it is, while the body moves along the others."""
+        frames = self.frames[np.isfinite(self.frames).all((1, 2))]
+        if len(frames) < 10 or not self.size:
+            return None
+        spread = {
+            "y": np.std(frames[..., 1].min(1)),
+            "z": np.std(frames[..., 2].min(1)),
+            "-y": np.std(frames[..., 1].max(1)),
+        }
+        lowest = min(spread, key=spread.__getitem__)
+        across = "z" if lowest[-1] == "y" else "y"
+        still = spread[lowest] <= _FLOOR[0] * self.size and spread[across] >= _FLOOR[1] * self.size
+        either = sorted((spread["y"], spread["-y"]))  # somebody who lies stiff has no lower side
+        return lowest if still and (lowest == "z" or 3 * either[0] < either[1]) else None
 
     def looks_mirrored(self) -> bool | None:
         """Whether the front of the people is where the back is in right-handed axes; None if they do not say."""
