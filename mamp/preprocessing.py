@@ -230,10 +230,11 @@ def prepare_clip(
 ) -> tuple[Tensor, NormalizedClip]:
     """Normalise, crop the middle and resize to ``num_frames``: the clip [M, num_frames, V, 3] that the model takes.
 
-    ``everybody`` and ``part`` are those of :func:`normalize`. Where absent tokens are left out, time runs on while
-    nobody is tracked, unless the weights expect such frames to be cut out (published).
+    ``everybody`` and ``part`` are those of :func:`normalize`. Time runs on while nobody is tracked: such frames are
+    zeros as published, or their tokens are left out. Only weights that take neither zeros nor gaps (``absent_person``
+    ``"none"`` and ``missing`` ``"fill"``) have them cut out.
     """
-    keep_gaps = expected.missing == "drop" and expected.absent_person == "none"
+    keep_gaps = expected.absent_person != "none" or expected.missing == "drop"
     clip = normalize(recording, expected, everybody=everybody, keep_gaps=keep_gaps, part=part)
     start, length = middle_crop(clip.positions.shape[1], expected.crop)
     low, high, share = resample_index(torch.tensor(start), torch.tensor(length), num_frames)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -497,8 +498,21 @@ def test_time_runs_on_while_nobody_is_there() -> None:
         for missing in ("drop", "fill")
     }
     assert prepared == {"drop": 10, "fill": 7}
-    published = prepare_clip(Skeleton(x, "ntu25"), PUBLISHED, 10)[1]
-    assert published.frames.size == 7
+
+
+def test_published_weights_see_zeros_while_nobody_is_there() -> None:
+    """The published feeder crops and resizes a clip with its empty frames; only those at the ends are none of it."""
+    x = body(frames=40)[None]
+    x[:, [0, 12, 13, 14, 15, 16, 17, 39]] = np.nan
+    expected = dataclasses.replace(PUBLISHED, center="none", max_people=1)
+    prepared, clip = prepare_clip(Skeleton(x, "ntu25"), expected, 20)
+    assert clip.frames.tolist() == list(range(1, 39)) and clip.tracked.all()
+    rows = np.nan_to_num(x[0, 1:39])
+    start, length = middle_crop(38, expected.crop)
+    cropped = rearrange(torch.from_numpy(rows[start : start + length]), "t v c -> 1 (v c) t")
+    resized = torch.nn.functional.interpolate(cropped, size=20, mode="linear", align_corners=False)
+    np.testing.assert_allclose(prepared[0].numpy(), rearrange(resized, "1 (v c) t -> t v c", c=3).numpy(), atol=1e-6)
+    assert (prepared[0] == 0).flatten(1).all(dim=1).any()
 
 
 def test_windows_are_quiet(caplog: pytest.LogCaptureFixture) -> None:
