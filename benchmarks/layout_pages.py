@@ -39,6 +39,8 @@ TITLES = {
     "smpl22": "SMPL-H and SMPL-X body joints (AMASS, HumanML3D)",
     "smpl24": "SMPL",
     "cmu31": "CMU and HDM05 motion capture (ASF/AMC)",
+    "mmm21": "Master Motor Map (KIT-ML)",
+    "xsens23": "Xsens MVN (MVNX)",
     "mixamo": "Mixamo, as an example of names that are matched (`bvh`)",
 }
 NOTES = {
@@ -54,6 +56,8 @@ NOTES = {
     "knuckles, the foot index is the tip of the foot. Left and right are the person's.",
     "smpl22": "The first 22 joints of SMPL, SMPL-H and SMPL-X, as forward kinematics gives them.",
     "smpl24": "The first 24 joints of SMPL; the hand joint is at the knuckles.",
+    "mmm21": "The 21 joints of KIT-ML's features and arrays, in their order.",
+    "xsens23": "The origin of a segment is the joint at its beginning: `LeftForeArm` is the left elbow.",
     "cmu31": "A joint stands at the end of the bone of its name: `lfemur` is the left knee.",
     "mixamo": "Any BVH or FBX skeleton whose joint names say what they are is taken this way; a joint stands at the "
     "start of the limb that it is named after. The prefix `mixamorig:` may be there or not.",

@@ -303,7 +303,20 @@ def test_bad_npz(tmp_path):
 def test_formats_are_told(tmp_path):
     everyday = {"uiprmd", "utdmhad", "sbu", "utkinect"}
     estimators = {"mediapipe", "openpose", "mmpose", "azure", "smpl", "c3d", "trc", "panoptic", "easymocap"}
-    assert set(FORMATS) == {"ntu", "bvh", "amc", "numpy", "csv", "nwucla", "pku", "msr", *everyday, *estimators}
+    tables = {"motive", "nexus", "freemocap"}
+    assert set(FORMATS) == {
+        "ntu",
+        "bvh",
+        "amc",
+        "numpy",
+        "csv",
+        "nwucla",
+        "pku",
+        "msr",
+        *everyday,
+        *estimators,
+        *tables,
+    }
     for name, wanted in [("a.SKELETON", "ntu"), ("a.bvh.gz", "bvh"), ("a.npy", "numpy"), ("a.c3d", "c3d")]:
         assert find_format(tmp_path / name) == wanted
     for text, wanted in [("1 " * 150, "pku"), ("1 2 3 4", "msr"), ("103", "ntu")]:

@@ -31,6 +31,7 @@ from everyday_helpers import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers_helpers import (
+    PLUG_IN_GAIT,
     amass_npz,
     azure_json,
     c3d_file,
@@ -41,8 +42,10 @@ from readers_helpers import (
     person,
     rest,
     trc_text,
+    walked,
 )
 from test_readers_mocap import human_amc, human_asf, human_bvh
+from test_readers_mocap_csv import BONES, long, motive, nexus
 from test_readers_ntu import ntu_text
 
 from mamp.errors import MAMPError
@@ -125,6 +128,9 @@ FILES: dict[str, tuple[str, bytes]] = {
     "c3d": ("clip.c3d", c3d_file()),
     "panoptic": ("clip.json", json.dumps({"bodies": [{"id": 0, "joints19": [1.5, 2, 3, 0.9] * 19}]}).encode()),
     "easymocap": ("clip.json", json.dumps([{"id": 0, "keypoints3d": [[1.5, 2, 3, 0.9]] * 25}]).encode()),
+    "csv motive": ("clip.csv", motive([f"A:{bone}" for bone in BONES], POINTS[:, : len(BONES)]).encode()),
+    "csv nexus": ("clip.csv", nexus(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT)).encode()),
+    "csv freemocap": ("clip.csv", long(person("mediapipe33", 3)).encode()),
     "trc": ("clip.trc", trc_text(list(get_layout("ntu25").joints), person("ntu25", 3)).encode()),
     "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }

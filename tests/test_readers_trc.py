@@ -86,9 +86,9 @@ BAD = {
     "text": ("hello\nyou", "expected the header of TRC"),
     "header only": ("\n".join(GOOD.splitlines()[:5]), "expected frames after the header"),
     "no label line": ("\n".join(GOOD.splitlines()[:3]), "expected the header of TRC"),
-    "a word": (GOOD.replace("\t0.95", "\tx.95", 1), "row 3: could not convert"),
+    "a word": (GOOD.replace("\t0.95", "\tx.95", 1), "row 3 of the frames: could not convert"),
     "decimal commas": (GOOD.replace("0.", "0,"), "decimal commas"),
-    "cut": (GOOD[:-300], "the last row has .* of 77 numbers. Is the file cut?"),
+    "cut": (GOOD[:-300], "the last row has .* of 77 cells. Is the file cut?"),
     "too many numbers": (GOOD.rstrip() + "\t1\t2\t3", "expected 77 numbers a row, found 80"),
     "infinite": (GOOD.replace("0.95", "1e99", 1), "below 1e"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from mamp.config import suggest
 from mamp.errors import LayoutError
+from mamp.layouts.bodies import BODIES
 from mamp.layouts.estimators import ESTIMATORS
 from mamp.layouts.layout import Layout, Weights, mirror_pairs
 from mamp.layouts.tables import NTU25, TABLES
@@ -19,7 +20,7 @@ MODEL_LAYOUT = NTU25
 # Names that stand for joint names that are matched one by one.
 _MATCHED = ("bvh", "mixamo")
 
-REGISTRY: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS)}
+REGISTRY: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS, *BODIES)}
 _lock = threading.Lock()
 
 

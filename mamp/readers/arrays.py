@@ -23,6 +23,7 @@ from mamp.layouts import find_layout
 from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
 from mamp.readers.files import MAX_BYTES, StrPath, read_bytes
 from mamp.readers.format import Format
+from mamp.readers.shapes import by_shape
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,13 @@ def build(raw: Raw, options: Options) -> Skeleton:
     """
     path = raw.path
     positions = _numbers(raw.positions, str(path))
+    if options.layout is None and (shaped := by_shape(positions)) is not None:
+        logger.warning("%s has the shape %s; taken as %s. Say layout=... if that is wrong.",
+                       path, list(positions.shape), shaped.what)  # fmt: skip
+        positions = shaped.positions
+        raw = replace(raw, layout=shaped.layout, unit=shaped.unit, up=shaped.up, fps=shaped.fps)
+        if raw.confidence is not None and raw.confidence.ndim:
+            raw = replace(raw, confidence=raw.confidence[..., : positions.shape[-2]])
     if positions.ndim == 2:
         positions = _split_columns(positions, path, options.layout)
     elif positions.ndim == 3:

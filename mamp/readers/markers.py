@@ -31,13 +31,23 @@ MarkerTable = Mapping[str, "str | Sequence[str]"]
 
 @dataclass(frozen=True, eq=False)
 class Markers:
-    """What a file of markers says: their labels, and positions [T, N, 3] with NaN where they were not seen."""
+    """What a file of markers says.
+
+    Attributes:
+        labels: Of the N markers.
+        positions: [T, N, 3], NaN where they were not seen.
+        fps: Frames per second.
+        unit: Name of the unit.
+        up: The axis that points up.
+        joints: Whether they are joints of skeletons, and no markers on skin.
+    """
 
     labels: list[str]
     positions: NDArray[np.float64]
     fps: float | None = None
     unit: str | None = None
     up: str | None = None
+    joints: bool = False
 
 
 def assemble_markers(markers: Markers, path: StrPath, format: str, options: Options) -> Skeleton:
@@ -117,6 +127,8 @@ def _named(markers: Markers, layout: Layout) -> Layout:
 
 def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64], bool]:
     """Layout, positions [M, T, V, 3], and whether they are from a marker set."""
+    if markers.joints:
+        return *_skeletons(markers, path), False
     people = [find_points(labels, points) for labels, points in _subjects(markers)]
     joints = [place_joints(points) for points in people if is_marker_set(points)]
     if not any(map(is_body, joints)):
@@ -135,6 +147,16 @@ def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.fl
             f"of the model ({', '.join(MODEL_LAYOUT.joints)}), or of the layout=NAME that you give."
         )
     return MODEL_LAYOUT, np.stack(bodies), True
+
+
+def _skeletons(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64]]:
+    """Layout and positions [M, T, V, 3] of skeletons of the same joints."""
+    people = _subjects(markers)
+    names = [_bare(label) for label in people[0][0]]
+    for labels, _ in people[1:]:
+        if [_bare(label) for label in labels] != names:
+            raise ReadError(f"{path}: expected skeletons of the same joints; export them one by one.")
+    return find_layout(names), np.stack([positions for _, positions in people])
 
 
 def _subjects(markers: Markers) -> list[tuple[list[str], NDArray[np.float64]]]:

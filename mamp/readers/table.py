@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
-from mamp.layouts import find_layout
+from mamp.layouts import MODEL_LAYOUT, find_layout
 from mamp.readers.arrays import build
-from mamp.readers.assemble import LayoutLike, Options, Raw
+from mamp.readers.assemble import LayoutLike, Options, Raw, choose_layout
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
 from mamp.readers.format import Format
+from mamp.readers.infer import Body
 from mamp.readers.tracks import MAX_CELLS, rate_of_times, seconds_in
 from mamp.skeleton import Skeleton
 
@@ -34,6 +35,16 @@ _SCORE = r"(?:c|v|conf|confidence|score|visibility|likelihood)"
 CONFIDENCE = re.compile(rf"(?P<joint>.+?)[\s._:/|-]+{_SCORE}", re.IGNORECASE)
 CONFIDENCE_PREFIXED = re.compile(rf"{_SCORE}[\s._:/|-]*(?P<joint>\d+|(?<=[\s._:/|-]).+)", re.IGNORECASE)
 NUMBERED = re.compile(r"(?:joint|j|kp|keypoint|landmark|lm|point|p|marker)?[\s_]*(\d*)", re.IGNORECASE)
+
+# What stands behind a joint or an axis that is a position, and in the name of one that is none.
+POSITION = re.compile(r"(?<=.)[\s._:/|-]*(?:position|pos|translation|location)$", re.IGNORECASE)
+TURNS = {
+    "rot", "rotation", "orientation", "euler", "quat", "quaternion", "angle", "angles", "vel", "velocity", "acc",
+    "accel", "acceleration", "gyro", "xrotation", "yrotation", "zrotation",
+}  # fmt: skip
+LIMBS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
+SIDES = ("left", "right")
+RIGID = 0.3  # limbs whose lengths vary by so much, in shares of them, are no limbs
 
 FRAME = ("frame", "frame_number", "frame_id", "frame_index", "frame_idx", "frame_num", "index")
 TIME = (
@@ -82,6 +93,7 @@ def read_table(columns: Columns, path: StrPath, format: str, options: Options) -
     table = parse_table(columns, allow_2d=options.allow_2d)
     layout = _layout(table.joints) if options.layout is None else None
     options = options.with_defaults(fps=table.fps, layout=layout)
+    _check_limbs(table, options, path)
     return build(Raw(table.positions, path, format, confidence=table.confidence), options)
 
 
@@ -152,14 +164,25 @@ FLAT = (
 def _joint_columns(header: list[str], where: str, allow_2d: bool) -> tuple[list[str], NDArray[np.int64]]:
     """Joint names in order of appearance, and the columns [V, 3] of their coordinates; -1 for a z that is not there."""
     found: dict[str, dict[str, int]] = {}
+    turned: list[str] = []
     for index, name in enumerate(header):
+        if TURNS & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}:
+            turned.append(name)
+            continue
+        name = POSITION.sub("", name)
         match = COORDINATE.fullmatch(name) or PREFIXED.fullmatch(name)
         if match:
             parts = match.groupdict()
             axis = (parts["axis"] or parts.get("capital") or "").lower()
-            if axis in found.setdefault(parts["joint"], {}):
-                raise ReadError(f"{where}: two columns are the {axis} of joint {parts['joint']!r}.")
-            found[parts["joint"]][axis] = index
+            joint = POSITION.sub("", parts["joint"])
+            if axis in found.setdefault(joint, {}):
+                raise ReadError(f"{where}: two columns are the {axis} of joint {joint!r}.")
+            found[joint][axis] = index
+    if not found and turned:
+        raise ReadError(
+            f"{where}: expected positions of joints, found only how they turn or move ({', '.join(turned)[:80]}). "
+            "Export positions, or BVH."
+        )
     if not found:
         raise ReadError(f"{where}: expected columns such as head_x, head_y, head_z; found {', '.join(header)[:120]}.")
     for joint, axes in found.items():
@@ -170,6 +193,24 @@ def _joint_columns(header: list[str], where: str, allow_2d: bool) -> tuple[list[
             flat = FLAT if set(axes) == set("xy") else ""
             raise ReadError(f"{where}: joint {joint!r} has only {', '.join(sorted(axes))} of x, y, z.{flat}")
     return list(found), np.array([[axes[axis] for axis in "xyz"] for axes in found.values()])
+
+
+def _check_limbs(table: Table, options: Options, path: StrPath) -> None:
+    """Refuse tables of angles under the names of joints (as converters of BVH write them): no limb keeps its length."""
+    if options.layout is None or table.positions.shape[1] < 10 or np.nan_to_num(abs(table.positions)).max() > 360:
+        return
+    layout = choose_layout(options.layout, len(table.joints), path)
+    joints = Body(table.positions, layout).joints if len(layout.joints) == len(table.joints) else None
+    if joints is None:
+        return
+    places = [[MODEL_LAYOUT.joints.index(f"{part}_{side}") for part in limb] for limb in LIMBS for side in SIDES]
+    lengths = np.stack([np.linalg.norm(joints[:, a] - joints[:, b], axis=-1) for a, b in places])
+    lengths = lengths[np.isfinite(lengths).all(-1) & (lengths.mean(-1) > 0)]
+    if len(lengths) and (change := np.median(lengths.std(-1) / lengths.mean(-1))) > RIGID:
+        raise ReadError(
+            f"{path}: expected positions of joints; here limbs change their length by {100 * change:.0f} %, as they do "
+            "where the numbers are angles. Export positions, or BVH."
+        )
 
 
 def _moments(columns: Columns) -> tuple[NDArray[np.float64] | None, ...]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options
-from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_lines
+from mamp.readers.cells import parse_cells
+from mamp.readers.files import StrPath, decimal_comma, read_text
 from mamp.readers.format import Format
 from mamp.readers.markers import Markers, assemble_markers, known_unit
 from mamp.readers.tracks import rate_of_times
@@ -33,15 +34,16 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         ReadError: The file is missing, cut or malformed, or without the markers that are asked for.
         LayoutError: The labels are not understood, and no ``markers`` are given.
     """
-    return assemble_markers(parse_trc(read_lines(path), str(path)), path, "trc", options or Options())
+    return assemble_markers(parse_trc(read_text(path), str(path)), path, "trc", options or Options())
 
 
-def parse_trc(lines: Sequence[str], where: str) -> Markers:
+def parse_trc(text: str, where: str) -> Markers:
     """Markers of a file.
 
     Raises:
         ReadError: Header or rows are not as in TRC.
     """
+    lines = [line for line in text.splitlines() if line.strip()]
     labels_at = next((at for at, line in enumerate(lines[:10]) if re.match(r"\W*frame\s*#", line, re.I)), 0)
     said = _header(lines[:labels_at])
     if not labels_at or not said:
@@ -54,9 +56,11 @@ def parse_trc(lines: Sequence[str], where: str) -> Markers:
     labels = [label for label in labels if label]
     if said.get("nummarkers", "").isdecimal():  # Cortex names virtual markers too that it does not write
         labels = labels[: int(said["nummarkers"][:9])]
-    table = _rows(lines[labels_at + 1 :], delimiter, 2 + 3 * len(labels), where)
+    table = _rows(lines[labels_at + 1 :], delimiter, 2 + 3 * len(labels), where, text.endswith(("\n", "\r")))
     announced = said.get("numframes", "")
     if announced.isdecimal() and int(announced[:9]) > len(table):
+        if not text.endswith(("\n", "\r")) and int(announced[:9]) > len(table) + 1:
+            raise ReadError(f"{where}: the file is cut: {announced[:9]} frames announced, {len(table)} found.")
         logger.warning("%s: %s frames announced, %d found and read.", where, announced[:9], len(table))
     positions = table[:, 2:].reshape(len(table), len(labels), 3)
     fps = _number(said.get("datarate", "")) or rate_of_times(table[np.isfinite(table[:, 1]), 1], 1.0, where)
@@ -72,30 +76,19 @@ def _header(lines: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def _rows(lines: Sequence[str], delimiter: str | None, columns: int, where: str) -> NDArray[np.float64]:
+def _rows(lines: Sequence[str], delimiter: str | None, columns: int, where: str, ended: bool) -> NDArray[np.float64]:
     """[T, columns] numbers, NaN where a cell is empty; a first line of axes (X1, Y1, ...) is passed over."""
     lines = [line for line in lines if line.strip(" \t,")]
     if lines and re.match(r"[\s,]*x\d", lines[0], re.I):
         lines = lines[1:]
-    if not lines:
-        raise ReadError(f"{where}: expected frames after the header, found none.")
-    table = np.full((len(lines), columns), np.nan)
-    for number, line in enumerate(lines):
-        cells = line.split(delimiter)
-        if len(cells) > columns and any(cell.strip() for cell in cells[columns:]):
+    rows = [line.split(delimiter) for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if len(row) > columns and any(cell.strip() for cell in row[columns:]):
             raise ReadError(
-                f"{where}: expected {columns} numbers a row, found {len(cells)} in row {number + 1}."
-                f"{decimal_comma(line)}"
+                f"{where}: expected {columns} numbers a row, found {len(row)} in row {number}."
+                f"{decimal_comma(' '.join(row))}"
             )
-        if len(cells) < columns and number == len(lines) - 1:
-            raise ReadError(f"{where}: the last row has {len(cells)} of {columns} numbers. Is the file cut?")
-        try:
-            values = [float(cell) if cell and not cell.isspace() else np.nan for cell in cells[:columns]]
-        except ValueError as error:
-            raise ReadError(f"{where}: row {number + 1}: {str(error)[:80]}.{decimal_comma(line)}") from None
-        table[number, : len(values)] = values  # rows of some writers end where the last markers were not seen
-    check_numbers(table, where)
-    return table
+    return parse_cells(rows, range(columns), where, ended=ended)
 
 
 def _number(text: str) -> float | None:
