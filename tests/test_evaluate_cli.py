@@ -310,7 +310,7 @@ def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixtu
         ({}, ("--weights", "poses", "--encoder.depth", "1"), "only fresh weights can have another one"),
         ({}, ("--device", "nonsense"), "--device: 'nonsense' cannot be used here"),
         ({}, ("--seeds", "1,1"), "seeds: expected different whole numbers"),
-        ({}, ("--split-protocol", "xsub"), "the set has one split; leave --split-protocol out"),
+        ({}, ("--split-protocol", "xsub"), "the clips have no column 'split_xsub'"),
         ({}, ("--data", "nowhere"), "nowhere: expected a folder written by python -m mamp.prepare"),
         ({"without": ("label",)}, (), "expected a column 'label'"),
         ({"labels": [0, 0, 0], "split": ["train", "test", "test"]}, (), "at least two classes"),
