@@ -123,3 +123,38 @@ def mask_tokens(key: Tensor, mask_ratio: float) -> Mask:
     ids_restore = torch.argsort(ids_shuffle, dim=1)
     mask = (ids_restore >= kept).to(key.dtype)
     return Mask(mask, ids_shuffle[:, :kept], ids_shuffle, ids_restore)
+
+
+def mask_ratio_between(low: float, high: float, u: float) -> float:
+    """Mask ratio from ``low`` to ``high`` such that the share of visible tokens is log-uniform for uniform ``u``."""
+    least, most = 1 - high, 1 - low
+    return 1 - least * (most / least) ** u
+
+
+def missing_tokens(draw: Tensor, share: float, steps: int, parts: Tensor) -> Tensor:
+    """Tokens that the encoder does not see of some bodies: one or two body parts, or a stretch of time.
+
+    Of the bodies that lack something, 30 % lack a stretch of up to half of the time, the others one or two parts.
+
+    Args:
+        draw: [N, 4], uniform in [0, 1): whether anything is missing, what, how much, and which part or from when.
+        share: Share of the bodies that lack something.
+        steps: Time steps, t.
+        parts: [v] number of the body part of each joint, from 0.
+
+    Returns:
+        [N, L] with L = t * v, true where a token is missing.
+    """
+    what, much, when = draw[:, 1:2], draw[:, 2:3], draw[:, 3:4]
+    step = torch.arange(steps, device=draw.device)[None]
+    length = (0.5 * much * steps).floor()
+    begin = (when * (steps - length)).floor()
+    stretch = (step >= begin) & (step < begin + length)
+
+    count = int(parts.max()) + 1
+    first = (when * count).floor().long()
+    second = (first + 1 + (much * 2 * (count - 1)).floor().long() % (count - 1)) % count
+    lacks = (parts[None] == first) | ((parts[None] == second) & (much < 0.5))
+
+    gone = torch.where((what < 0.3)[..., None], stretch[:, :, None], lacks[:, None, :])
+    return rearrange(gone & (draw[:, :1] < share)[..., None], "n t v -> n (t v)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import torch
 from einops import rearrange, repeat
@@ -61,77 +62,105 @@ def normalize_target(target: Tensor) -> Tensor:
     return (target - mean) / (var + 1e-6).sqrt()
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What is masked and what is predicted.
+
+    Attributes:
+        target: ``motion`` (MAMP), or ``joints``: masked reconstruction of coordinates, as in SkeletonMAE.
+        mask_ratio: Share of the tokens that are masked (published: 0.9, which keeps 74 of 750).
+        mask_ratio_low: Draw the mask ratio anew at each step, from this one to ``mask_ratio``, so that the number of
+            visible tokens is log-uniform. None: always ``mask_ratio``.
+        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), or ``confidence``
+            (motion weighted by tracking confidence); see :mod:`mamp.masking`.
+        motion_aware_tau: Temperature of motion-aware masking (published: 0.8 or 0.75); zero masks uniformly at random.
+        motion_stride: Stride s of the motion target ``x[t + s] - x[t]``, in frames.
+        norm_target: Normalise the target of each token to zero mean and unit variance.
+        missing_parts: Share of the bodies of which the encoder does not see one or two body parts, or a stretch of
+            time. They are predicted nevertheless.
+        joints_weight: Weight of a second objective beside motion (not in the paper): the coordinates.
+        decoder_dim_feat: Width of the decoder.
+        decoder_depth: Blocks of the decoder (published: 3 for NTU RGB+D 60, 5 elsewhere).
+        decoded_tokens: Decode only that many masked tokens, drawn at random: cheaper, and close to the full loss but
+            not equal to it, since decoded tokens attend to each other. None decodes all (published).
+        agreement_weight: Weight of a contrastive objective (InfoNCE; not in the paper): tell the other view of the same
+            clip from all other clips. Each clip of a batch is then seen twice, as the same crop, augmented and masked
+            independently, mirrored alike; see :func:`agreement`.
+        agreement_temperature: Temperature of that objective.
+    """
+
+    target: Target = "motion"
+    mask_ratio: float = 0.9
+    masking: Masking = "motion"
+    motion_aware_tau: float = 0.75
+    motion_stride: int = 1
+    norm_target: bool = True
+    joints_weight: float = 0.0
+    decoder_dim_feat: int = 256
+    decoder_depth: int = 5
+    decoded_tokens: int | None = None
+    agreement_weight: float = 0.0
+    agreement_temperature: float = 0.1
+    mask_ratio_low: float | None = None
+    missing_parts: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low in (("decoder_dim_feat", 1), ("decoder_depth", 0), ("joints_weight", 0), ("agreement_weight", 0)):
+            if not low <= getattr(self, name) < math.inf:
+                raise ConfigError(f"objective.{name}: expected at least {low}, found {getattr(self, name)}.")
+        if not self.agreement_temperature > 0:
+            raise ConfigError(f"objective.agreement_temperature: expected above 0, found {self.agreement_temperature}.")
+        if self.masking not in get_args(Masking):
+            raise ConfigError(f"masking: expected one of {', '.join(get_args(Masking))}; found {self.masking!r}.")
+        if self.target not in get_args(Target):
+            raise ConfigError(f"target: expected 'motion' or 'joints', found {self.target!r}.")
+        if self.joints_weight and self.target == "joints":
+            raise ConfigError("joints_weight: expected 0 when target is 'joints', which is that objective already.")
+        if self.decoded_tokens is not None and self.decoded_tokens < 1:
+            raise ConfigError(f"decoded_tokens: expected at least 1, or None for all, found {self.decoded_tokens!r}.")
+        low_ratio = self.mask_ratio_low
+        if low_ratio is not None and not 0 <= low_ratio <= self.mask_ratio < 1:
+            raise ConfigError(
+                f"objective.mask_ratio_low: expected a share from 0 to mask_ratio ({self.mask_ratio}), which is below "
+                f"1 then; found {low_ratio}."
+            )
+        if not 0 <= self.missing_parts <= 1:
+            raise ConfigError(f"objective.missing_parts: expected a share in [0, 1], found {self.missing_parts}.")
+
+
 class MAMPForPretraining(Backbone):
     """Encoder of the visible tokens, light decoder, and the prediction of what is masked.
 
     Args:
         config: The encoder.
-        decoder_dim_feat: Width of the decoder.
-        decoder_depth: Blocks of the decoder (published: 3 for NTU-60, 5 elsewhere).
-        mask_ratio: Share of the tokens that are masked (published: 0.9, which keeps 74 of 750).
-        motion_aware_tau: Temperature of motion-aware masking; zero or less masks uniformly at random.
-        masking: Rule of the mask; see :mod:`mamp.masking`. The paper's is ``"motion"``.
-        motion_stride: Stride s of the motion target ``x[t + s] - x[t]``.
-        target: ``"motion"`` (MAMP), or ``"joints"`` (masked reconstruction of coordinates, SkeletonMAE style).
-        norm_target: Normalise the target of each token to zero mean and unit variance.
-        joints_weight: Weight of a second objective beside motion: reconstruct the coordinates (not in the paper).
-        decoded_tokens: Decode only that many of the masked tokens, drawn at random, beside the kept ones: cheaper, and
-            close to the full loss but not equal to it, since decoded tokens attend to each other. ``None`` decodes
-            all (published).
-        agreement_weight: Weight of a third objective (not in the paper): the pooled visible tokens tell which of
-            the other clips is another view of the same one. The clips of a batch come in pairs of views then, one
-            behind the other; see :func:`agreement`.
-        agreement_temperature: Temperature of that objective.
+        objective: What is masked and predicted, and the decoder; the defaults of :class:`Objective` if not given.
         drop_path_rate: Largest stochastic-depth rate of the encoder; the decoder takes the first rates (published: 0).
+        changes: Fields of the objective by name, such as ``mask_ratio=0.8``.
+
+    Raises:
+        ConfigError: The objective does not fit the encoder.
     """
 
     def __init__(
-        self,
-        config: MAMPConfig,
-        decoder_dim_feat: int = 256,
-        decoder_depth: int = 5,
-        mask_ratio: float = 0.9,
-        motion_aware_tau: float = 0.75,
-        motion_stride: int = 1,
-        target: Target = "motion",
-        norm_target: bool = True,
-        joints_weight: float = 0.0,
-        decoded_tokens: int | None = None,
-        agreement_weight: float = 0.0,
-        agreement_temperature: float = 0.1,
-        drop_path_rate: float = 0.0,
-        masking: Masking = "motion",
+        self, config: MAMPConfig, objective: Objective | None = None, *, drop_path_rate: float = 0.0, **changes: Any
     ) -> None:
         super().__init__(config, drop_path_rate)
-        if masking not in get_args(Masking):
-            raise ConfigError(f"masking: expected one of {', '.join(get_args(Masking))}; found {masking!r}.")
-        if masking == "parts" and (config.num_joints, config.patch_size) != (len(NTU25_PARTS), 1):
-            raise ConfigError("masking 'parts' knows the body parts of the 25 joints of ntu25, one joint a token.")
-        if target not in ("motion", "joints"):
-            raise ConfigError(f"target: expected 'motion' or 'joints', found {target!r}.")
-        if not 1 <= motion_stride < config.num_frames:
+        self.objective = objective = replace(objective or Objective(), **changes)
+        by_part = objective.masking == "parts" or objective.missing_parts
+        if by_part and (config.num_joints, config.patch_size) != (len(NTU25_PARTS), 1):
+            what = "masking 'parts'" if objective.masking == "parts" else "missing_parts"
+            raise ConfigError(f"{what} knows the body parts of the 25 joints of ntu25, one joint a token.")
+        if not 1 <= objective.motion_stride < config.num_frames:
             raise ConfigError(
-                f"motion_stride: expected 1 to {config.num_frames - 1} (num_frames - 1), found {motion_stride!r}."
+                f"motion_stride: expected 1 to {config.num_frames - 1} (num_frames - 1), found "
+                f"{objective.motion_stride!r}."
             )
+        decoder_dim_feat = objective.decoder_dim_feat
         if decoder_dim_feat % config.num_heads:
             raise ConfigError(
                 f"decoder_dim_feat: expected a multiple of num_heads ({config.num_heads}), found {decoder_dim_feat}."
             )
-        if joints_weight and target == "joints":
-            raise ConfigError("joints_weight: expected 0 when target is 'joints', which is that objective already.")
-        num_kept(config.num_tokens, mask_ratio)
-        if decoded_tokens is not None and decoded_tokens < 1:
-            raise ConfigError(f"decoded_tokens: expected at least 1, or None for all, found {decoded_tokens!r}.")
-        self.mask_ratio = mask_ratio
-        self.masking: Masking = masking
-        self.motion_aware_tau = motion_aware_tau
-        self.motion_stride = motion_stride
-        self.target: Target = target
-        self.norm_target = norm_target
-        self.joints_weight = joints_weight
-        self.decoded_tokens = decoded_tokens
-        self.agreement_weight = agreement_weight
-        self.agreement_temperature = agreement_temperature
+        num_kept(config.num_tokens, objective.mask_ratio)
 
         t, v = config.grid
         rates = self.drop_path_rates(drop_path_rate)
@@ -147,13 +176,13 @@ class MAMPForPretraining(Backbone):
                 config.qkv_bias,
                 rates[min(i, len(rates) - 1)] if rates else 0.0,
             )
-            for i in range(decoder_depth)
+            for i in range(objective.decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(decoder_dim_feat)
         self.decoder_pred = nn.Linear(decoder_dim_feat, config.patch_values)
-        if joints_weight:
+        if objective.joints_weight:
             self.decoder_pred_joints = nn.Linear(decoder_dim_feat, config.patch_values)
-        if agreement_weight:
+        if objective.agreement_weight:
             self.agreement_head = Projection(config.pooled_dim)
         for name, module in self.named_children():
             if name.startswith("decoder"):
@@ -168,6 +197,8 @@ class MAMPForPretraining(Backbone):
         target_x: Tensor | None = None,
         decoded_noise: Tensor | None = None,
         confidence: Tensor | None = None,
+        mask_ratio: float | None = None,
+        missing: Tensor | None = None,
     ) -> PretrainingOutput:
         """Mask, encode, decode, and compare.
 
@@ -176,12 +207,14 @@ class MAMPForPretraining(Backbone):
             noise: [B * M, L], uniform in [0, 1): the only randomness of the mask. Drawn when not given.
             target_x: Clips of the same shape from which the target is taken, when ``x`` carries added noise that
                 should not be predicted. ``x`` itself by default.
-            decoded_noise: [B * M, masked tokens], uniform: which masked tokens are decoded when ``decoded_tokens`` is
-                set. Drawn when not given.
+            decoded_noise: [B * M, at least the masked tokens], uniform: which masked tokens are decoded when
+                ``decoded_tokens`` is set. Drawn when not given.
             confidence: [B, M, T, V] tracking confidence in [0, 1], for ``masking="confidence"``.
+            mask_ratio: In place of that of the objective, for this pass.
+            missing: [B * M, L], true for tokens that are masked first, whatever the rule says.
         """
         self.check_input(x)
-        cfg, batch = self.config, len(x)
+        cfg, goal, batch = self.config, self.objective, len(x)
         x = rearrange(x, "b m t v c -> (b m) t v c")
         target_x = x if target_x is None else rearrange(target_x, "b m t v c -> (b m) t v c")
         if noise is None:
@@ -189,58 +222,62 @@ class MAMPForPretraining(Backbone):
         elif noise.shape != (x.shape[0], cfg.num_tokens):
             raise ConfigError(f"noise: expected shape {(x.shape[0], cfg.num_tokens)}, found {tuple(noise.shape)}.")
 
-        mask = mask_tokens(self._mask_key(x, noise, confidence), self.mask_ratio)
+        key = self._mask_key(x, noise, confidence)
+        if missing is not None:
+            key = key.masked_fill(missing, torch.inf)
+        mask = mask_tokens(key, goal.mask_ratio if mask_ratio is None else mask_ratio)
         ids_hidden = self._decoded_ids(mask, decoded_noise)
         ids = torch.cat([mask.ids_keep, ids_hidden], dim=1)
         latent = self.encode_tokens(x, mask.ids_keep)
         h = self._decode(latent, ids)
 
         prediction = self.decoder_pred(h)
-        losses: dict[str, Tensor] = {self.target: self._loss(prediction, target_x, self.target, ids_hidden)}
-        loss = losses[self.target]
-        if self.joints_weight:
+        losses: dict[str, Tensor] = {goal.target: self._loss(prediction, target_x, goal.target, ids_hidden)}
+        loss = losses[goal.target]
+        if goal.joints_weight:
             losses["joints"] = self._loss(self.decoder_pred_joints(h), target_x, "joints", ids_hidden)
-            loss = loss + self.joints_weight * losses["joints"]
-        if self.agreement_weight and batch > 1:  # one clip, of a picture, has no other to be told from
+            loss = loss + goal.joints_weight * losses["joints"]
+        if goal.agreement_weight and batch > 1:  # a single clip, of a picture, has no negatives
             bodies = reduce_present(latent, 1, cfg.pooling)
             clips = rearrange(bodies, "(b m) d -> b m d", b=batch).mean(dim=1)
-            losses["agreement"] = agreement(self.agreement_head(clips), self.agreement_temperature)
-            loss = loss + self.agreement_weight * losses["agreement"]
+            losses["agreement"] = agreement(self.agreement_head(clips), goal.agreement_temperature)
+            loss = loss + goal.agreement_weight * losses["agreement"]
         in_token_order = prediction.new_zeros(x.shape[0], cfg.num_tokens, cfg.patch_values)
         in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=cfg.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
 
     def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None) -> Tensor:
         """Sort key [N, L] of the masking rule, for bodies [N, T, V, C]."""
-        cfg = self.config
-        if self.masking == "tube":
+        cfg, goal = self.config, self.objective
+        if goal.masking == "tube":
             return tube_key(noise, cfg.grid[0])
-        if self.masking == "parts":
+        if goal.masking == "parts":
             return parts_key(noise, cfg.grid[0], torch.tensor(NTU25_PARTS, device=noise.device))
-        if self.masking == "random" or self.motion_aware_tau <= 0:
+        if goal.masking == "random" or goal.motion_aware_tau <= 0:
             return noise
         intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size)
-        if self.masking == "confidence":
+        if goal.masking == "confidence":
             if confidence is None:
                 raise ConfigError("masking 'confidence' needs the tracking confidence of the clips; found none.")
             confidence = rearrange(confidence, "b m t v -> (b m) t v")
             intensity = intensity * token_confidence(confidence, cfg.t_patch_size, cfg.patch_size)
-        return motion_aware_key(intensity, noise, self.motion_aware_tau)
+        return motion_aware_key(intensity, noise, goal.motion_aware_tau)
 
     @property
     def num_kept(self) -> int:
         """Tokens of a body that the encoder sees, K."""
-        return num_kept(self.config.num_tokens, self.mask_ratio)
+        return num_kept(self.config.num_tokens, self.objective.mask_ratio)
 
     def _decoded_ids(self, mask: Mask, draw: Tensor | None) -> Tensor:
-        """Indices [N, K] of the masked tokens that are decoded: all of them, or a random part."""
+        """Indices [N, P] of the masked tokens that are decoded: all of them, or a random part."""
         kept = mask.ids_keep.shape[1]
         hidden = self.config.num_tokens - kept
-        if self.decoded_tokens is None or self.decoded_tokens >= hidden:
+        wanted = self.objective.decoded_tokens
+        if wanted is None or wanted >= hidden:
             return mask.ids_shuffle[:, kept:]
         if draw is None:
             draw = torch.rand(mask.mask.shape[0], hidden, device=mask.mask.device)
-        return mask.ids_shuffle[:, kept:].gather(1, draw.topk(self.decoded_tokens, dim=1).indices)
+        return mask.ids_shuffle[:, kept:].gather(1, draw[:, :hidden].topk(wanted, dim=1).indices)
 
     def _decode(self, latent: Tensor, ids: Tensor) -> Tensor:
         """Decode kept tokens [N, K, D] beside mask tokens; ``ids`` [N, P] says which token each of the P rows is."""
@@ -255,10 +292,10 @@ class MAMPForPretraining(Backbone):
     def _loss(self, prediction: Tensor, x: Tensor, target: Target, ids_hidden: Tensor) -> Tensor:
         """Mean squared error over the hidden tokens, the last rows of ``prediction`` [N, P, C]."""
         cfg = self.config
-        values = temporal_motion(x, self.motion_stride) if target == "motion" else x
+        values = temporal_motion(x, self.objective.motion_stride) if target == "motion" else x
         patches = patchify(values, cfg.t_patch_size, cfg.patch_size)
         patches = patches.gather(1, repeat(ids_hidden, "n k -> n k c", c=cfg.patch_values))
-        if self.norm_target:
+        if self.objective.norm_target:
             patches = normalize_target(patches)
         error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches
         return error.square().mean()

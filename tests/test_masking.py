@@ -19,7 +19,9 @@ from mamp import get_layout
 from mamp.errors import ConfigError
 from mamp.layouts.tables import NTU25_PARTS
 from mamp.masking import (
+    mask_ratio_between,
     mask_tokens,
+    missing_tokens,
     motion_aware_key,
     motion_intensity,
     num_kept,
@@ -209,3 +211,26 @@ def test_confidence_of_tokens() -> None:
     tokens = token_confidence(confidence, 4).reshape(3, 2)
     torch.testing.assert_close(tokens, torch.tensor([[0.2, 1.0], [0.2, 1.0], [0.2, 1.0]]))
     assert token_confidence(torch.full((1, 4, 3), 0.5), 4).tolist() == [[0.5] * 3]
+
+
+def test_bodies_without_parts_or_a_stretch_of_time() -> None:
+    draw = torch.rand(2000, 4, generator=torch.Generator().manual_seed(0))
+    gone = missing_tokens(draw, 0.4, 30, PARTS).reshape(-1, 30, 25)
+    some = gone.any(dim=(1, 2))
+    assert not some[draw[:, 0] >= 0.4].any() and some[draw[:, 0] < 0.4].float().mean() > 0.9
+    for body in gone[some]:
+        joints, times = body.any(dim=0), body.any(dim=1)
+        assert body.equal(joints[None] & times[:, None]), "some joints at some times"
+        if joints.all():
+            first, last = times.nonzero()[[0, -1], 0].tolist()
+            assert times.sum() == last - first + 1 <= 15, "one stretch of up to half of the time"
+        else:
+            parts = {int(part) for part in PARTS[joints]}
+            assert times.all() and len(parts) in (1, 2)
+            assert joints.equal(torch.isin(PARTS, torch.tensor(sorted(parts)))), "whole parts"
+    assert not missing_tokens(draw, 0.0, 30, PARTS).any()
+
+
+def test_mask_ratio_drawn_log_uniformly() -> None:
+    visible = [1 - mask_ratio_between(0.4, 0.9, u) for u in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(visible, [0.1, (0.1 * 0.6) ** 0.5, 0.6])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,8 @@ from torch import Tensor
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import ConfigError, RecordingError
 from mamp.masking import Masking
-from mamp.pretraining import MAMPForPretraining, agreement, normalize_target, temporal_motion
+from mamp.pretraining import MAMPForPretraining, Objective, agreement, normalize_target, temporal_motion
+from mamp.train.config import TrainConfig
 from mamp.train.optim import learning_rate, weight_decay_groups
 
 Arrays = Mapping[str, Any]
@@ -103,7 +105,7 @@ def test_loss_prediction_and_gradients(arrays: Arrays, case: str) -> None:
     output.loss.backward()
     np.testing.assert_array_equal(output.mask.numpy(), arrays[f"{case}/mask"])
     np.testing.assert_allclose(output.loss.item(), arrays[f"{case}/loss"], rtol=1e-6)
-    assert torch.equal(output.losses[model.target], output.loss)
+    assert torch.equal(output.losses[model.objective.target], output.loss)
     if f"{case}/pred" in arrays:
         np.testing.assert_allclose(output.prediction.detach().numpy(), arrays[f"{case}/pred"], rtol=0, atol=1e-5)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -324,7 +326,7 @@ def test_decoding_all_masked_tokens_is_the_plain_loss(clips: Tensor, noise: Tens
     model = tiny()
     expected = model(clips, noise)
     for count in (91, 1000):
-        model.decoded_tokens = count
+        model.objective = replace(model.objective, decoded_tokens=count)
         found = model(clips, noise)
         torch.testing.assert_close(found.loss, expected.loss)
         torch.testing.assert_close(found.prediction, expected.prediction)
@@ -332,7 +334,7 @@ def test_decoding_all_masked_tokens_is_the_plain_loss(clips: Tensor, noise: Tens
 
 def mean_loss(model: MAMPForPretraining, clips: Tensor, noise: Tensor, decoded: int, draws: int) -> tuple[float, float]:
     """Mean of the loss over draws of the decoded tokens, and its standard error."""
-    model.decoded_tokens = decoded
+    model.objective = replace(model.objective, decoded_tokens=decoded)
     generator = torch.Generator().manual_seed(4)
     losses = [
         model(clips, noise, decoded_noise=torch.rand(6, 91, generator=generator)).loss.item() for _ in range(draws)
@@ -496,3 +498,31 @@ def test_bad_input(clips: Tensor) -> None:
         tiny()(clips, torch.rand(6, 99))
     with pytest.raises(RecordingError, match=r"expected clips \[B, M, T, V, C\]"):
         tiny()(clips[:, :, :8])
+
+
+# --- drawn visibility ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing_is_masked_first(clips: Tensor, noise: Tensor) -> None:
+    model = tiny()
+    missing = torch.zeros_like(noise, dtype=torch.bool)
+    missing[::2, ::5] = True
+    output = model(clips, noise, missing=missing, mask_ratio=0.5)
+    assert (output.mask[missing] == 1).all() and (output.mask.sum(1) == TINY.num_tokens - TINY.num_tokens // 2).all()
+    plain = model(clips, noise, mask_ratio=0.5)
+    assert plain.mask[1].equal(output.mask[1]) and not plain.mask[0].equal(output.mask[0])
+
+
+def test_the_objective_is_declared_once() -> None:
+    """The constructor takes fields of the objective by name, with the published defaults."""
+    model = MAMPForPretraining(TINY, Objective(decoder_dim_feat=32, mask_ratio=0.8), decoder_depth=1)
+    assert model.objective == Objective(decoder_dim_feat=32, decoder_depth=1, mask_ratio=0.8)
+    found = MAMPForPretraining(MAMPConfig()).objective
+    published = {"decoder_dim_feat": 256, "decoder_depth": 5, "mask_ratio": 0.9, "motion_aware_tau": 0.75}
+    published |= {"motion_stride": 1, "target": "motion", "norm_target": True}
+    assert {name: getattr(found, name) for name in published} == published
+    assert TrainConfig().objective == found
+    with pytest.raises(ConfigError, match="expected a share from 0 to mask_ratio"):
+        Objective(mask_ratio=0.5, mask_ratio_low=0.6)
+    with pytest.raises(ConfigError, match="missing_parts knows the body parts of the 25 joints"):
+        MAMPForPretraining(TINY.replace(num_joints=20), missing_parts=0.5)

@@ -263,6 +263,24 @@ def test_background_workers_change_nothing(store: Path, finished: Path, tmp_path
         assert metrics(tmp_path / str(number)) == metrics(finished)
 
 
+def test_drawn_visibility_is_resumed(store: Path, tmp_path: Path) -> None:
+    """Mask ratios and missing parts come from (seed, epoch, step): split or stopped, a run is the same."""
+    drawn = {"objective__mask_ratio": 0.8, "objective__mask_ratio_low": 0.3, "objective__missing_parts": 0.5}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(tiny(**drawn), store, whole)
+    for stop in (4, None):
+        train(tiny(**drawn, run__stop_after=stop), store, parts)
+    assert_same(weights(parts), weights(whole))
+    assert metrics(parts) == metrics(whole)
+    trainer = Trainer(tiny(**drawn), store, tmp_path / "new", ALONE)
+    seen = [trainer.visibility(0, step, slice(0, 8)) for step in range(40)]
+    ratios = np.array([one["mask_ratio"] for one in seen])
+    assert ratios.min() >= 0.3 and ratios.max() <= 0.8 and ratios.std() > 0.05
+    assert 0.3 < np.mean([one["missing"].any(dim=1).float().mean() for one in seen]) < 0.6
+    micro = [trainer.visibility(0, 3, slice(first, first + 4)) for first in (0, 4)]
+    assert torch.equal(torch.cat([one["missing"] for one in micro]), seen[3]["missing"])
+
+
 def test_split_and_samples_per_epoch(tmp_path: Path) -> None:
     split = ["train" if clip % 3 else "test" for clip in range(24)]
     store = ClipStore(make_store(tmp_path / "store", split=split))

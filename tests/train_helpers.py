@@ -33,8 +33,9 @@ from mamp.data import StoreWriter
 from mamp.data.augment import Augmentation, TrainingClips
 from mamp.errors import MAMPError
 from mamp.layouts import get_layout
+from mamp.pretraining import Objective
 from mamp.train import engine
-from mamp.train.config import Objective, Optimization, Run, Sampling, TrainConfig
+from mamp.train.config import Optimization, Run, Sampling, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TENSORBOARD = "torch.utils.tensorboard"

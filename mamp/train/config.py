@@ -9,8 +9,7 @@ from typing import Any, Literal
 from mamp.config import MAMPConfig, from_dict
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError
-from mamp.masking import Masking
-from mamp.pretraining import MAMPForPretraining
+from mamp.pretraining import MAMPForPretraining, Objective
 
 
 def _at_least(where: str, part: Any, lowest: dict[str, int]) -> None:
@@ -19,47 +18,6 @@ def _at_least(where: str, part: Any, lowest: dict[str, int]) -> None:
         value = getattr(part, name)
         if value is not None and not low <= value < float("inf"):
             raise ConfigError(f"{where}.{name}: expected at least {low}, found {value}.")
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is masked and what is predicted; see :class:`mamp.pretraining.MAMPForPretraining`.
-
-    Attributes:
-        target: ``motion`` (MAMP) or ``joints`` (masked reconstruction, SkeletonMAE style).
-        mask_ratio: Share of the tokens that are masked.
-        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), or ``confidence``
-            (motion weighted by tracking confidence); see :mod:`mamp.masking`.
-        motion_aware_tau: Temperature of motion-aware masking; zero masks uniformly at random.
-        motion_stride: Stride of the motion target, in frames.
-        norm_target: Normalise the target of each token.
-        joints_weight: Weight of a second objective beside motion: the coordinates.
-        decoder_dim_feat: Width of the decoder.
-        decoder_depth: Blocks of the decoder.
-        decoded_tokens: Decode only that many masked tokens; none decodes all.
-        agreement_weight: Weight of a further objective: to know the other view of the same clip among all clips. Each
-            clip of a batch is then seen twice, as the same crop, augmented and masked by itself, mirrored alike.
-        agreement_temperature: Temperature of that objective.
-    """
-
-    target: Literal["motion", "joints"] = "motion"
-    mask_ratio: float = 0.9
-    masking: Masking = "motion"
-    motion_aware_tau: float = 0.8
-    motion_stride: int = 1
-    norm_target: bool = True
-    joints_weight: float = 0.0
-    decoder_dim_feat: int = 256
-    decoder_depth: int = 3
-    decoded_tokens: int | None = None
-    agreement_weight: float = 0.0
-    agreement_temperature: float = 0.1
-
-    def __post_init__(self) -> None:
-        _at_least("objective", self, {"decoder_dim_feat": 1, "decoder_depth": 0, "joints_weight": 0})
-        _at_least("objective", self, {"agreement_weight": 0})
-        if not self.agreement_temperature > 0:
-            raise ConfigError(f"objective.agreement_temperature: expected above 0, found {self.agreement_temperature}.")
 
 
 @dataclass(frozen=True)
@@ -203,8 +161,8 @@ class TrainConfig:
 
     def build_model(self) -> MAMPForPretraining:
         """The model that this configuration trains."""
-        return MAMPForPretraining(self.encoder, **dataclasses.asdict(self.objective))
+        return MAMPForPretraining(self.encoder, self.objective)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to ``config.json`` of a run."""
+        """Plain values, as written to ``run.json``."""
         return dataclasses.asdict(self)

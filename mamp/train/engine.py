@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -15,6 +15,8 @@ from mamp.data.loader import TrainingBatches, clip_weights, generator_for, train
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
+from mamp.layouts.tables import NTU25_PARTS
+from mamp.masking import mask_ratio_between, missing_tokens
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.board import Board
 from mamp.train.config import TrainConfig
@@ -86,20 +88,28 @@ class Trainer(Loop):
         cfg = self.config
         epoch, step = divmod(self.step, self.steps_per_epoch)
         clips = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames, cfg.encoder.preprocessing.stream)
-        noise, decoded_noise = self.noise(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
-        output: PretrainingOutput = self.parallel(clips.x, noise, clips.target, decoded_noise, clips.confidence)
+        seen = self.visibility(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
+        output: PretrainingOutput = self.parallel(clips.x, target_x=clips.target, confidence=clips.confidence, **seen)
         return {"loss": output.loss, **output.losses}
 
-    def noise(self, epoch: int, step: int, rows: slice) -> tuple[Tensor, Tensor]:
-        """Random numbers of the mask, and of which masked tokens are decoded, for some clips of the batch."""
-        shape = (self.config.optim.batch_size, self.max_people, self.config.encoder.num_tokens)
-        seeds = (self.config.run.seed, epoch, step)
-        mask, decoded = (torch.rand(shape, generator=generator_for(kind, *seeds)) for kind in ("mask", "decoded"))
-        hidden = self.config.encoder.num_tokens - self.model.num_kept
-        return (
-            rearrange(mask[rows], "b m l -> (b m) l").to(self.world.device),
-            rearrange(decoded[rows], "b m l -> (b m) l")[:, :hidden].to(self.world.device),
-        )
+    def visibility(self, epoch: int, step: int, rows: slice) -> dict[str, Any]:
+        """What is drawn for the masks of some clips of the batch: see :meth:`MAMPForPretraining.forward`."""
+        cfg, goal, seeds = self.config, self.config.objective, (self.config.run.seed, epoch, step)
+
+        def draw(purpose: str, numbers: int) -> Tensor:
+            shape = (cfg.optim.batch_size, self.max_people, numbers)
+            drawn = torch.rand(shape, generator=generator_for(purpose, *seeds))[rows]
+            return rearrange(drawn, "b m u -> (b m) u").to(self.world.device)
+
+        tokens = cfg.encoder.num_tokens
+        seen: dict[str, Any] = {"noise": draw("mask", tokens), "decoded_noise": draw("decoded", tokens)}
+        if goal.mask_ratio_low is not None:
+            u = float(torch.rand(1, generator=generator_for("ratio", *seeds)))
+            seen["mask_ratio"] = mask_ratio_between(goal.mask_ratio_low, goal.mask_ratio, u)
+        if goal.missing_parts:
+            parts = torch.tensor(NTU25_PARTS, device=self.world.device)
+            seen["missing"] = missing_tokens(draw("missing", 4), goal.missing_parts, cfg.encoder.grid[0], parts)
+        return seen
 
     def export(self) -> None:
         """Write the encoder as it is now."""

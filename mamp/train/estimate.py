@@ -231,7 +231,7 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
         counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
         decoder = sum(count for name, count in counts.items() if name.startswith(("decoder_", "mask_token")))
     hidden = config.encoder.num_tokens - model.num_kept
-    decoded = model.num_kept + min(model.decoded_tokens or hidden, hidden)
+    decoded = model.num_kept + min(model.objective.decoded_tokens or hidden, hidden)
     return _Trial(seconds[1:], memory[0], sum(counts.values()) - decoder, decoder, model.num_kept, decoded)
 
 

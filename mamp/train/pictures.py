@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,19 +65,19 @@ def predict_clip(trainer: Trainer) -> Prediction:
     x, target_x = clips.x[:1, :1], clips.target[:1, :1]
     confidence = None if clips.confidence is None else clips.confidence[:1, :1]
     noise = torch.rand(1, cfg.num_tokens, generator=generator_for("picture", config.run.seed)).to(device)
-    decoded, training = model.decoded_tokens, model.training
-    model.decoded_tokens = None
+    objective, training = model.objective, model.training
+    model.objective = replace(objective, decoded_tokens=None)
     model.eval()
     try:
         # forward itself, not the call: a compiled model would be compiled again for one clip.
         output = model.forward(x, noise, target_x, None, confidence)
     finally:
-        model.decoded_tokens = decoded
+        model.objective = objective
         model.train(training)
-    target = temporal_motion(target_x[0], model.motion_stride) if model.target == "motion" else target_x[0]
+    target = temporal_motion(target_x[0], objective.motion_stride) if objective.target == "motion" else target_x[0]
     truth = patchify(target, cfg.t_patch_size, cfg.patch_size)
     prediction = output.prediction.float()
-    if model.norm_target:
+    if objective.norm_target:
         std = (truth.var(dim=-1, keepdim=True) + 1e-6).sqrt()
         prediction = prediction * std + truth.mean(dim=-1, keepdim=True)
     hidden = output.mask.bool()
@@ -87,8 +87,8 @@ def predict_clip(trainer: Trainer) -> Prediction:
         _length(hidden[..., None].expand_as(prediction).float(), model).cpu().numpy() > 0,
         _length(truth, model).cpu().numpy(),
         _length(prediction, model).cpu().numpy(),
-        model.target,
-        model.norm_target,
+        objective.target,
+        objective.norm_target,
         str(trainer.store.columns["name"][int(batch.clips[0])]),
         trainer.step,
     )

@@ -14,7 +14,8 @@ from mamp.config import MAMPConfig, Preprocessing, suggest
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError
 from mamp.options import override
-from mamp.train.config import Objective, Optimization, Run, Sampling, TrainConfig
+from mamp.pretraining import Objective
+from mamp.train.config import Optimization, Run, Sampling, TrainConfig
 from mamp.train.grids import get_arm
 
 
@@ -100,7 +101,7 @@ def published_recipes() -> list[Recipe]:
 # near the front; UI-PRMD has ten movements only and is weighed down. Motion is predicted, coordinates beside it.
 OPENMOCAP_V1 = TrainConfig(
     encoder=MAMPConfig(preprocessing=Preprocessing(facing=True, max_people=None, absent_person="none")),
-    objective=Objective(decoder_depth=2, decoded_tokens=150, joints_weight=1.0),
+    objective=Objective(decoder_depth=2, motion_aware_tau=0.8, decoded_tokens=150, joints_weight=1.0),
     augment=Augmentation(
         window=(30, 150),
         center=True,
@@ -158,7 +159,7 @@ SMOKE = TrainConfig(
         num_heads=4,
         preprocessing=Preprocessing(max_people=None, absent_person="none"),
     ),
-    objective=Objective(decoder_dim_feat=64, decoder_depth=1),
+    objective=Objective(decoder_dim_feat=64, decoder_depth=1, motion_aware_tau=0.8),
     augment=Augmentation(window=(30, 120), center=True),
     optim=Optimization(batch_size=16, epochs=20, warmup_epochs=2, lr=1e-3, min_lr=1e-4, clip_grad=1.0),
     data=Sampling(split=None, samples_per_epoch=320, weight_by="name"),
