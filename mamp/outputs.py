@@ -7,12 +7,15 @@ refused by the names of what differs.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +27,7 @@ from mamp.errors import MAMPError
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only once it is complete."""
+    remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:
@@ -40,12 +44,86 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def put_in_place(folder: Path, path: Path) -> None:
-    """Rename a finished folder to ``path``, replacing what was there."""
-    old = path.with_name(f".{path.name}-old-{os.getpid()}")
+    """Rename a finished folder to ``path``, replacing what was there.
+
+    The two are exchanged atomically where the system can, so that a kill at any moment leaves the old or the new one
+    under the name. Elsewhere the old one steps aside first, and :func:`recover` brings it back after a kill between.
+    """
+    remove_leftovers(path)
     if path.exists():
+        if _exchange(folder, path):
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        old = path.with_name(f".{path.name}-old-{os.getpid()}")
         path.rename(old)
-    folder.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+        folder.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(path)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new folder beside ``path`` to write in, removed at the end, or by the next run if this process is killed."""
+    remove_leftovers(path)
+    beside = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def recover(path: Path) -> None:
+    """Bring back a folder that a killed process had moved aside to replace it; does nothing where ``path`` exists."""
+    if not path.exists():
+        for left in _leftovers(path):
+            if "-old-" in left.name and not path.exists():
+                with suppress(OSError):
+                    left.rename(path)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Recover ``path``, and delete what killed processes left beside it."""
+    recover(path)
+    for left in _leftovers(path):
+        shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            left.unlink()
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """What processes that are no more left beside ``path``, by the names that this module gives."""
+    ending = re.compile(re.escape(f".{path.name}") + r"(?:-old-(\d+)|\.(\d+)\.tmp|-(\d+)-[0-9a-f]{8})")
+    try:
+        matches = [(entry, ending.fullmatch(entry.name)) for entry in path.parent.iterdir()]
+    except OSError:
+        return []
+    return [entry for entry, match in matches if match and not _is_alive(int(next(filter(None, match.groups()))))]
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process on this machine; always true on Windows, where asking would end it."""
+    if os.name == "nt" or pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names atomically (Linux); false where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
 def dump_json(value: Any) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import DataError
 from mamp.layouts import Layout, get_layout
+from mamp.outputs import recover
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class ClipStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        recover(self.path)
         if not self.path.is_dir():
             raise DataError(f"{self.path}: expected a folder written by python -m mamp.prepare, found none.")
         try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,7 +15,7 @@ import numpy as np
 from mamp.data.store import FORMAT, WRITER, FloatArray, sha256_of
 from mamp.errors import DataError
 from mamp.layouts import Layout
-from mamp.outputs import dump_json, put_in_place
+from mamp.outputs import dump_json, folder_beside, put_in_place
 
 Mark = tuple[int, int]
 """Size of a file and CRC-32 of its bytes, after some clip."""
@@ -159,9 +158,9 @@ class StoreWriter:
         self.info = dict(info or {})
 
     def __enter__(self) -> StoreWriter:
-        work = self.path.with_name(f".{self.path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        self._work = ExitStack()
         try:
-            self._files = StoreFiles(work, self.layout)
+            self._files = StoreFiles(self._work.enter_context(folder_beside(self.path)), self.layout)
         except OSError as error:
             raise DataError(f"{self.path}: cannot write here ({error}).") from None
         return self
@@ -204,7 +203,7 @@ class StoreWriter:
             raise DataError(f"{self.path}: cannot write the store ({failure}).") from None
         finally:
             self._files.close()
-            shutil.rmtree(self._files.folder, ignore_errors=True)
+            self._work.close()
 
 
 def check_clip(name: str, positions: FloatArray, confidence: FloatArray | None, layout: Layout) -> None:

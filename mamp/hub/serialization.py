@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub.card import GENERATED, model_card
+from mamp.outputs import folder_beside
 from mamp.transformer import Network, resize_temp_embed
 
 CONFIG_NAME = "config.json"
@@ -197,11 +197,11 @@ def save_encoder(
         if card.is_file() and GENERATED not in card.read_text(encoding="utf-8", errors="replace"):
             del contents[CARD_NAME]
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=target) as aside:
+        with folder_beside(target / "saving") as aside:
             for file, content in contents.items():
-                _write(Path(aside) / file, content)
+                _write(aside / file, content)
             for file in contents:
-                (Path(aside) / file).replace(target / file)
+                (aside / file).replace(target / file)
     except OSError as error:
         reason = error.strerror or error
         raise WeightsError(f"{target}: expected a folder that can be written, found: {reason}.") from error

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mamp.errors import DataError
 from mamp.prepare.dataset import Dataset, Item, ItemResult, Listing
-from mamp.prepare.journal import Journal, work_folder
+from mamp.prepare.journal import Journal, tidy, work_folder
 from mamp.prepare.outcome import Outcome
 from mamp.prepare.pool import read_in_order, read_item
 from mamp.readers.archive import member_stamp, split_archive
@@ -65,6 +65,7 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
             set.
     """
     settings = settings or Settings()
+    tidy(output)
     check_output(output, settings.overwrite, dataset.raw)
     listing, sizes, files = _list(dataset, output, settings)
     plan = {"options": dataset.options(), "kind": type(dataset).__name__, "layout": dataset.layout, "files": files}

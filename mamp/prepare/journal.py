@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from mamp.data.writer import StoreFiles, write_all
 from mamp.errors import DataError
 from mamp.layouts import get_layout
-from mamp.outputs import changed_fields, dump_json, lock, put_in_place, write_whole
+from mamp.outputs import changed_fields, dump_json, lock, put_in_place, remove_leftovers, write_whole
 from mamp.prepare.dataset import Clip, ItemResult
 from mamp.prepare.outcome import Outcome
 
@@ -114,7 +114,9 @@ class Journal:
             sums = {name: files.finish(info) for name, files in sorted(self._stores.items())}
             named = {f"{name}/{file}" if name else file: sum for name, one in sums.items() for file, sum in one.items()}
             report = {**report, "sha256": named}
-            (self.work / "store" / "report.json").write_text(dump_json(report) + "\n", encoding="utf-8")
+            text = dump_json(report) + "\n"
+            (self.work / "store" / "report.json").write_text(text, encoding="utf-8")
+            write_whole(self.work / "finished", text)
             put_in_place(self.work / "store", self.output)
         except OSError as error:
             raise self.trouble(error) from None
@@ -198,6 +200,15 @@ class Journal:
 def work_folder(output: Path) -> Path:
     """Where the work on an output is kept until it is done."""
     return output.with_name(f".{output.name}.preparing")
+
+
+def tidy(output: Path) -> None:
+    """Clean up after a killed run: bring back its store, and remove leftovers and the work on a store in place."""
+    remove_leftovers(output)
+    work = work_folder(output)
+    with suppress(OSError):
+        if (work / "finished").read_bytes() == (output / "report.json").read_bytes():
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _stores_of(items: list[dict[str, Any]]) -> list[str]:
