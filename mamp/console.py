@@ -6,7 +6,9 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import torch
 
 from mamp.errors import MAMPError
 
-DONE, FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+DONE, FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
 EXIT_STATUSES = "exit status: 0 done; 1 could not do it, or not wholly; 2 wrong usage; 130 interrupted"
 
 
@@ -35,6 +37,29 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above zero, found {text}")
     return number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raise :class:`Terminated` on the first SIGTERM, and ignore further ones, so that cleaning up is not cut short."""
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(text: str) -> None:
@@ -107,10 +132,12 @@ def exit_status(
     except (KeyboardInterrupt, torch.OutOfMemoryError, MAMPError, OSError) as error:
         if debug:
             traceback.print_exc()
-        interrupted = isinstance(error, KeyboardInterrupt)
+        terminated, interrupted = isinstance(error, Terminated), isinstance(error, KeyboardInterrupt)
         if not isinstance(error, untold):
-            complain(prog, "interrupted" if interrupted else f"error: {_one_line(error)}")
-        return INTERRUPTED if interrupted else FAILED
+            complain(
+                prog, "terminated" if terminated else "interrupted" if interrupted else f"error: {_one_line(error)}"
+            )
+        return TERMINATED if terminated else INTERRUPTED if interrupted else FAILED
 
 
 def _one_line(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from mamp.prepare.dataset import Clip, Dataset, Item, Listing
 from mamp.prepare.journal import work_folder
 from mamp.readers.files import read_text
 from mamp.readers.find import find_files, key_of
+from mamp.synthetic import ACTIONS, write_recordings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -432,3 +433,27 @@ def test_a_store_is_replaced_only_when_asked_and_only_when_the_new_one_is_whole(
     assert contents(tmp_path / "store") == first
     prepare(Numbers(raw, second=True), tmp_path / "store", Settings(workers=1, overwrite=True))
     assert contents(tmp_path / "store") == whole
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals a group of processes")
+@pytest.mark.parametrize(
+    ("number", "group", "status", "said"),
+    [
+        (signal.SIGTERM, False, 143, "terminated"),
+        (signal.SIGTERM, True, 143, "terminated"),
+        (signal.SIGINT, True, 130, "interrupted"),
+    ],
+)
+def test_a_signal_is_one_line_and_the_same_command_resumes(tmp_path, number, group, status, said):
+    write_recordings(tmp_path / "raw", variations=16)
+    command = [sys.executable, "-m", "mamp.prepare", "folder", "raw", "store", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, start_new_session=True)
+    while not journal_of(tmp_path / "store"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    (os.killpg if group else os.kill)(process.pid, number)
+    output, error = process.communicate(timeout=30)
+    assert (process.returncode, output, error) == (status, "", f"python -m mamp.prepare: {said}\n")
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0 and "going on after" in again.stderr
+    assert len(ClipStore(tmp_path / "store")) == 16 * len(ACTIONS)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mamp.console import DONE, Parser, exit_status, messages, positive, say_result
+from mamp.console import DONE, Parser, exit_status, messages, positive, say_result, terminable
 from mamp.prepare import corpora, folder, ntu, pku, recordings
 from mamp.prepare.build import Settings, dry_run, dry_run_text, prepare
 from mamp.prepare.dataset import Source
@@ -22,7 +22,7 @@ PROG = "python -m mamp.prepare"
 SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *recordings.SOURCES, folder.SOURCE, corpora.SOURCE)
 EXIT_STATUSES = """\
 exit status: 0 done; 1 failed, or incomplete (folder: some files could not be used; other sources only with --strict,
-because broken files of a public set are broken for everybody); 2 wrong usage; 130 interrupted"""
+because broken files of a public set are broken for everybody); 2 wrong usage; 130 interrupted; 143 terminated"""
 
 
 def build_parser() -> Parser:
@@ -91,14 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; those of the process by default.
 
     Returns:
-        Exit status: 0 done; 1 not done, or some files left out; 2 wrong usage; 130 interrupted.
+        Exit status: 0 done; 1 not done, or some files left out; 2 wrong usage; 130 interrupted; 143 terminated.
     """
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as done:
         return int(done.code or 0)
     once = () if args.debug else ("mamp.readers", "mamp.preprocessing", "mamp.layouts")
-    with messages(PROG, logging.DEBUG if args.debug else logging.WARNING, once):
+    with messages(PROG, logging.DEBUG if args.debug else logging.WARNING, once), terminable():
         return exit_status(PROG, lambda: run(args), args.debug)
 
 

@@ -67,6 +67,11 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(kind)
     context.set_forkserver_preload([__name__, type(dataset).__module__])
+    if kind == "forkserver":
+        from multiprocessing import forkserver
+
+        with _interrupts_ignored():  # inherited: Ctrl-C must not reach the server as it starts
+            forkserver.ensure_running()
     pool = ProcessPoolExecutor(workers, context, _begin, (dataset,))
     waiting: deque[Future[list[ItemResult]]] = deque()
     rest = iter(batches)
@@ -84,6 +89,18 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(dataset: Dataset) -> None:
