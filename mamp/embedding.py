@@ -55,11 +55,13 @@ class EncodeOptions:
             raise RecordingError(f"stride: expected a window too, found none beside {self.stride!r}.")
         if self.pool not in get_args(Pool):
             raise RecordingError(f"pool: expected one of {', '.join(get_args(Pool))}; found {self.pool!r}.")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, (int, np.integer)):
+            raise RecordingError(f"batch_size: expected a whole number, found {self.batch_size!r}.")
         if self.batch_size < 1:
             raise RecordingError(f"batch_size: expected at least 1, found {self.batch_size!r}.")
         if self.precision is not None and self.precision not in get_args(Precision):
             raise RecordingError(f"precision: expected 'bfloat16' or None, found {self.precision!r}.")
-        if not 0 < self.token_share <= 1:
+        if not isinstance(self.token_share, (int, float)) or not 0 < self.token_share <= 1:
             raise RecordingError(f"token_share: expected more than 0 and at most 1, found {self.token_share!r}.")
         if self.token_share < 1 and self.pool not in ("clip", "person"):
             raise RecordingError(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mamp.config import MAMPConfig, Preprocessing
-from mamp.errors import RecordingError
+from mamp.errors import ConfigError, RecordingError
 from mamp.geometry import body_height, face_camera, lerp, middle_crop, resample_index
 from mamp.layouts import Layout, get_layout
 from mamp.layouts.tables import NTU25_BONES
@@ -182,8 +182,10 @@ def _choose_people(bodies: _Bodies, max_people: int, everybody: bool, log: _Log)
 def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, log: _Log) -> _Bodies:
     """Move the first person to the origin and give them the expected height, everybody else alike."""
     # The first frame of a joint that comes later is filled with its first position.
+    if expected.center == "none" and expected.height is None:
+        return bodies
     first, tracked = bodies.positions[0], bodies.tracked[0]
-    origin = first[int(np.argmax(tracked.any(axis=1))), layout.joints.index(expected.center_joint)]
+    origin = first[int(np.argmax(tracked.any(axis=1))), center_index(expected, layout)]
     positions = bodies.positions
     if expected.center == "clip":
         positions, origin = positions - origin, np.zeros_like(origin)
@@ -194,6 +196,20 @@ def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, 
         else:
             positions = origin + (positions - origin) * np.float32(expected.height / height)
     return replace(bodies, positions=positions)
+
+
+def center_index(expected: Preprocessing, layout: Layout) -> int:
+    """Index of the joint at which clips are centred and scaled.
+
+    Raises:
+        ConfigError: The layout has no such joint.
+    """
+    if expected.center_joint not in layout.joints:
+        raise ConfigError(
+            f"preprocessing.center_joint: expected a joint of layout {layout.name!r} ({', '.join(layout.joints)}), "
+            f"found {expected.center_joint!r}. Name one of these, or set center='none' and height=None."
+        )
+    return layout.joints.index(expected.center_joint)
 
 
 def _clear_absent(bodies: _Bodies) -> _Bodies:

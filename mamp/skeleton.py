@@ -14,6 +14,10 @@ from mamp.layouts import Layout, find_layout, get_layout
 
 FloatArray = NDArray[np.float32]
 
+# No body is farther from the origin, in metres, and no recorder is slower or faster, in frames per second.
+FARTHEST = 1000.0
+SLOWEST, FASTEST = 0.1, 10_000.0
+
 _FLAT = (
     "The weights were trained on bodies in 3D and have never seen a flat one: lift the keypoints to 3D first, or pass "
     "allow_2d=True to go on without depth."
@@ -59,11 +63,8 @@ class Skeleton:
         info: dict[str, Any] | None = None,
         allow_2d: bool = False,
     ) -> None:
-        layout = _resolve_layout(layout)
-        try:
-            array = np.asarray(positions, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise RecordingError(f"{name}: positions are not a regular array of numbers ({error}).") from None
+        layout = resolve_layout(layout)
+        array = _numbers(positions, f"{name}: positions")
         if array.ndim == 3:
             array = array[None]
         if array.ndim == 4 and array.shape[-1] == 2 and allow_2d:
@@ -86,14 +87,19 @@ class Skeleton:
             raise RecordingError(f"{name}: expected at least one frame, found none.")
         if np.isinf(array).any():
             raise RecordingError(f"{name}: positions hold infinite values; mark what was not tracked with NaN.")
+        largest = max(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None))
+        if largest > FARTHEST:
+            raise RecordingError(
+                f"{name}: expected positions in metres, at most {FARTHEST:g} from the origin, found {largest:g}. If "
+                "they are millimetres, divide them by 1000; mark what was not tracked with NaN."
+            )
         if not allow_2d and (axis := _constant_axis(array)):
             raise RecordingError(
                 f"{name}: {axis} is the same for every joint in every frame, which looks like 2D keypoints. {_FLAT}"
             )
-        if fps is not None and not (np.isfinite(fps) and fps > 0):
-            raise RecordingError(f"{name}: expected a frame rate above zero, or None, found {fps!r}.")
+        fps = check_fps(fps, f"{name}: ")
         if confidence is not None:
-            confidence = np.asarray(confidence, dtype=np.float32)
+            confidence = _numbers(confidence, f"{name}: confidence")
             if confidence.ndim == 2:
                 confidence = confidence[None]
             if confidence.shape != array.shape[:3]:
@@ -101,7 +107,7 @@ class Skeleton:
                     f"{name}: expected confidence of shape {array.shape[:3]}, found {confidence.shape}."
                 )
         values = {"positions": array, "layout": layout, "confidence": confidence, "name": name, "info": info or {}}
-        values |= {"fps": None if fps is None else float(fps), "allow_2d": allow_2d}
+        values |= {"fps": fps, "allow_2d": allow_2d}
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -131,7 +137,7 @@ class Skeleton:
         Joints are taken, put between two others, or extrapolated, as the layout's table says; what the table cannot
         give is NaN. ``recording.layout.describe(target)`` says which is which.
         """
-        target = _resolve_layout(layout)
+        target = resolve_layout(layout)
         if target.joints == self.layout.joints:
             return self
         weights = self.layout.conversion(target)
@@ -156,10 +162,59 @@ class Skeleton:
         )
 
 
-def _resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
+def check_fps(fps: object, where: str = "") -> float | None:
+    """Return a frame rate as a float, or ``None``.
+
+    Raises:
+        RecordingError: It is not a number from 0.1 to 10,000.
+    """
+    if fps is None:
+        return None
+    number = isinstance(fps, (int, float, np.integer, np.floating)) and not isinstance(fps, bool)
+    if not number or not SLOWEST <= fps <= FASTEST:  # type: ignore[operator]
+        shown = repr(fps)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        raise RecordingError(
+            f"{where}expected a frame rate above zero, or None, found {shown}. It is in frames per second, from "
+            f"{SLOWEST:g} to {FASTEST:g}."
+        )
+    return float(fps)  # type: ignore[arg-type]
+
+
+def _numbers(values: ArrayLike, where: str) -> FloatArray:
+    """An array of real numbers as float32."""
+    if getattr(values, "requires_grad", False):
+        raise RecordingError(
+            f"{where}: expected an array without gradients, found a tensor with them; detach() it first."
+        )
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            array = np.asarray(array.tolist(), dtype=np.float32) if array.dtype.kind == "O" else array
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"found {array.dtype}")
+        with np.errstate(over="ignore"):  # too large becomes infinite, which is refused
+            return array.astype(np.float32, copy=False)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise RecordingError(f"{where} are not a regular array of numbers ({error}).") from None
+
+
+def resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
+    """Return a layout given itself, its registered name, or its joint names.
+
+    Raises:
+        LayoutError: It is none of these, or unknown.
+    """
     if isinstance(layout, Layout):
         return layout
-    return get_layout(layout) if isinstance(layout, str) else find_layout(layout)
+    if isinstance(layout, str):
+        return get_layout(layout)
+    if not isinstance(layout, Sequence) or not all(isinstance(joint, str) for joint in layout):
+        raise LayoutError(
+            "layout: expected a registered name, a mamp.Layout or a list of joint names, found "
+            f"{type(layout).__name__}."
+        )
+    return find_layout(layout)
 
 
 def _constant_axis(positions: FloatArray) -> str | None:

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mamp.config import Preprocessing
 from mamp.errors import LayoutError, RecordingError
-from mamp.layouts import Layout, find_layout, get_layout
-from mamp.skeleton import Skeleton
+from mamp.layouts import Layout
+from mamp.skeleton import Skeleton, check_fps, resolve_layout
 from mamp.windows import check_window
 
 if TYPE_CHECKING:
@@ -63,14 +63,12 @@ class StreamingEncoder:
         allow_2d: bool = False,
     ) -> None:
         self.window, self.hop = check_window(window, hop, stride_name="hop")
-        if fps is not None and not (np.isfinite(fps) and fps > 0):
-            raise RecordingError(f"fps: expected a frame rate above zero, or None, found {fps!r}.")
         self.encoder = encoder
-        self.fps = fps
+        self.fps = check_fps(fps, "fps: ")
         self.pool = pool
         self.preprocessing = preprocessing
         self.allow_2d = allow_2d
-        self.layout = None if layout is None else _resolve(layout)
+        self.layout = None if layout is None else resolve_layout(layout)
         self._frames: deque[FloatArray] = deque(maxlen=self.window)
         self._pushed = 0
         self._waiting = 0
@@ -118,7 +116,7 @@ class StreamingEncoder:
     def _checked(self, frame: ArrayLike | None, layout: str | Layout | Sequence[str] | None) -> FloatArray:
         """Frame as [M, V, 3]; nobody is [0, V, 3]."""
         if layout is not None:
-            given = _resolve(layout)
+            given = resolve_layout(layout)
             if self.layout is not None and given.joints != self.layout.joints:
                 raise LayoutError(
                     f"expected frames in layout {self.layout.name!r} as before, found {given.name!r}. Make a "
@@ -159,9 +157,3 @@ class StreamingEncoder:
             recording, pool=self.pool, window=self.window, stride=self.hop, preprocessing=self.preprocessing
         )
         return result if self.pool == "frame" else result[0]
-
-
-def _resolve(layout: str | Layout | Sequence[str]) -> Layout:
-    if isinstance(layout, Layout):
-        return layout
-    return get_layout(layout) if isinstance(layout, str) else find_layout(layout)

@@ -241,6 +241,9 @@ def test_progress(capfd: pytest.CaptureFixture[str]) -> None:
         (recording(), {"pool": "mean"}, r"pool: expected one of clip, person, frame, joint, tokens; found 'mean'"),
         (recording(), {"batch_size": 0}, r"batch_size: expected at least 1, found 0"),
         ([], {"batch_size": -1}, r"batch_size: expected at least 1, found -1"),
+        ([], {"batch_size": 2.5}, r"batch_size: expected a whole number, found 2.5"),
+        ([], {"batch_size": True}, r"batch_size: expected a whole number, found True"),
+        (recording(), {"token_share": "half"}, r"token_share: expected more than 0 and at most 1, found 'half'"),
     ],
 )
 def test_refused(what: Any, options: dict[str, Any], message: str) -> None:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+import mamp
 from mamp import Preprocessing, Skeleton, get_layout
-from mamp.errors import LayoutError, RecordingError
+from mamp.errors import ConfigError, LayoutError, RecordingError
 from mamp.geometry import lerp, middle_crop, resample_index
 from mamp.preprocessing import NormalizedClip, normalize, prepare_clip, to_stream
 
@@ -521,3 +522,16 @@ def test_windows_are_quiet(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "mamp"):
         normalize(Skeleton(x, "ntu25"), PUBLISHED, part=True)
     assert not caplog.records
+
+
+def test_a_layout_without_the_centre_joint() -> None:
+    """It needs none unless clips are centred or scaled; then the message names what there is."""
+    layout = mamp.register_layout(
+        "no-spine-mid", ["a", "b", "c"], {"head": "a", "spine_base": "b", "ankle_left": "c"}, overwrite=True
+    )
+    x = np.random.default_rng(0).normal(size=(10, 3, 3))
+    expected = Preprocessing(layout="no-spine-mid", center="none", max_people=None, absent_person="none")
+    np.testing.assert_allclose(normalize(Skeleton(x, layout), expected).positions[0], x, atol=1e-6)
+    for change in ({"center": "clip"}, {"height": 1.7}):
+        with pytest.raises(ConfigError, match=r"center_joint: expected a joint of layout 'no-spine-mid' \(a, b, c\)"):
+            normalize(Skeleton(x, layout), dataclasses.replace(expected, **change))

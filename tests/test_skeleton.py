@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mamp import Skeleton, get_layout
 from mamp.errors import LayoutError, MAMPError, RecordingError
@@ -127,3 +128,39 @@ def test_frozen() -> None:
     recording: Any = Skeleton(positions(), "ntu25")
     with pytest.raises(AttributeError):
         recording.fps = 3
+
+
+@pytest.mark.parametrize("fps", ["30", [30], 10**400, True, np.nan, 0, -1, 0.05, 10_001, 30j])
+def test_frame_rates_that_no_recorder_has(fps: Any) -> None:
+    with pytest.raises(
+        RecordingError, match=r"expected a frame rate above zero, or None, found .* from 0\.1 to 10000"
+    ) as error:
+        Skeleton(np.zeros((4, 25, 3)) + np.arange(25)[:, None], "ntu25", fps=fps)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("layout", [None, 5, [1, 2], {"a": 1}, b"ntu25"])
+def test_layouts_of_the_wrong_type(layout: Any) -> None:
+    with pytest.raises(LayoutError, match="expected a registered name"):
+        Skeleton(np.ones((4, 25, 3)), layout)
+
+
+def test_positions_that_are_not_real_numbers() -> None:
+    x = np.random.default_rng(0).normal(size=(4, 25, 3))
+    for wrong in (x + 1j, x.astype(str), [*x.tolist()[:2], 1]):
+        with pytest.raises(RecordingError, match="not a regular array of numbers"):
+            Skeleton(wrong, "ntu25")
+    with pytest.raises(RecordingError, match="detach"):
+        Skeleton(torch.from_numpy(x).requires_grad_(), "ntu25")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(Skeleton(x.astype(object), "ntu25").positions[0], x.astype(np.float32))
+    np.testing.assert_array_equal(Skeleton(torch.from_numpy(x), "ntu25").positions[0], x.astype(np.float32))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("far", [1e20, -1e20, 1001.0, 1e300])
+def test_positions_where_no_body_is(far: float) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 25, 3))
+    x[1, 3, 0] = far
+    with pytest.raises(RecordingError, match=r"in metres|infinite"):
+        Skeleton(x, "ntu25")
+    x[1, 3] = np.nan
+    assert Skeleton(x, "ntu25").num_frames == 4
