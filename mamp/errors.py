@@ -3,9 +3,25 @@
 Every message says what was expected, what was found, and what to do next.
 """
 
+from __future__ import annotations
+
+_LONGEST = 2000
+
 
 class MAMPError(Exception):
-    """Root of every error that ``mamp`` raises on purpose."""
+    """Root of every error that ``mamp`` raises on purpose.
+
+    Messages quote what files hold: they are cut at 2,000 characters, and control characters are spelled out.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()[: _LONGEST + 1]
+        clean = "".join(map(_spell_out, text))
+        return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 4]} ..."
+
+
+def _spell_out(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else repr(character)[1:-1]
 
 
 class RecordingError(MAMPError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -450,3 +451,64 @@ def test_the_same_take_in_amc_and_bvh(shared):
     assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) < 3, "the same axes"
     assert scale == pytest.approx(1, abs=0.02), "the same size: the units agree"
     assert np.linalg.norm(scale * x @ turn - y, axis=-1).mean() < 0.08
+
+
+def test_bvh_as_real_writers_write_it(tmp_path, caplog):
+    """Comments, Mac line ends, a row that is missing, and a minus in place of a blank."""
+    sound = tmp_path / "sound.bvh"
+    sound.write_text(HUMAN)
+    wanted = load(sound).positions
+    lines = HUMAN.splitlines()
+    motion = next(number for number, line in enumerate(lines) if line.startswith("Frame Time")) + 1
+    glued = [*lines[:motion], *(re.sub(r" -(?=\d)", "-", line) for line in lines[motion:])]
+    assert glued != lines
+    offsets = re.sub(r"OFFSET (\S+) (-\S+)", r"OFFSET \1\2", HUMAN)
+    for name, text, told in (
+        ("comment", "# written by hand\n// twice\n\n" + HUMAN, None),
+        ("carriage returns", HUMAN.replace("\n", "\r"), None),
+        ("glued", "\n".join(glued), "blanks between numbers are missing"),
+        ("offsets", offsets, None),
+        ("short", "\n".join(lines[:-1]) + "\n", "5 frames announced, 4 found and read"),
+    ):
+        caplog.clear()
+        path = tmp_path / f"{name}.bvh"
+        path.write_bytes(text.encode())
+        with caplog.at_level(logging.WARNING, logger="mamp"):
+            found = load(path).positions
+        np.testing.assert_array_equal(found, wanted[:, : found.shape[1]], err_msg=name)
+        assert found.shape[1] == (4 if name == "short" else 5)
+        assert told is None or told in caplog.text, name
+
+
+def test_bvh_of_japanese_names_in_their_own_encoding(tmp_path):
+    text = HUMAN
+    for name, japanese in (
+        ("LeftArm", "左腕"),
+        ("LeftForeArm", "左ひじ"),
+        ("RightArm", "右腕"),
+        ("RightForeArm", "右ひじ"),
+    ):
+        text = re.sub(rf"\b{name}\b", japanese, text)
+    path = tmp_path / "mmd.bvh"
+    path.write_bytes(text.encode("cp932"))
+    assert "左腕" in load(path).layout.joints
+
+
+def test_a_bvh_of_more_joints_than_a_body_has(tmp_path):
+    path = tmp_path / "crowd.bvh"
+    joints = "".join(f"JOINT j{number}\n{{\nOFFSET 0 1 0\n}}\n" for number in range(200_000))
+    path.write_text(HUMAN.replace("}\nMOTION", joints + "}\nMOTION"))
+    start = time.process_time()
+    with pytest.raises(ReadError, match="more than 5000 joints are no body"):
+        load(path)
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_bvh_of_very_many_joints(tmp_path, deep):
+    path = tmp_path / "hair.bvh"
+    opened = "".join(f"JOINT hair{number}\n{{\nOFFSET 0 1 0\n{'' if deep else '}'}\n" for number in range(4000))
+    path.write_text(HUMAN.replace("}\nMOTION", opened + ("}\n" * 4000 if deep else "") + "}\nMOTION"))
+    start = time.process_time()
+    assert load(path, layout=None).num_frames == 5
+    assert time.process_time() - start < 10

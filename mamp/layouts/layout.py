@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -51,13 +52,12 @@ class Layout:
         object.__setattr__(self, "parents", tuple(map(int, self.parents)))
         object.__setattr__(self, "pairs", tuple((str(a), str(b)) for a, b in self.pairs))
         where = f"layout {self.name!r}"
-        twice = {joint for joint in self.joints if self.joints.count(joint) > 1}
+        twice = {joint for joint, count in Counter(self.joints).items() if count > 1}
         if not self.joints or twice:
             raise LayoutError(f"{where}: expected joint names, each once; found {sorted(twice) or 'none'}.")
         if len(self.parents) != len(self.joints):
             raise LayoutError(f"{where}: {len(self.joints)} joints need as many parents, found {len(self.parents)}.")
-        for joint in range(len(self.joints)):
-            self._check_chain(where, joint)
+        self._check_tree(where)
         for name in (name for pair in self.pairs for name in pair):
             self._check_joint(where, "pairs", name)
         for target, source in self.mapping.items():
@@ -70,16 +70,20 @@ class Layout:
                     "so that the result moves with the body."
                 )
 
-    def _check_chain(self, where: str, joint: int) -> None:
-        seen = set()
-        while joint != -1:
-            if not 0 <= joint < len(self.joints) or joint in seen:
+    def _check_tree(self, where: str) -> None:
+        """Refuse parents that are none, or their own descendants."""
+        sound = {-1}
+        for joint in range(len(self.joints)):
+            way: list[int] = []
+            while joint not in sound and 0 <= joint < len(self.joints) and len(way) <= len(self.joints):
+                way.append(joint)
+                joint = self.parents[joint]
+            if joint not in sound:
                 raise LayoutError(
                     f"{where}: parents must be -1 or an index below {len(self.joints)}, without a cycle; "
                     f"found {self.parents}."
                 )
-            seen.add(joint)
-            joint = self.parents[joint]
+            sound.update(way)
 
     def _check_joint(self, where: str, part: str, name: str) -> None:
         if name not in self.joints:
@@ -139,11 +143,11 @@ def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Find the (left, right) pairs among names such as ``hip_left``, ``LeftHip`` or ``lfemur``."""
     swaps = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("_L", "_R"), (".L", ".R"))
     starts = (("l", "r"), ("L", "R"), ("l_", "r_"))
-    pairs = []
+    pairs, known = [], set(joints)
     for left in joints:
         others = [left.replace(a, b, 1) for a, b in swaps if a in left]
         others += [b + left[len(a) :] for a, b in starts if left.startswith(a)]
-        right = next((name for name in others if name != left and name in joints), None)
+        right = next((name for name in others if name != left and name in known), None)
         if right is not None:
             pairs.append((left, right))
     return tuple(pairs)

@@ -26,6 +26,7 @@ from mamp.layouts.topology import NOTHING, Rig, drop_empty_ends, find_head, find
 logger = logging.getLogger(__name__)
 
 NEEDED = tuple(f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right"))
+MAX_RIG = 1000  # joints, up to which the shape of the body is looked at
 SHARED = 0.6  # a word before or after so many of the names is none of the joint
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
@@ -94,7 +95,8 @@ def match_names(
     tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1)
     name = "bvh"
     missing = [role for role in NEEDED if role not in roles]
-    rig = None if parents is None or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
+    small = parents is not None and len(joints) <= MAX_RIG
+    rig = None if not small or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
     if missing and rig is not None and (found := roles_by_tree(rig)) is not None:
         roles, missing, name = found, [], "tree"
         told = ", ".join(f"{role} {joint}" for role, joint in roles.items())

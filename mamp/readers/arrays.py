@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
-from mamp.readers.files import MAX_BYTES, StrPath, read_bytes
+from mamp.readers.files import StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
 from mamp.readers.shapes import by_shape
 from mamp.skeleton import Skeleton
@@ -151,8 +151,11 @@ def parse_npz(data: bytes, where: str, names: set[str] | None = None) -> dict[st
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if names is not None:
                 members = [info for info in members if info.filename.removesuffix(".npy") in names]
-            if sum(info.file_size for info in members) > MAX_BYTES:
-                raise ReadError(f"{where}: unpacked larger than {MAX_BYTES >> 30} GiB, too large for one recording.")
+            if sum(info.file_size for info in members) > unpacked_limit(len(data)):
+                raise ReadError(
+                    f"{where}: {len(data):,} bytes unpack to more than {unpacked_limit(len(data)):,}, too much for one "
+                    "recording; write it again with numpy.savez."
+                )
             for info in members:
                 name = info.filename.removesuffix(".npy")
                 arrays[name] = parse_npy(archive.read(info), f"{where}, array {name!r}")

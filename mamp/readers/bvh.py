@@ -27,6 +27,9 @@ from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
+MAX_JOINTS = 5000
+COMMENT = re.compile(r"\s*($|#|//)")  # or nothing
+GLUED = re.compile(r"(?<=[\d.])-(?=[\d.])")  # the minus of 12.5-3.25
 CHANNEL = re.compile(r"([xyz])(position|rotation)", re.IGNORECASE)
 
 
@@ -71,16 +74,26 @@ def parse_bvh_file(path: StrPath) -> Motion:
     lines = [line for line in tail.splitlines() if line.strip()]
     frames = parse_int(_header(lines, 0, "frames", path), f"{path}, MOTION", "the number after Frames:")
     frame_time = _float(_header(lines, 1, "frame time", path), f"{path}, MOTION", "the number after Frame Time:")
-    rows = lines[2:]
+    values = _parse_motion(lines[2:], frames, channels, path)
+    check_numbers(values, f"{path}, MOTION", nan=False)
+    return Motion(joints, values, frame_time)
+
+
+def _parse_motion(rows: list[str], frames: int, channels: int, path: StrPath) -> NDArray[np.float64]:
+    """Values of the channels, [T, channels]; the last row may be missing, and the blanks before a minus."""
     if not rows or not frames:
         raise ReadError(f"{path}: expected frames of motion; the file announces {frames} and holds {len(rows)}.")
-    if len(rows) < frames:
+    if len(rows) < frames - 1:
         raise ReadError(f"{path}: the file is cut: {frames} frames announced, {len(rows)} found.")
     if len(rows) > frames:
         logger.warning("%s: %d rows after the last of %d frames are ignored.", path, len(rows) - frames, frames)
-    values = parse_table(rows[:frames], f"{path}, MOTION", columns=channels)
-    check_numbers(values, f"{path}, MOTION", nan=False)
-    return Motion(joints, values, frame_time)
+    if len(rows) == frames - 1:
+        logger.warning("%s: %d frames announced, %d found and read.", path, frames, len(rows))
+    rows = rows[:frames]
+    if any(GLUED.search(row) and len(row.split()) != channels for row in rows):
+        logger.warning("%s: blanks between numbers are missing; a minus inside a number begins the next.", path)
+        rows = [GLUED.sub(" -", row) for row in rows]
+    return parse_table(rows, f"{path}, MOTION", columns=channels)
 
 
 def forward_kinematics(motion: Motion) -> NDArray[np.float64]:
@@ -144,7 +157,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
 
 
 def _cut_at(text: str, word: str) -> tuple[str, bool, str]:
-    match = re.search(rf"^\s*{word}\s*$", text, re.MULTILINE | re.IGNORECASE)
+    match = re.search(rf"^\s*{word}\b.*$", text, re.MULTILINE | re.IGNORECASE)
     return (text[: match.start()], True, text[match.end() :]) if match else (text, False, "")
 
 
@@ -152,13 +165,19 @@ def _parse_hierarchy(text: str, path: str) -> list[Joint]:
     joints: list[Joint] = []
     open_joints: list[int] = []
     pending: Joint | None = None
-    lines = [line.split() for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines() if line.strip()]
-    if not lines or lines[0][0].upper() != "HIERARCHY":
+    _, found, text = _cut_at(text, "HIERARCHY")
+    if not found:
         raise ReadError(f"{path}: expected HIERARCHY in the first line, as in BVH.")
-    for words in lines[1:]:
+    lines = [line.split() for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines() if COMMENT.match(line) is None]
+    ends: set[str] = set()
+    for words in lines:
         word = words[0].upper()
+        if len(joints) > MAX_JOINTS:
+            raise ReadError(f"{path}: more than {MAX_JOINTS} joints are no body; export the skeleton alone.")
+        if word == "OFFSET" and len(words) != 4:
+            words = GLUED.sub(" -", " ".join(words)).split()
         if word in ("ROOT", "JOINT", "END") and pending is None:
-            pending = _new_joint(word, words, joints, open_joints, path)
+            pending = _new_joint(word, words, joints, open_joints, ends, path)
         elif word == "{" and pending is not None:
             open_joints.append(len(joints))
             joints.append(pending)
@@ -179,7 +198,9 @@ def _parse_hierarchy(text: str, path: str) -> list[Joint]:
     return joints
 
 
-def _new_joint(word: str, words: list[str], joints: list[Joint], open_joints: list[int], path: str) -> Joint:
+def _new_joint(
+    word: str, words: list[str], joints: list[Joint], open_joints: list[int], ends: set[str], path: str
+) -> Joint:
     name = " ".join(words[1:])
     if (word == "ROOT") == bool(open_joints):
         raise ReadError(f"{path}: the hierarchy is malformed: {word} {name} in the wrong place.")
@@ -188,8 +209,9 @@ def _new_joint(word: str, words: list[str], joints: list[Joint], open_joints: li
     parent = open_joints[-1] if open_joints else -1
     if word == "END":
         name = f"{joints[parent].name}_end"
-        while any(joint.name == name for joint in joints):
+        while name in ends:
             name += "_"
+        ends.add(name)
     return Joint(name, parent)
 
 

@@ -19,6 +19,7 @@ from mamp.readers.archive import list_members, read_member, split_archive
 StrPath = str | PathLike[str]
 
 MAX_BYTES = 4 << 30
+CHUNK, MOST_UNPACKED = 1 << 20, 128 << 20
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 LARGEST = 1e9  # no coordinate, angle or length of a recording is larger, in any unit
 
@@ -47,14 +48,32 @@ def read_bytes(path: StrPath) -> bytes:
         raise ReadError(f"{path} cannot be read: {error}.") from None
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_BYTES + 1)
+            packed, data = len(data), _unpack(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ReadError(f"{path}: damaged or cut gzip file ({error}); copy or download it again.") from None
+        if len(data) > unpacked_limit(packed):
+            raise ReadError(
+                f"{path}: {packed:,} bytes unpack to more than {unpacked_limit(packed):,}; unpack it first."
+            )
     if len(data) > MAX_BYTES:
         raise ReadError(f"{path}: larger than {MAX_BYTES >> 30} GiB, too large for one recording; cut it into clips.")
     if not data.strip():
         raise ReadError(f"{path} is empty; expected a recording.")
     return data
+
+
+def _unpack(data: bytes) -> bytes:
+    """Unpacked gzip, read in chunks up to :func:`unpacked_limit` and at most one chunk more."""
+    unpacked = bytearray()
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        while len(unpacked) <= unpacked_limit(len(data)) and (chunk := file.read(CHUNK)):
+            unpacked += chunk
+    return bytes(unpacked)
+
+
+def unpacked_limit(packed: int) -> int:
+    """Bytes that so many packed ones may unpack to; a recording packs to a tenth, a bomb to a thousandth."""
+    return min(MAX_BYTES, max(MOST_UNPACKED, 100 * packed))
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -83,7 +102,7 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def read_text(path: StrPath) -> str:
-    """Read a text file: UTF-8 or UTF-16 with or without byte order mark, else Latin-1.
+    """Read a text file: UTF-8 or UTF-16 with or without byte order mark, else Latin-1; lines end in ``\\n``.
 
     Raises:
         ReadError: As :func:`read_bytes`, or the file is binary.
@@ -92,13 +111,19 @@ def read_text(path: StrPath) -> str:
     wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     if b"\0" in data and not wide:
         raise ReadError(f"{path}: binary data; this format is text. Give the right format= if it is another one.")
-    try:
-        text = data.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
+    text = _decode(data, "utf-16" if wide else "utf-8-sig")
     if not text.strip():
         raise ReadError(f"{path} is empty; expected a recording.")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decode(data: bytes, encoding: str) -> str:
+    """Text of a file; what is not in its encoding is Japanese, if it has names of joints then, or Latin-1."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        japanese = data.decode("cp932", errors="replace")  # MikuMikuDance
+        return japanese if re.search("[左右][腕足]", japanese) else data.decode("latin-1")
 
 
 def read_lines(path: StrPath) -> list[str]:

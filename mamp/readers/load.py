@@ -146,8 +146,8 @@ def find_format(path: StrPath) -> str:
 
 
 def list_formats() -> str:
-    """One line for each format: name, suffixes, description."""
-    return "\n".join(f"  {key:10}{' '.join(one.suffixes):20}{one.about}" for key, one in FORMATS.items())
+    """One line for each format: name and suffixes."""
+    return "\n".join(f"  {key:12}{' '.join(one.suffixes)}" for key, one in FORMATS.items())
 
 
 def _surest(candidates: Iterable[Format], contents: Contents) -> Format | None:
