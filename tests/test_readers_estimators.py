@@ -434,8 +434,8 @@ def test_bad_azure(tmp_path: Path, content: Any, message: str):
 @pytest.mark.parametrize("data", [mediapipe_json, mediapipe_csv, openpose_json, mmpose_json, azure_json])
 def test_what_the_caller_says_wins(tmp_path: Path, data: Any):
     path = save(tmp_path, data(), "clip.csv" if data is mediapipe_csv else "clip.json")
-    plain = load(path, unit="m", up="y", handedness="right", fps=10)
-    mirrored = load(path, unit="cm", up="y", handedness="left")
+    plain = load(path, unit=0.1, up="y", handedness="right", fps=10)
+    mirrored = load(path, unit="mm", up="y", handedness="left")
     assert (plain.fps, plain.info["unit_from"], plain.info["handedness_from"]) == (10, "given", "given")
     np.testing.assert_allclose(mirrored.positions, plain.positions * np.array([-0.01, 0.01, 0.01]), rtol=1e-5)
 
