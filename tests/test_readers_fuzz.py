@@ -44,6 +44,7 @@ from readers_helpers import (
     trc_text,
     walked,
 )
+from test_readers_gltf import glb, gltf, mvnx, suit
 from test_readers_mocap import human_amc, human_asf, human_bvh
 from test_readers_mocap_csv import BONES, long, motive, nexus
 from test_readers_ntu import ntu_text
@@ -131,6 +132,8 @@ FILES: dict[str, tuple[str, bytes]] = {
     "csv motive": ("clip.csv", motive([f"A:{bone}" for bone in BONES], POINTS[:, : len(BONES)]).encode()),
     "csv nexus": ("clip.csv", nexus(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT)).encode()),
     "csv freemocap": ("clip.csv", long(person("mediapipe33", 3)).encode()),
+    "mvnx": ("clip.mvnx", mvnx(suit(3)).encode()),
+    "glb": ("clip.glb", glb(*gltf())),
     "trc": ("clip.trc", trc_text(list(get_layout("ntu25").joints), person("ntu25", 3)).encode()),
     "utdmhad plain": ("a1_s1_t1_skeleton.mat", mat_file("d_skel", np.ones((20, 3, 3)), compressed=False)),
 }
@@ -139,7 +142,7 @@ PAIRS = {
     "amc": "amc", "asf": "amc", "uiprmd": "uiprmd", "uiprmd angles": "uiprmd", "smpl": "smpl", "smpl joints": "smpl",
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {"npy": {"layout": "kinect20"}, "csv": {"layout": "kinect20"}}
-BINARY = ("npy", "npz", "utdmhad", "utdmhad plain", "smpl", "smpl joints", "c3d")
+BINARY = ("npy", "npz", "utdmhad", "utdmhad plain", "smpl", "smpl joints", "c3d", "glb")
 
 
 def write_all(folder: Path, kind: str) -> tuple[Path, Path]:

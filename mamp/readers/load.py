@@ -35,6 +35,8 @@ READERS = (
     "smpl",
     "c3d",
     "trc",
+    "mvnx",
+    "gltf",
     "nwucla",
     "pku",
     "msr",
