@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -71,42 +72,49 @@ class EncodeOptions:
 
 
 def embed_recordings(
-    encoder: Network, recordings: Sequence[Skeleton], options: EncodeOptions, progress: bool = False
+    encoder: Network, recordings: Iterable[Skeleton], options: EncodeOptions, progress: bool = False
 ) -> list[FloatArray]:
-    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`."""
-    for recording in recordings:
-        if not isinstance(recording, Skeleton):
-            raise RecordingError(
-                f"expected a mamp.Skeleton, found {type(recording).__name__}. Read files with mamp.load(path); wrap "
-                "arrays as mamp.Skeleton(positions, layout='ntu25', fps=30)."
-            )
+    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time."""
     config = encoder.config
     if options.preprocessing:
         config = config.replace(preprocessing=config.preprocessing.changed(options.preprocessing))
     if options.precision is not None:
         kernels.warn_if_bfloat16_is_slow(str(encoder.device))
+    if isinstance(recordings, Sequence):  # a mistake in a list is found before the first batch
+        recordings = list(_checked(recordings))
     was_training = encoder.training
     encoder.eval()
     try:
         with torch.no_grad():
             if options.window is None:
                 return _embed_whole(encoder, config, recordings, options, progress)
-            return [_embed_windows(encoder, config, recording, options, progress) for recording in recordings]
+            return [_embed_windows(encoder, config, recording, options, progress) for recording in _checked(recordings)]
     finally:
         encoder.train(was_training)
+
+
+def _checked(recordings: Iterable[Skeleton]) -> Iterator[Skeleton]:
+    for recording in recordings:
+        if not isinstance(recording, Skeleton):
+            raise RecordingError(
+                f"expected a mamp.Skeleton, found {type(recording).__name__}. Read files with mamp.load(path); wrap "
+                "arrays as mamp.Skeleton(positions, layout='ntu25', fps=30)."
+            )
+        yield recording
 
 
 def _embed_whole(
     encoder: Network,
     config: MAMPConfig,
-    recordings: Sequence[Skeleton],
+    recordings: Iterable[Skeleton],
     options: EncodeOptions,
     progress: bool,
 ) -> list[FloatArray]:
     results: list[FloatArray] = []
-    with tqdm(total=len(recordings), unit="clip", disable=not progress) as bar:
-        for first in range(0, len(recordings), options.batch_size):
-            batch = recordings[first : first + options.batch_size]
+    total = len(recordings) if isinstance(recordings, Sized) else None
+    coming = _checked(recordings)
+    with tqdm(total=total, unit="clip", disable=not progress) as bar:
+        while batch := list(islice(coming, options.batch_size)):
             results += _embed_batch(encoder, config, batch, options)
             bar.update(len(batch))
     return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, overload
 
@@ -50,7 +50,7 @@ class MAMPEncoder(Network):
     @overload
     def encode(
         self,
-        recordings: Sequence[Skeleton],
+        recordings: Iterable[Skeleton],
         *,
         pool: Pool = ...,
         batch_size: int = ...,
@@ -64,7 +64,7 @@ class MAMPEncoder(Network):
 
     def encode(
         self,
-        recordings: Skeleton | Sequence[Skeleton],
+        recordings: Skeleton | Iterable[Skeleton],
         *,
         pool: Pool = "clip",
         batch_size: int = 32,
@@ -78,7 +78,7 @@ class MAMPEncoder(Network):
         """Embed recordings of any length, layout and number of people.
 
         Args:
-            recordings: One :class:`Skeleton`, or a sequence of them.
+            recordings: One :class:`Skeleton`, or any iterable of them, which is consumed ``batch_size`` at a time.
             pool: What one embedding stands for:
                 ``"clip"`` [D], the mean over people, time and joints (published); ``"person"`` [M, D], row i is person
                 i of the recording, all of them, whatever number the weights take for the other pools; ``"frame"``
@@ -113,13 +113,11 @@ class MAMPEncoder(Network):
         options = EncodeOptions(pool, batch_size, precision, token_share, window, stride, preprocessing or {})
         if isinstance(recordings, Skeleton):
             return embed_recordings(self, [recordings], options, progress)[0]
-        try:
-            recordings = list(recordings)
-        except TypeError:
+        if not isinstance(recordings, Iterable):
             raise RecordingError(
                 f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
                 "mamp.load(path)."
-            ) from None
+            )
         results = embed_recordings(self, recordings, options, progress)
         if window is None and pool in ("clip", "joint"):
             joints = (self.config.grid[1],) if pool == "joint" else ()

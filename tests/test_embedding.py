@@ -328,3 +328,27 @@ def test_share_of_tokens(preprocessing: Preprocessing) -> None:
 def test_refused_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RecordingError, match=message):
         make().encode(recording(), **options)
+
+
+def test_a_generator_is_consumed_a_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, alive, most = make(), 0, 0
+
+    class Counted(Skeleton):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            nonlocal alive, most
+            super().__init__(*args, **options)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    clips = [recording(1, 20, seed=i) for i in range(10)]
+    made = (Counted(clip.positions, clip.layout, clip.fps) for clip in clips)
+    found = encoder.encode(made, batch_size=2)
+    np.testing.assert_array_equal(found, encoder.encode(clips, batch_size=2))
+    assert most <= 4
+    with pytest.raises(RecordingError, match=r"expected a mamp.Skeleton, found int"):
+        encoder.encode(iter([clips[0], 5]))  # type: ignore[list-item]
+    assert encoder.encode(iter([])).shape == (0, encoder.config.embedding_dim)
