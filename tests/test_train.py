@@ -499,7 +499,7 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_another_configuration_is_refused(finished: Path, store: Path) -> None:
     before = files(finished)
-    with pytest.raises(TrainingError, match=r"another configuration .*encoder.depth, optim.lr.*another --output"):
+    with pytest.raises(TrainingError, match=r"holds another run .*encoder.depth, optim.lr.*another output folder"):
         train(tiny(optim__lr=0.5, encoder__depth=2), store, finished)
     assert files(finished) == before
 

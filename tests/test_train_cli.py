@@ -224,7 +224,7 @@ def test_torchrun_gives_the_same_weights_and_one_voice(store: Path, tmp_path: Pa
         torch.testing.assert_close(two[name], one[name], atol=2e-5, rtol=1e-4)
     process = start(store, tmp_path / "two", "--optim.batch_size", "3", "--run.device", "cpu", before=launcher)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 1 and err.count("cannot be split") == 0 and err.count("another configuration") == 1
+    assert process.returncode == 1 and err.count("cannot be split") == 0 and err.count("holds another run") == 1
 
 
 # ---- what is refused

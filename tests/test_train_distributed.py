@@ -140,7 +140,7 @@ def test_a_bad_clip_stops_both_and_both_name_it(two: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("single/plain", "holds a run of another configuration .different: optim.lr"),
+        ("single/plain", "holds another run .different: optim.lr"),
         ("no-store", "expected a folder written by python -m mamp.prepare"),
         ("store/meta.json", "cannot write here"),
         ("uneven", "9 cannot be split over 2 processes of 4 clips each"),

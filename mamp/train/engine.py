@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from einops import rearrange
@@ -18,12 +18,16 @@ from mamp.errors import ConfigError, DataError
 from mamp.layouts.tables import NTU25_PARTS
 from mamp.masking import mask_ratio_between, missing_tokens
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
-from mamp.train.board import Board
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
 from mamp.train.loop import Loop
+from mamp.train.metrics import Metrics
 from mamp.train.optim import weight_decay_groups
+from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import write_run_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Trainer(Loop):
@@ -38,6 +42,7 @@ class Trainer(Loop):
 
     section = "optim."
     keeps_best = True
+    tensorboard = True
     model: MAMPForPretraining
 
     def __init__(self, config: TrainConfig, data: Path, output: Path, world: World) -> None:
@@ -116,13 +121,19 @@ class Trainer(Loop):
         model = self.model if self.average is None else cast(MAMPForPretraining, self.average.module)
         export_encoder(model, self.output / "encoder", getattr(torch, self.config.run.storage))
 
-    def open_board(self) -> Board:
-        """TensorBoard of the run."""
-        return Board(self.output / "tensorboard", self.step)
+    def after_step(self, values: dict[str, float], metrics: Metrics) -> None:
+        """Show what the model predicts, at each checkpoint. The run's random numbers stay as they were."""
+        if self.step % self.run.checkpoint_every == 0 or self.step >= self.total_steps:
+            devices = [self.world.device] if self.world.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=devices):
+                metrics.picture("prediction", self.draw, self.step)
 
-    def draw(self, board: Board) -> None:
-        """Show what the model predicts."""
-        board.picture(self)
+    def draw(self) -> Figure:
+        """The prediction for the first body of the first clip of the run, always with the same crop and mask."""
+        batch = self.batches(0)[0][0].to(self.world.device)
+        name = str(self.store.columns["name"][int(batch.clips[0])])
+        prediction = predict_clip(self.model, batch, self.config.augment, self.store.layout, self.config.run.seed)
+        return draw_prediction(prediction, self.store.layout, f"{name}, step {self.step}")
 
 
 def start_from(model: MAMPForPretraining, weights: str) -> None:

@@ -22,12 +22,11 @@ from mamp.data.augment import PackedBatch
 from mamp.data.loader import Shard, TrainingBatches
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, TrainingError
-from mamp.train.board import Board
 from mamp.train.checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
 from mamp.train.config import Optimization, Run
 from mamp.train.distributed import World
+from mamp.train.metrics import Metrics, TensorBoard, drop_later_metrics
 from mamp.train.optim import set_learning_rate
-from mamp.train.record import Metrics, drop_later_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +54,7 @@ class Loop:
 
     section = ""  # what comes before the names of the options of batch and schedule
     keeps_best = False  # whether the checkpoint of the lowest training loss is kept beside the last ones
+    tensorboard = False  # whether the main process writes for TensorBoard
 
     def __init__(
         self,
@@ -99,18 +99,11 @@ class Loop:
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take it back."""
 
-    def after_step(self, values: dict[str, float]) -> None:
+    def after_step(self, values: dict[str, float], metrics: Metrics) -> None:
         """Called with the numbers of each step, before what is saved."""
 
     def export(self) -> None:
         """Write more than the checkpoint, on the main process."""
-
-    def open_board(self) -> Board | None:
-        """TensorBoard, on the main process, where the run has one."""
-        return None
-
-    def draw(self, board: Board) -> None:
-        """Show what the model does, at each checkpoint."""
 
     @property
     def epoch(self) -> float:
@@ -180,7 +173,7 @@ class Loop:
         """Remove what was written after the checkpoint from which the run goes on, and what was half written."""
         try:
             remove_leftovers(self.output / "checkpoints")
-            drop_later_metrics(self.output / "metrics.jsonl", self.step)
+            drop_later_metrics(self.output, self.step)
         except OSError as error:
             raise TrainingError(f"{self.output}: cannot write here ({error}).") from None
 
@@ -216,13 +209,13 @@ class Loop:
         saved = -1  # a finished run is saved once more: it may have been killed before it exported
         hidden = not (self.progress and self.world.is_main)
         bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, mininterval=5)
-        with bar, closing(Metrics(self, bar)) as metrics, handle_termination(self):
+        with bar, closing(self.open_metrics(bar)) as metrics, handle_termination(self):
             while not self.ends:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for batch in self.batches(epoch, first).load(self.workers, pin_memory=True):
                     values = self.train_step(batch)
-                    self.note(metrics, values)
-                    self.after_step(values)
+                    metrics.add(self.step, self.total_steps, self.epoch, values, self.ends)
+                    self.after_step(values, metrics)
                     if self.step % self.run.checkpoint_every == 0 or self.ends:
                         self.save()
                         saved = self.step
@@ -231,15 +224,11 @@ class Loop:
             if saved != self.step:
                 self.save()
 
-    def note(self, metrics: Metrics, values: dict[str, float]) -> None:
-        """Write down the numbers of a step."""
-        try:
-            metrics.add(values)
-        except OSError as error:
-            raise TrainingError(
-                f"{self.output}: cannot write the metrics ({error}). Free some space; the run goes on from the last "
-                "checkpoint when it is started again."
-            ) from None
+    def open_metrics(self, bar: tqdm[Any]) -> Metrics:
+        """Where the numbers of the steps go; only the main process writes files."""
+        folder = self.output if self.world.is_main else None
+        board = TensorBoard(folder / "tensorboard", self.step) if folder and self.tensorboard else None
+        return Metrics(folder, self.run.log_every, self.optim.batch_size, bar, board)
 
     def train_step(self, batch: list[PackedBatch]) -> dict[str, float]:
         """One optimiser step over the micro-batches of this process."""

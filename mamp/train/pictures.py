@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from numpy.typing import NDArray
 
-from mamp.data.augment import augment
+from mamp.data.augment import Augmentation, PackedBatch, augment
 from mamp.data.loader import generator_for
 from mamp.layouts import Layout
 from mamp.masking import patchify
@@ -19,8 +19,6 @@ from mamp.pretraining import MAMPForPretraining, temporal_motion
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from mamp.train.engine import Trainer
 
 FloatArray = NDArray[np.float32]
 POSES = 6
@@ -37,8 +35,6 @@ class Prediction:
         predicted: [T, V] the same of what was predicted, NaN where it was seen.
         target: ``motion`` or ``joints``.
         scaled: The model predicts normalised targets; mean and spread of each token are then the true ones.
-        name: Of the clip.
-        step: Of the run.
     """
 
     positions: FloatArray
@@ -47,24 +43,22 @@ class Prediction:
     predicted: FloatArray
     target: str
     scaled: bool
-    name: str
-    step: int
 
 
 @torch.no_grad()
-def predict_clip(trainer: Trainer) -> Prediction:
-    """Let a model predict the first body of the first clip of the run, always with the same crop and mask.
+def predict_clip(
+    model: MAMPForPretraining, batch: PackedBatch, settings: Augmentation, layout: Layout, seed: int
+) -> Prediction:
+    """Let a model predict the first body of a batch.
 
-    Nothing of the run changes: all random numbers come from generators of their own.
+    The mask comes from a generator of its own, and the model is left as it was.
     """
-    model, config = trainer.model, trainer.config
-    cfg, device = config.encoder, trainer.world.device
-    batch = trainer.batches(0)[0][0].to(device)
-    clips = augment(batch, config.augment, trainer.store.layout, cfg.num_frames, cfg.preprocessing.stream)
-    joints = augment(batch, config.augment, trainer.store.layout, cfg.num_frames).target[0, 0]
+    cfg, device = model.config, batch.rows.device
+    clips = augment(batch, settings, layout, cfg.num_frames, cfg.preprocessing.stream)
+    joints = augment(batch, settings, layout, cfg.num_frames).target[0, 0]
     x, target_x = clips.x[:1, :1], clips.target[:1, :1]
     confidence = None if clips.confidence is None else clips.confidence[:1, :1]
-    noise = torch.rand(1, cfg.num_tokens, generator=generator_for("picture", config.run.seed)).to(device)
+    noise = torch.rand(1, cfg.num_tokens, generator=generator_for("picture", seed)).to(device)
     objective, training = model.objective, model.training
     model.objective = replace(objective, decoded_tokens=None)
     model.eval()
@@ -89,8 +83,6 @@ def predict_clip(trainer: Trainer) -> Prediction:
         _length(prediction, model).cpu().numpy(),
         objective.target,
         objective.norm_target,
-        str(trainer.store.columns["name"][int(batch.clips[0])]),
-        trainer.step,
     )
 
 
@@ -103,7 +95,7 @@ def _length(patches: torch.Tensor, model: MAMPForPretraining) -> torch.Tensor:
     return vectors.norm(dim=-1)
 
 
-def draw_prediction(prediction: Prediction, layout: Layout) -> Figure:
+def draw_prediction(prediction: Prediction, layout: Layout, title: str) -> Figure:
     """Draw poses over time with hidden joints pale, the mask, and the true and the predicted target.
 
     Raises:
@@ -115,7 +107,7 @@ def draw_prediction(prediction: Prediction, layout: Layout) -> Figure:
     figure = Figure(figsize=(11, 9), layout="constrained")
     FigureCanvasAgg(figure)
     poses, mask, truth, predicted = figure.subplots(4, 1, height_ratios=(1.3, 1, 1, 1))
-    figure.suptitle(f"{prediction.name}, step {prediction.step}", fontsize=10)
+    figure.suptitle(title, fontsize=10)
     _draw_poses(poses, prediction, layout)
     mask.imshow(prediction.hidden.T, aspect="auto", cmap="Greys", vmin=0, vmax=1.6, interpolation="nearest")
     mask.set_title(f"mask: {prediction.hidden.mean():.0%} hidden (grey)", fontsize=9)

@@ -1,0 +1,162 @@
+"""Numbers of a run while it trains: ``metrics.jsonl``, the progress bar, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from mamp.errors import TrainingError
+from mamp.outputs import write_whole
+
+logger = logging.getLogger(__name__)
+
+FILE = "metrics.jsonl"
+NOT_SCALARS = ("step", "total_steps", "time")
+
+
+class TensorBoard:
+    """Writes what TensorBoard shows, or nothing where it is not installed or its files cannot be written.
+
+    Args:
+        folder: Where its files go, ``tensorboard/`` of a run.
+        step: Step at which the run starts or resumes; what a killed run had written after it is no longer shown.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.writer: Any = None
+        self.draws = True
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            logger.info("TensorBoard is not installed (pip install 'mamp[train]'); metrics.jsonl has all numbers")
+            return
+        with self._guarded():
+            self.writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def scalars(self, line: dict[str, float]) -> None:
+        """Write the numbers of a line of ``metrics.jsonl``."""
+        with self._guarded():
+            if self.writer is not None:
+                for name, value in line.items():
+                    if name not in NOT_SCALARS:
+                        self.writer.add_scalar(name, value, int(line["step"]))
+                self.writer.flush()
+
+    def picture(self, name: str, draw: Callable[[], Any], step: int) -> None:
+        """Write the matplotlib figure that ``draw`` makes; it is not called where nothing can be shown."""
+        if self.writer is None or not self.draws:
+            return
+        try:
+            figure = draw()
+        except ImportError:
+            logger.info("matplotlib is not installed (pip install 'mamp[train]'); TensorBoard gets no pictures")
+            self.draws = False
+            return
+        figure.canvas.draw()
+        image = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+        with self._guarded():
+            self.writer.add_image(name, image, step, dataformats="HWC")
+            self.writer.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        with self._guarded():
+            if self.writer is not None:
+                self.writer.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Go without TensorBoard once it cannot write: the run has its numbers in ``metrics.jsonl``."""
+        try:
+            yield
+        except OSError as error:
+            logger.warning("TensorBoard's files cannot be written (%s); the run goes on without them", error)
+            self.writer = None
+
+
+class Metrics:
+    """Means of what the steps gave, one line of ``metrics.jsonl`` every few steps.
+
+    Args:
+        folder: Folder of the run; ``None`` in processes that write nothing.
+        log_every: Steps between lines.
+        clips: Clips of a step.
+        bar: Progress bar to move on.
+        board: Takes each line too.
+    """
+
+    def __init__(
+        self, folder: Path | None, log_every: int, clips: int, bar: tqdm[Any], board: TensorBoard | None = None
+    ) -> None:
+        self.folder, self.log_every, self.clips, self.bar, self.board = folder, log_every, clips, bar, board
+        self.sums: dict[str, float] = {}
+        self.count, self.since = 0, time.perf_counter()
+
+    def add(self, step: int, total_steps: int, epoch: float, values: dict[str, float], last: bool = False) -> None:
+        """Take the numbers of one step.
+
+        Raises:
+            TrainingError: The file cannot be written.
+        """
+        self.bar.update(1)
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if step % self.log_every and not last:
+            return
+        now = time.perf_counter()
+        speed = self.clips * self.count / (now - self.since)
+        line = {
+            "step": step,
+            "total_steps": total_steps,
+            "epoch": round(epoch, 4),
+            "clips": step * self.clips,
+            **{name: value / self.count for name, value in self.sums.items()},
+            "lr": values["lr"],
+            "clips_per_second": round(speed, 2),
+            "time": round(time.time(), 1),
+        }
+        self.bar.set_postfix(loss=f"{line['loss']:.4f}", clips_s=f"{speed:.0f}")
+        if self.folder is not None:
+            self._write(self.folder, line)
+        if self.board is not None:
+            self.board.scalars(line)
+        self.sums, self.count, self.since = {}, 0, now
+
+    @staticmethod
+    def _write(folder: Path, line: dict[str, Any]) -> None:
+        try:
+            with (folder / FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise TrainingError(
+                f"{folder}: cannot write the metrics ({error}). Free some space; the run resumes from the last "
+                "checkpoint when it is started again."
+            ) from None
+
+    def picture(self, name: str, draw: Callable[[], Any], step: int) -> None:
+        """Show a figure in TensorBoard; the time it takes is not that of training where a line was just written."""
+        if self.board is not None:
+            self.board.picture(name, draw, step)
+            self.since = time.perf_counter() if self.count == 0 else self.since
+
+    def close(self) -> None:
+        """Finish what is open."""
+        if self.board is not None:
+            self.board.close()
+
+
+def drop_later_metrics(folder: Path, step: int) -> None:
+    """Remove lines that were written after the checkpoint from which a run resumes."""
+    path = folder / FILE
+    if path.exists():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        write_whole(path, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
