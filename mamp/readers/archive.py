@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mamp.errors import MissingFileError, ReadError
 
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, IndexError, RuntimeError, NotImplementedError)
 
 
 def is_archive(path: Path) -> bool:
@@ -89,7 +89,7 @@ def _open(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
 def _read_directory(archive: Path, stamp: tuple[int, int]) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
     for info in _open(archive, stamp).infolist():
-        if info.is_dir():
+        if not info.filename or info.is_dir():
             continue
         path, windows = PurePosixPath(info.filename), PureWindowsPath(info.filename)
         if path.is_absolute() or windows.drive or ".." in windows.parts:

@@ -118,11 +118,21 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
         raise ReadError(f"{where}: not an array of numpy, or cut ({str(error)[:120]}).") from None
     if dtype.kind not in "iufUS":
         raise ReadError(f"{where}: expected an array of numbers, found type {dtype}; pickled objects are refused.")
+    if len(shape) > 8 or any(type(size) is not int or size < 0 for size in shape):
+        raise ReadError(f"{where}: damaged: no array has the shape {str(list(shape))[:80]}.")
     count, rest = math.prod(shape), len(data) - buffer.tell()
-    if dtype.itemsize == 0 or any(size < 0 for size in shape) or count * dtype.itemsize > rest:
+    if dtype.itemsize == 0 or count * dtype.itemsize > rest:
         raise ReadError(f"{where}: the array is cut: shape {list(shape)} of {dtype} does not fit in {rest} bytes.")
     array: NDArray[Any] = np.frombuffer(data, dtype=dtype, count=count, offset=buffer.tell())
+    if dtype.kind == "U" and not _is_text(array):
+        raise ReadError(f"{where}: damaged: it holds characters that do not exist.")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    """Whether all characters of strings exist; numpy would make a broken string of one that does not."""
+    codes = array.view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+    return bool(((codes < 0xD800) | ((codes > 0xDFFF) & (codes <= 0x10FFFF))).all())
 
 
 def npz_names(data: bytes) -> set[str]:

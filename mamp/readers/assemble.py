@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
-from mamp.layouts import MODEL_LAYOUT, Layout, find_layout, get_layout, list_layouts
+from mamp.layouts import MODEL_LAYOUT, Layout, get_layout, list_layouts
 from mamp.readers.axes import check_handedness, check_up, mirror, turn_y_up
 from mamp.readers.files import StrPath, check_numbers
 from mamp.readers.infer import HEAD_TO_ANKLE, HUMAN, Body
 from mamp.readers.units import metres_per_unit
-from mamp.skeleton import Skeleton
+from mamp.skeleton import FASTEST, SLOWEST, Skeleton, resolve_layout
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +60,10 @@ class Options:
         if self.handedness is not None:
             object.__setattr__(self, "handedness", check_handedness(self.handedness))
         number = isinstance(self.fps, int | float | np.number) and not isinstance(self.fps, bool)
-        if self.fps is not None and not (number and 0 < self.fps < math.inf):
-            raise ReadError(f"fps={self.fps!r}: expected frames per second above zero.")
+        if self.fps is not None and not (number and SLOWEST <= self.fps <= FASTEST):
+            raise ReadError(
+                f"fps={repr(self.fps)[:40]}: expected frames per second above zero, from {SLOWEST:g} to {FASTEST:g}."
+            )
         limit = self.min_confidence
         number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
         if limit is not None and not (number and 0 <= limit <= 1):
@@ -134,7 +135,7 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
     return Skeleton(
         positions if side.value == "right" else mirror(positions),
         layout,
-        fps=options.fps if options.fps is not None else raw.fps,
+        fps=_rate(raw, options),
         confidence=raw.confidence,
         name=Path(raw.path).name,
         info={
@@ -154,10 +155,8 @@ def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layo
     Raises:
         LayoutError: It is unknown, or none or several have so many joints.
     """
-    if isinstance(layout, Layout):
-        return layout
     if layout is not None:
-        return get_layout(layout) if isinstance(layout, str) else find_layout(layout)
+        return resolve_layout(layout)
     known = {name: get_layout(name) for name in list_layouts() if name != "bvh"}
     candidates = [name for name, one in known.items() if len(one.joints) == joints]
     if len(candidates) == 1 or MODEL_LAYOUT.name in candidates:
@@ -174,6 +173,15 @@ def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layo
         f"{path}: joints are not named, and {found} {joints} of them. Say layout=NAME, with the joint names in order, "
         f"or register yours with mamp.register_layout. Registered: {listed}."
     )
+
+
+def _rate(raw: Raw, options: Options) -> float | None:
+    if options.fps is not None or raw.fps is None:
+        return options.fps
+    if SLOWEST <= raw.fps <= FASTEST:
+        return raw.fps
+    logger.warning("%s: %g frames per second make no sense; the rate is unknown. Say fps=...", raw.path, raw.fps)
+    return None
 
 
 def _without_untracked(raw: Raw) -> NDArray[np.floating]:

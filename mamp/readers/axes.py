@@ -25,7 +25,7 @@ def check_up(up: str) -> str:
     Raises:
         ReadError: It is none of x, y, z, -x, -y, -z.
     """
-    name = up.strip().lower().removeprefix("+") if isinstance(up, str) else up
+    name = up.strip().lower().removeprefix("+") if isinstance(up, str) else ""
     if name not in TO_Y_UP:
         raise ReadError(f"up={up!r}: expected the axis that points up: {', '.join(TO_Y_UP)}.")
     return name
@@ -37,7 +37,7 @@ def check_handedness(handedness: str) -> str:
     Raises:
         ReadError: It is neither.
     """
-    name = handedness.strip().lower() if isinstance(handedness, str) else handedness
+    name = handedness.strip().lower() if isinstance(handedness, str) else ""
     if name not in HANDEDNESS:
         raise ReadError(f"handedness={handedness!r}: expected that of the file's axes: right or left.")
     return name

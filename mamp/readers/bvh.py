@@ -136,12 +136,8 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     layout = options.layout
     if layout is None:
         layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
-    fps = None
-    if motion.frame_time > 0 and 1e-6 < 1 / motion.frame_time < 1e6:
-        rate = 1 / motion.frame_time
-        fps = round(rate, 2) if rate > 1 else rate  # 0.0333333 is meant to be 30
-    else:
-        logger.warning("%s: frame time %g makes no sense; the rate is unknown. Say fps=...", path, motion.frame_time)
+    rate = 1 / motion.frame_time if motion.frame_time else 0.0
+    fps = round(rate, 2) if rate > 1 else rate  # 0.0333333 is meant to be 30
     return assemble(
         Raw(
             positions[None],

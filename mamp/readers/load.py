@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,11 @@ def load(
     )  # fmt: skip
     if hasattr(path, "columns"):
         return from_dataframe(path, options)
+    if not isinstance(path, str | PathLike):
+        raise ReadError(f"expected the path of a file or a data frame, found {str(path)[:80]!r}.")
     if format is None:
         format = find_format(path)
-    elif format not in FORMATS:
+    elif not isinstance(format, str) or format not in FORMATS:
         raise ReadError(f"format={format!r} is unknown. Known formats:\n{list_formats()}")
     return FORMATS[format].read(path, options)
 

@@ -186,7 +186,7 @@ def _rotations(arrays: dict[str, NDArray[Any]], path: StrPath) -> Array:
         part = _floats(arrays[name], f"{path}, {name}")
         if part.ndim == 1:
             part = part[None]
-        if part.ndim > 3 or part.shape[1:].count(0) or not len(part):
+        if not 1 < part.ndim <= 3 or part.shape[1:].count(0) or not len(part):
             raise ReadError(f"{path}: expected {name} [frames, 3 * joints], found {list(part.shape)}.")
         parts.append(part.reshape(len(part), -1))
     if len({len(part) for part in parts}) > 1:

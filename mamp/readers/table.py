@@ -34,7 +34,7 @@ PREFIXED = re.compile(r"(?P<axis>[xyzXYZ])[\s._:/|-]*(?P<joint>.*)")
 _SCORE = r"(?:c|v|conf|confidence|score|visibility|likelihood)"
 CONFIDENCE = re.compile(rf"(?P<joint>.+?)[\s._:/|-]+{_SCORE}", re.IGNORECASE)
 CONFIDENCE_PREFIXED = re.compile(rf"{_SCORE}[\s._:/|-]*(?P<joint>\d+|(?<=[\s._:/|-]).+)", re.IGNORECASE)
-NUMBERED = re.compile(r"(?:joint|j|kp|keypoint|landmark|lm|point|p|marker)?[\s_]*(\d*)", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:joint|j|kp|keypoint|landmark|lm|point|p|marker)?[\s_]*(\d{0,9})", re.IGNORECASE)
 
 # What stands behind a joint or an axis that is a position, and in the name of one that is none.
 POSITION = re.compile(r"(?<=.)[\s._:/|-]*(?:position|pos|translation|location)$", re.IGNORECASE)

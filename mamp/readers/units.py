@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def metres_per_unit(unit: str | float) -> float:
         name = LONG_NAMES.get(name, name)
         if name in UNITS:
             return UNITS[name]
-    elif isinstance(unit, int | float | np.number) and not isinstance(unit, bool) and 0 < unit < math.inf:
+    elif isinstance(unit, int | float | np.number) and not isinstance(unit, bool) and 0 < unit <= sys.float_info.max:
         return float(unit)
     raise ReadError(
         f"unit={unit!r}: expected one of {', '.join(UNITS)}, or the metres in one unit as a number above zero."
