@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import mamp
-from mamp.cli import ablate, convert, demo, embed, info, list_weights, readout, report
+from mamp.cli import ablate, convert, demo, embed, info, list_weights, readout, report, reproduce
 from mamp.cli.command import Command
 from mamp.console import USAGE_ERROR, exit_status, messages
 
@@ -21,6 +21,7 @@ COMMANDS: tuple[Command, ...] = (
     readout.COMMAND,
     report.COMMAND,
     ablate.COMMAND,
+    reproduce.COMMAND,
 )
 
 

@@ -1,0 +1,134 @@
+"""What a reproduction would take on this machine: measured on a few clips, and multiplied."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mamp.config import MAMPConfig
+from mamp.evaluate.finetune import FinetuneConfig, make_classifier
+from mamp.evaluate.registry import get_protocol
+from mamp.options import override
+from mamp.prepare.build import dry_run
+from mamp.reproduce.plan import Counts, Plan, Stage
+from mamp.train.estimate import estimate as estimate_training
+from mamp.train.estimate import show_bytes, show_time
+
+TRIED = {"cpu": 4, "cuda": 24}  # clips that are tried together; one in four has two people, as in NTU RGB+D
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage takes; ``None`` where it cannot be told.
+
+    Attributes:
+        stage: Its name.
+        command: The same by hand.
+        seconds: On this machine.
+        disk: Bytes that it writes.
+        memory: Bytes of the device (GPU) or the process (CPU).
+        done: Whether its result is there.
+    """
+
+    stage: str
+    command: str
+    seconds: float | None = None
+    disk: int | None = None
+    memory: int | None = None
+    done: bool = False
+
+
+def costs(plan: Plan) -> list[Cost]:
+    """Estimate every stage; trains and evaluates a few synthetic clips for it, and writes nothing.
+
+    Raises:
+        MAMPError: The raw files cannot be found, or the device cannot be used.
+    """
+    per_clip: tuple[float, float] | None = None
+    found = []
+    for stage in plan.stages():
+        command, folder = plan.command(stage), plan.folder(stage)
+        if stage.split is None:
+            if (folder / "meta.json").exists():
+                found.append(Cost(stage.name, command, done=True))
+            else:
+                told = dry_run(plan.dataset, folder)
+                found.append(Cost(stage.name, command, told["seconds"], told["bytes"]))
+            continue
+        counts = plan.counts(stage.split)
+        if stage.evaluation is None:
+            training = estimate_training(plan.training(stage.split), None, clips=counts.train)
+            model = 16 * (training.encoder_parameters + training.decoder_parameters)
+            found.append(Cost(stage.name, command, training.run_seconds, 3 * model, training.peak_bytes))
+            continue
+        if (folder / "results.json").exists():
+            found.append(Cost(stage.name, command, done=True))
+            continue
+        per_clip = per_clip or seconds_per_clip(plan.training(stage.split).encoder, counts.classes, plan.device)
+        found.append(Cost(stage.name, command, _evaluation_seconds(plan, stage, counts, *per_clip)))
+    return found
+
+
+def seconds_per_clip(config: MAMPConfig, classes: int, device: str = "auto") -> tuple[float, float]:
+    """Time to encode a clip, and to train on it, measured on a few."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    count = TRIED["cuda" if name.startswith("cuda") else "cpu"]
+    x = torch.randn(count, 2, config.num_frames, config.num_joints, config.dim_in, device=name)
+    x[count // 4 :, 1] = 0
+    model = make_classifier(config, FinetuneConfig(), classes).to(name)
+    labels = torch.zeros(count, dtype=torch.long, device=name)
+
+    def encode() -> None:
+        with torch.no_grad():
+            model.eval()(x).sum().item()
+
+    def train() -> None:
+        model.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(model.train()(x), labels)
+        loss.backward()
+        loss.item()
+
+    return _fastest(encode) / count, _fastest(train) / count
+
+
+def _fastest(work: Any, rounds: int = 3) -> float:
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _evaluation_seconds(plan: Plan, stage: Stage, counts: Counts, encode: float, train: float) -> float:
+    assert stage.evaluation is not None
+    protocol = stage.evaluation.protocol
+    config = override(get_protocol(protocol).config, plan.overrides(stage))
+    if protocol == "knn":
+        return (counts.train + counts.test) * encode
+    share = getattr(config, "share", 1.0)
+    step = encode if protocol == "linear" else train
+    evaluations = max(1, round(config.epochs / config.eval_every))
+    return float(config.epochs * counts.train * share * step + evaluations * counts.test * encode)
+
+
+def costs_text(plan: Plan, found: list[Cost]) -> str:
+    """The plan and its costs for people."""
+    lines = [f"{plan.benchmark.title}, splits {', '.join(plan.splits)}, budget {plan.budget:g}", ""]
+    for cost in found:
+        told = [] if cost.seconds is None else [show_time(cost.seconds)]
+        told += [] if cost.disk is None else [f"{show_bytes(cost.disk)} on disk"]
+        told += [] if cost.memory is None else [f"{show_bytes(cost.memory)} of memory"]
+        lines += [f"{cost.stage}: {'done' if cost.done else ', '.join(told) or 'unknown'}", f"    {cost.command}"]
+    total = sum(cost.seconds or 0.0 for cost in found)
+    lines += ["", f"{show_time(total)} in all, extrapolated from a few clips on this machine at its present load."]
+    return "\n".join(lines)
+
+
+def to_dict(found: list[Cost]) -> list[dict[str, Any]]:
+    """Plain values, fit for JSON."""
+    return [dataclasses.asdict(cost) for cost in found]

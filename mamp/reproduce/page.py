@@ -1,0 +1,82 @@
+"""The page of a reproduction: the numbers of the paper beside those of this run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mamp.reproduce.paper import EVALUATIONS, PAPER, RELEASED
+from mamp.reproduce.plan import SMALL, Plan
+from mamp.train.estimate import show_time
+
+NOTES = """\
+- **paper**: Mao et al., ICCV 2023, joint stream, as quoted by later papers (1-NN by one of them). The paper reports the
+  best epoch on the test clips.
+- **released**: the checkpoints that its authors published, as their repository reports them.
+- **final epoch**: this run, with a 95 % bootstrap interval over the test clips. This is the result.
+- **best epoch**: this run, the epoch that is best on the test clips. It is biased, and is what compares with the paper;
+  **difference** is best epoch minus paper (for 1-NN, which has no epochs, the result minus paper).
+- The published scripts draw the labels of the semi-supervised runs anew on each GPU, so that two GPUs train on up to
+  twice as many; here the subset is the same on all.
+"""
+
+
+def page(plan: Plan, results: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float]) -> str:
+    """Markdown.
+
+    Args:
+        plan: What is reproduced.
+        results: ``results.json`` of each evaluation that is finished, by the name of its stage.
+        seconds: Time of each stage that is done, by its name.
+    """
+    rows = ["| split | protocol | paper | released | final epoch | best epoch | difference | time |"]
+    rows.append("|---|---|---:|---:|---:|---:|---:|---:|")
+    for split in plan.splits:
+        for one in EVALUATIONS.values():
+            name, key = f"{split}/{one.name}", (plan.name, split)
+            paper, released = PAPER.get(key, {}).get(one.name), RELEASED.get(key, {}).get(one.name)
+            cells = [_number(paper), _number(released), *_ours(results.get(name), paper), _time(seconds.get(name))]
+            rows.append(f"| {split} | {one.title} | {' | '.join(cells)} |")
+    others = {name: value for name, value in seconds.items() if name not in results}
+    parts = [f"# {plan.benchmark.title}: the paper and this run", "Top-1 accuracy in %."]
+    if plan.budget < 1:
+        parts.append(_warning(plan))
+    parts += ["\n".join(rows), NOTES.rstrip()]
+    parts.append("Other stages: " + ", ".join(f"{name} {show_time(value)}" for name, value in others.items()) + ".")
+    if results:
+        parts.append(_environment(list(results.values())[-1]))
+    parts.append("The same by hand:\n\n```text\n" + "\n".join(map(plan.command, plan.stages())) + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _ours(found: Mapping[str, Any] | None, paper: float | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
+    head, best = found["headline"], found.get("best")
+    interval = head.get("interval")
+    final = _number(head["mean"]) + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+    compared = best["mean"] if best else head["mean"]
+    difference = "" if paper is None else f"{compared - paper:+.1f}"
+    return [final, _number(best["mean"] if best else None), difference]
+
+
+def _warning(plan: Plan) -> str:
+    small = " and a small encoder in place of the published one" if plan.budget < SMALL else ""
+    return (
+        f"**Budget {plan.budget:g}**: schedules of {100 * plan.budget:g} % of the published length{small}. This page "
+        "shows that every stage runs; its numbers say nothing about the method."
+    )
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    known = found.get("environment") or {}
+    told = ", ".join(f"{name} {value}" for name, value in known.items() if isinstance(value, str | int | float))
+    return f"Device: {found.get('device', 'unknown')}. {told}".strip()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else show_time(seconds)

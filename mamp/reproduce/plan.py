@@ -1,0 +1,208 @@
+"""Which stages a reproduction has, and the configuration of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mamp.data import ClipStore
+from mamp.errors import ConfigError
+from mamp.evaluate.registry import get_protocol
+from mamp.outputs import flatten
+from mamp.prepare.dataset import Dataset
+from mamp.prepare.ntu import NTU
+from mamp.prepare.ntu import get_protocol as get_split
+from mamp.readers import ntu
+from mamp.reproduce.paper import EVALUATIONS, Benchmark, Evaluation, get_benchmark
+from mamp.train.config import TrainConfig
+from mamp.train.recipes import get_recipe
+
+SMALL = 0.1  # below this budget the encoder is small too
+FEW = 4  # labelled clips of a class that a small run takes at least, and batches of an epoch
+STEPS = 60  # that a small evaluation makes at least
+SMALL_FINETUNING = {"hidden": "256", "lr": "3e-3", "drop_path": "0", "dropout": "0"}  # learns something in so few
+
+
+class Counts(NamedTuple):
+    """Clips of a split."""
+
+    train: int
+    test: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the reproduction.
+
+    Attributes:
+        name: Its folder below the output.
+        split: Of the clips; none for the preparation.
+        evaluation: Which number it gives; none for preparation and pre-training.
+    """
+
+    name: str
+    split: str | None = None
+    evaluation: Evaluation | None = None
+
+
+PREPARE = Stage("store")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A reproduction.
+
+    Attributes:
+        name: Name of the benchmark.
+        raw: Its raw files.
+        output: Folder of everything that is made.
+        splits: Splits of the benchmark; all by default.
+        budget: Share of the published schedules. Below 1, epochs are cut and batches fit the clips; below 0.1 the
+            encoder is small too. Anything but 1 shows that the stages run, and reproduces nothing.
+        device: ``auto`` takes a GPU if there is one.
+        workers: Processes that read raw files; all cores by default.
+    """
+
+    name: str
+    raw: Path
+    output: Path
+    splits: tuple[str, ...] = ()
+    budget: float = 1.0
+    device: str = "auto"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        known = tuple(self.benchmark.splits)
+        object.__setattr__(self, "splits", self.splits or known)
+        if unknown := [split for split in self.splits if split not in known]:
+            raise ConfigError(f"splits: {self.name} has {', '.join(known)}; found {', '.join(unknown)}.")
+        if not 0 < self.budget <= 1:
+            raise ConfigError(f"budget: expected a share above 0 and up to 1, found {self.budget:g}.")
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The data set."""
+        return get_benchmark(self.name)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The raw files."""
+        return self.benchmark.open(self.raw)
+
+    @property
+    def store(self) -> Path:
+        """The prepared clips."""
+        return self.folder(PREPARE)
+
+    def folder(self, stage: Stage) -> Path:
+        """Where a stage writes."""
+        return self.output / stage.name
+
+    def pretraining(self, split: str) -> Stage:
+        """The stage that trains the encoder of a split."""
+        return Stage(f"{split}/pretrain", split)
+
+    def stages(self) -> list[Stage]:
+        """All stages, in order."""
+        stages = [PREPARE]
+        for split in self.splits:
+            stages.append(self.pretraining(split))
+            stages += [Stage(f"{split}/{one.name}", split, one) for one in EVALUATIONS.values()]
+        return stages
+
+    def counts(self, split: str) -> Counts:
+        """Clips of a split: those of the store, or, before there is one, those that the names of the files give."""
+        if (self.store / "meta.json").exists():
+            store = ClipStore(self.store)
+            train, labels = store.columns[f"split_{split}"] == "train", store.columns["label"]
+        else:
+            assert isinstance(self.dataset, NTU)
+            names = [ntu.parse_name(item.path.name.partition(".")[0]) for item in self.dataset.list_items().items]
+            rule = get_split(self.dataset.benchmark, split)
+            train = np.array([rule.split(name[rule.column]) == "train" for name in names])
+            labels = np.array([name["label"] for name in names])
+        return Counts(int(train.sum()), int((~train).sum()), len(np.unique(labels)))
+
+    def recipe(self, split: str) -> str:
+        """Name of the recipe of the pre-training."""
+        return get_recipe(f"{self.name}-{split}").name
+
+    def training(self, split: str) -> TrainConfig:
+        """The published pre-training, cut to the budget."""
+        config = get_recipe(self.recipe(split)).config
+        config = replace(config, run=replace(config.run, device=self.device))
+        if self.budget == 1:
+            return config
+        optim = replace(
+            config.optim,
+            epochs=config.optim.epochs * self.budget,
+            warmup_epochs=config.optim.warmup_epochs * self.budget,
+            batch_size=_fitting(config.optim.batch_size, self.counts(split).train),
+        )
+        config = replace(config, optim=optim, data=replace(config.data, workers=0))
+        if self.budget >= SMALL:
+            return config
+        return replace(
+            config,
+            encoder=config.encoder.replace(dim_feat=64, depth=2, num_heads=4, num_frames=40),
+            objective=replace(config.objective, decoder_dim_feat=64, decoder_depth=1),
+        )
+
+    def overrides(self, stage: Stage) -> dict[str, str]:
+        """What an evaluation changes of its protocol, by field."""
+        assert stage.split is not None and stage.evaluation is not None
+        config = get_protocol(stage.evaluation.protocol).config
+        share = stage.evaluation.share
+        changed = {} if share is None else {"share": f"{share:g}"}
+        if self.budget == 1 or not hasattr(config, "epochs"):
+            return changed
+        train, _, classes = self.counts(stage.split)
+        if share is not None:
+            share = min(max(share, FEW * classes / train), 1.0)
+            changed = {"share": f"{share:.4g}", "balanced": "true"}
+            train = int(train * share)
+        batch_size = _fitting(config.batch_size, train)
+        epochs = max(config.epochs * self.budget, -(-STEPS // (train // batch_size)))
+        changed |= {
+            "epochs": f"{epochs:g}",
+            "warmup_epochs": f"{config.warmup_epochs * self.budget:g}",
+            "batch_size": str(batch_size),
+            "eval_every": str(max(1, round(epochs / 2))),
+            "workers": "0",
+        }
+        if self.budget < SMALL and hasattr(config, "hidden"):
+            changed |= SMALL_FINETUNING
+        return changed
+
+    def command(self, stage: Stage) -> str:
+        """The command that does the same by hand."""
+        folder = self.folder(stage)
+        if stage.split is None:
+            return f"python -m mamp.prepare {self.name} {self.raw} {folder}"
+        if stage.evaluation is None:
+            published, config = get_recipe(self.recipe(stage.split)).config, self.training(stage.split)
+            options = _options(dataclasses.asdict(published), dataclasses.asdict(config))
+            return f"python -m mamp.train {self.recipe(stage.split)} --data {self.store} --output {folder}{options}"
+        options = "".join(f" --{name} {value}" for name, value in self.overrides(stage).items())
+        device = "" if self.device == "auto" else f" --device {self.device}"
+        return (
+            f"python -m mamp.evaluate {stage.evaluation.protocol} --weights "
+            f"{self.folder(self.pretraining(stage.split))} --data {self.store} --split-protocol {stage.split} "
+            f"--output {folder}{options}{device}"
+        )
+
+
+def _fitting(batch_size: int, clips: int) -> int:
+    """A batch of which an epoch has a few."""
+    return max(2, min(batch_size, clips // FEW))
+
+
+def _options(before: dict[str, object], after: dict[str, object]) -> str:
+    old, new = flatten(before), flatten(after)
+    return "".join(f" --{name} {value}" for name, value in new.items() if old.get(name) != value)

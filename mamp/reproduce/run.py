@@ -1,0 +1,117 @@
+"""Run a reproduction: each stage once, in order; what is done is skipped, what was interrupted resumes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mamp.errors import ConfigError, DataError
+from mamp.evaluate.result import read_results
+from mamp.evaluate.runner import evaluate
+from mamp.outputs import changed_fields, claim, dump_json, write_whole
+from mamp.prepare.build import Settings, prepare
+from mamp.reproduce.page import page
+from mamp.reproduce.plan import Plan, Stage
+from mamp.train.engine import train
+from mamp.train.loop import StoppedError
+from mamp.train.report import describe_run
+
+logger = logging.getLogger(__name__)
+
+RECORD, PAGE = "reproduction.json", "reproduction.md"
+WAIT = 5.0  # seconds between two looks for a store that another process prepares
+
+
+def reproduce(plan: Plan, say: Callable[[str], None] = logger.info) -> dict[str, Any]:
+    """Run all stages that are not done yet.
+
+    Under ``torchrun`` all processes call it: they share training and evaluation, the main one prepares and writes.
+
+    Args:
+        plan: What to reproduce.
+        say: Called with a line before each stage.
+
+    Returns:
+        ``benchmark``, ``budget``, ``stages`` (seconds of each that is done) and ``page``.
+
+    Raises:
+        MAMPError: A stage failed, or the output holds another reproduction.
+        StoppedError: A signal stopped training; it saved first, and the same call resumes.
+    """
+    record = _Record(plan)
+    stages = plan.stages()
+    for number, stage in enumerate(stages, 1):
+        known = record.is_done(stage)
+        if record.is_main:
+            say(f"stage {number} of {len(stages)}, {stage.name}" + (": done before" if known else ""))
+        if not known:
+            began = time.perf_counter()
+            _run(plan, stage, record.is_main)
+            record.add(stage, time.perf_counter() - began)
+    return record.facts | {"page": str(plan.output / PAGE)}
+
+
+def _run(plan: Plan, stage: Stage, is_main: bool) -> None:
+    folder = plan.folder(stage)
+    if stage.split is None:
+        if is_main:
+            prepare(plan.dataset, folder, Settings(plan.workers))
+        while not (folder / "meta.json").exists():  # torchrun ends this process when the main one fails
+            time.sleep(WAIT)
+    elif stage.evaluation is None:
+        train(plan.training(stage.split), plan.store, folder, recipe=plan.recipe(stage.split))
+        if not describe_run(folder)["finished"]:
+            raise StoppedError(f"{folder}: stopped before the end; the same command resumes.")
+    else:
+        evaluate(
+            stage.evaluation.protocol,
+            str(plan.folder(plan.pretraining(stage.split))),
+            plan.store,
+            folder,
+            split_protocol=stage.split,
+            overrides=plan.overrides(stage),
+            device=plan.device,
+            progress=is_main,
+        )
+
+
+class _Record:
+    """``reproduction.json``: what the folder reproduces, and the stages that are done."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.path = plan, plan.output / RECORD
+        self.is_main = int(os.environ.get("RANK", 0)) == 0
+        wanted = {"benchmark": plan.name, "budget": plan.budget}
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            found = None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: expected what a reproduction writes, found it damaged ({error}).") from None
+        different = [] if found is None else changed_fields(found, wanted, free=("stages",))
+        if self.is_main:
+            claim(self.path, wanted | {"stages": {}}, found, different, "reproduction", ConfigError)
+        self.facts: dict[str, Any] = found or wanted | {"stages": {}}
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether a stage is noted and what it made is there."""
+        made = {True: "meta.json", False: "encoder/config.json"}[stage.split is None]
+        made = made if stage.evaluation is None else "results.json"
+        return stage.name in self.facts["stages"] and (self.plan.folder(stage) / made).exists()
+
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Note a stage, and write the page as it is now."""
+        self.facts["stages"][stage.name] = round(seconds, 1)
+        if self.is_main:
+            write_whole(self.path, dump_json(self.facts) + "\n")
+            write_whole(self.plan.output / PAGE, page(self.plan, results(self.plan), self.facts["stages"]))
+
+
+def results(plan: Plan) -> dict[str, dict[str, Any]]:
+    """``results.json`` of the evaluations that are finished, by the name of the stage."""
+    folders = {stage.name: plan.folder(stage) for stage in plan.stages() if stage.evaluation is not None}
+    return {name: read_results(folder) for name, folder in folders.items() if (folder / "results.json").exists()}

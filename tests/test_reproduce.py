@@ -1,0 +1,135 @@
+"""``mamp reproduce``: stages, configurations and page, from a made-up archive whose labels can be learned."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from prepare_helpers import write_acted_archive
+
+from mamp.cli import main
+from mamp.errors import ConfigError, MissingFileError
+from mamp.reproduce.cost import costs
+from mamp.reproduce.page import page
+from mamp.reproduce.paper import EVALUATIONS, PAPER
+from mamp.reproduce.plan import Plan, Stage
+from mamp.reproduce.run import PAGE, RECORD, reproduce
+from mamp.train.recipes import get_recipe
+
+NAMES = ["store", "xsub/pretrain", *(f"xsub/{name}" for name in EVALUATIONS)]
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """36 files: four actions, three subjects of whom one is for testing, three cameras."""
+    return write_acted_archive(tmp_path / "raw")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Steps this small are slower on two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def command(raw: Path, output: Path) -> list[str]:
+    return ["reproduce", "ntu60", "--raw", str(raw), "--output", str(output), "--splits", "xsub", "--budget", "0.01"]
+
+
+def killed_before(stage: str, arguments: list[str]) -> None:
+    """Run the command in a process of its own, and kill it when it says that a stage begins."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    words = [sys.executable, "-m", "mamp", *arguments]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if re.search(rf"stage \d+ of \d+, {re.escape(stage)}$", line.strip()):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.stderr.close()
+    assert process.wait() == -signal.SIGKILL, "it ended before that stage"
+
+
+def test_small_reproduction_after_a_kill(
+    raw: Path, tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    killed_before("xsub/linear", command(raw, output))
+    assert list(json.loads((output / RECORD).read_text())["stages"]) == NAMES[:2]
+    made = [output / "store" / "positions.bin", output / "xsub" / "pretrain" / "encoder" / "model.safetensors"]
+    before = [path.stat().st_mtime_ns for path in made]
+
+    assert main(command(raw, output)) == 0
+    told = capsys.readouterr()
+    assert re.findall(r", (\S+): done before", told.err) == NAMES[:2]
+    assert [path.stat().st_mtime_ns for path in made] == before
+    assert list(json.loads((output / RECORD).read_text())["stages"]) == NAMES
+
+    text = (output / PAGE).read_text()
+    assert text in told.out and "says nothing" not in text and "**Budget 0.01**" in text
+    rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| xsub")]
+    assert [float(row[2]) for row in rows] == list(PAPER["ntu60", "xsub"].values())
+    ours = {one: float(row[4].split(" ")[0]) for one, row in zip(EVALUATIONS, rows, strict=True)}
+    assert min(ours["linear"], ours["finetune"], ours["knn"]) >= 50, ours  # of four classes
+
+    assert main([*command(raw, output), "--json"]) == 0, "all is done"
+    assert list(json.loads(capsys.readouterr().out)["stages"]) == NAMES
+    assert main([*command(raw, output), "--budget", "0.02"]) == 1
+    assert "different: budget" in capsys.readouterr().err
+
+
+def test_commands_of_the_plan_are_the_published_ones() -> None:
+    plan = Plan("ntu60", Path("raw"), Path("out"))
+    stages = plan.stages()
+    assert [stage.name for stage in stages][:7] == NAMES and len(stages) == 13
+    for split in ("xsub", "xview"):
+        assert plan.training(split) == get_recipe(f"ntu60-{split}").config
+    commands = [plan.command(stage) for stage in stages]
+    assert commands[0] == "python -m mamp.prepare ntu60 raw out/store"
+    assert commands[1] == "python -m mamp.train ntu60-xsub --data out/store --output out/xsub/pretrain"
+    assert commands[4].endswith("--split-protocol xsub --output out/xsub/semi-1 --share 0.01")
+    assert not any("--epochs" in one or "--lr" in one for one in commands)
+
+
+def test_dry_run_says_what_each_stage_takes(raw: Path, tmp_path: Path, one_thread: None) -> None:
+    plan = Plan("ntu60", raw, tmp_path / "out", ("xsub",), 0.01)
+    assert plan.counts("xsub") == (24, 12, 4)
+    found = costs(plan)
+    assert [cost.stage for cost in found] == NAMES and not (tmp_path / "out").exists()
+    assert all(cost.seconds is not None and cost.seconds >= 0 and not cost.done for cost in found)
+    assert found[0].disk == pytest.approx(36 * 43 * 25 * 3 * 4, rel=0.1)
+
+
+def test_mistakes(raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown benchmark 'ntu6'.*ntu60"):
+        Plan("ntu6", raw, tmp_path)
+    with pytest.raises(ConfigError, match="ntu60 has xsub, xview; found xset"):
+        Plan("ntu60", raw, tmp_path, ("xset",))
+    with pytest.raises(ConfigError, match="budget: expected a share above 0 and up to 1, found 2"):
+        Plan("ntu60", raw, tmp_path, budget=2)
+    with pytest.raises(MissingFileError):
+        reproduce(Plan("ntu60", tmp_path / "nothing", tmp_path / "out"))
+
+
+def test_page_compares_the_best_epoch_with_the_paper() -> None:
+    plan = Plan("ntu60", Path("raw"), Path("out"), ("xsub",))
+    result = {
+        "headline": {"mean": 84.0, "interval": [83.5, 84.5]},
+        "best": {"mean": 84.6},
+        "device": "cpu",
+        "environment": {"torch": "2"},
+    }
+    text = page(plan, {"xsub/linear": result}, {"store": 60.0, "xsub/linear": 7200.0})
+    assert "| xsub | linear | 84.9 | 85.0 | 84.0 [83.5, 84.5] | 84.6 | -0.3 | 2.0 h |" in text
+    assert "| xsub | 1-NN | 62.0 |  |  |  |  |  |" in text
+    assert "Budget" not in text and plan.command(Stage("store")) in text
