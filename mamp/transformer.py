@@ -10,6 +10,7 @@ N is B * M bodies, with the person as the fastest axis.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -102,7 +103,8 @@ class JointEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = rearrange(x.to(self.proj.weight.dtype), "n t v c -> n c t v")
-        with torch.autocast(x.device.type, enabled=False):
+        half = torch.is_autocast_enabled(x.device.type)
+        with torch.autocast(x.device.type, enabled=False) if half else nullcontext():
             return rearrange(self.proj(x), "n d t v -> n t v d")
 
 
@@ -158,7 +160,7 @@ class Backbone(nn.Module):
         Token ``t * V + v`` (counted in patches) is joint v at time t.
         """
         at_once = self.bodies_at_once(x.device)
-        if len(x) <= at_once:
+        if at_once == sys.maxsize or len(x) <= at_once:  # an exporter must not see the number of bodies
             return self._encode_at_once(x, ids_keep)
         tokens = x.new_empty(0)
         for first in range(0, len(x), at_once):

@@ -409,3 +409,15 @@ def test_absent_person_takes_part_in_training(tiny: MAMPEncoder, pair: Tensor) -
     tiny(pair[2:]).square().sum().backward()
     gradient = tiny.pos_embed.grad
     assert gradient is not None and gradient.abs().max() > 0
+
+
+def test_export_with_a_dynamic_batch() -> None:
+    """The ordinary call of torch.export, without strict mode or a smallest batch."""
+    torch.manual_seed(0)
+    encoder = MAMPEncoder(MAMPConfig(dim_feat=16, depth=1, num_heads=2, num_frames=8)).eval()
+    batch = torch.export.Dim("batch")
+    with torch.no_grad():
+        exported = torch.export.export(encoder, (torch.randn(2, 2, 8, 25, 3),), dynamic_shapes=({0: batch},)).module()
+        for clips in (2, 5, 32):
+            x = torch.randn(clips, 2, 8, 25, 3)
+            torch.testing.assert_close(exported(x), encoder(x), rtol=1e-5, atol=1e-5)
