@@ -34,7 +34,6 @@ from mamp.outputs import changed_fields, claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.distributed import World
 from mamp.train.loop import Loop, Mean, StoppedError
-from mamp.train.metrics import Metrics
 
 
 class Supervised(Loop):
@@ -127,7 +126,7 @@ class Supervised(Loop):
             "train_top1": 100 * hits,
         }
 
-    def after_step(self, values: dict[str, float], metrics: Metrics) -> None:
+    def after_step(self, values: dict[str, float]) -> None:
         """Evaluate at the end of an epoch."""
         for name, mean in self.since.items():
             mean.add(values[name])

@@ -21,7 +21,6 @@ from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
 from mamp.train.loop import Loop
-from mamp.train.metrics import Metrics
 from mamp.train.optim import weight_decay_groups
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import write_run_file
@@ -121,12 +120,12 @@ class Trainer(Loop):
         model = self.model if self.average is None else cast(MAMPForPretraining, self.average.module)
         export_encoder(model, self.output / "encoder", getattr(torch, self.config.run.storage))
 
-    def after_step(self, values: dict[str, float], metrics: Metrics) -> None:
+    def after_step(self, values: dict[str, float]) -> None:
         """Show what the model predicts, at each checkpoint. The run's random numbers stay as they were."""
         if self.step % self.run.checkpoint_every == 0 or self.step >= self.total_steps:
             devices = [self.world.device] if self.world.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
-                metrics.picture("prediction", self.draw, self.step)
+                self.metrics.picture("prediction", self.draw, self.step)
 
     def draw(self) -> Figure:
         """The prediction for the first body of the first clip of the run, always with the same crop and mask."""

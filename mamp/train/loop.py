@@ -99,7 +99,7 @@ class Loop:
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take it back."""
 
-    def after_step(self, values: dict[str, float], metrics: Metrics) -> None:
+    def after_step(self, values: dict[str, float]) -> None:
         """Called with the numbers of each step, before what is saved."""
 
     def export(self) -> None:
@@ -209,13 +209,13 @@ class Loop:
         saved = -1  # a finished run is saved once more: it may have been killed before it exported
         hidden = not (self.progress and self.world.is_main)
         bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, mininterval=5)
-        with bar, closing(self.open_metrics(bar)) as metrics, handle_termination(self):
+        with bar, closing(self.open_metrics(bar)) as self.metrics, handle_termination(self):
             while not self.ends:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for batch in self.batches(epoch, first).load(self.workers, pin_memory=True):
                     values = self.train_step(batch)
-                    metrics.add(self.step, self.total_steps, self.epoch, values, self.ends)
-                    self.after_step(values, metrics)
+                    self.metrics.add(self.step, self.total_steps, self.epoch, values, self.ends)
+                    self.after_step(values)
                     if self.step % self.run.checkpoint_every == 0 or self.ends:
                         self.save()
                         saved = self.step
