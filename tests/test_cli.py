@@ -311,6 +311,24 @@ def test_info_doubts_an_impossible_size(run: Run, recordings: list[Path]) -> Non
     assert status == 0 and "is the unit right?" in out
 
 
+def test_info_draws_a_recording(run: Run, recordings: list[Path], tmp_path: Path) -> None:
+    """The body as read beside the model's joints, and what was inferred, in words."""
+    picture = tmp_path / "walk.png"
+    status, out, _ = run("info", recordings[0], "--picture", picture)
+    assert status == 0 and picture.read_bytes()[:4] == b"\x89PNG" and str(picture) in out
+    words = json.loads(run("info", recordings[0], "--picture", tmp_path / "b.svg", "--json")[1])["inferred"]
+    assert words["unit"].startswith("cm, inferred from the body") and words["up"].startswith("y, ")
+    drawn = (tmp_path / "b.svg").read_text()
+    assert "<svg" in drawn and drawn.count("<path") > 100
+    lying = tmp_path / "nobody.npy"  # a person of whom nearly nothing is seen
+    body = np.full((5, 25, 3), np.nan, np.float32)
+    body[2, :3] = np.arange(9).reshape(3, 3) / 10
+    np.save(lying, body)
+    assert run("info", lying, "--layout", "ntu25", "--unit", "m", "--picture", tmp_path / "c.png")[0] == 0
+    status, _, err = run("info", recordings[0], "--picture", tmp_path / "no" / "such" / "d.png")
+    assert status == 1 and "d.png" in err
+
+
 def test_info_of_gaps_and_absent_joints(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(mamp.layouts.registry.REGISTRY))
     mamp.register_layout("two", ["head", "hand"], {"head": "head", "hand_left": "hand"})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mamp.cli.command import Command, read_recording
+from mamp.cli.picture import draw_recording, say_inferred
 from mamp.config import suggest
 from mamp.console import say_result
 from mamp.data import ClipStore
@@ -15,20 +16,21 @@ from mamp.errors import MissingFileError
 from mamp.hub import describe, list_pretrained
 from mamp.layouts import get_layout
 from mamp.prepare.pictures import contact_sheet
-from mamp.readers.infer import Body
+from mamp.readers.infer import HUMAN, Body
 from mamp.readers.options import add_recording_options
 from mamp.skeleton import Skeleton
 from mamp.train.report import describe_run, is_run, plot_run
 
 DESCRIPTION = """\
-Describe a recording: people, frames, rate, layout, unit, how much was tracked,
-the size of the body, and how each joint of the model is had from it. Or
-describe weights, by name, folder or Hub repository: what they were trained on,
-their licence, architecture, what they expect of a recording, and the
-fingerprint of what is on this machine. Or describe a training run by its
-folder: how far it is, loss, speed, time left, and how it was set. Or describe
-a store of clips made by python -m mamp.prepare: clips by class, subject,
-camera and split, lengths, rates, and what the positions are."""
+Describe a recording: people, frames, rate, layout, how much was tracked, the
+size of the body, what was inferred, and which joint of the file each joint of
+the model is; with --picture, drawn for judging by eye. Or describe weights, by
+name, folder or Hub repository: what they were trained on, their licence,
+architecture, what they expect of a recording, and the fingerprint of what is on
+this machine. Or describe a training run by its folder: how far it is, loss,
+speed, time left, and how it was set. Or describe a store of clips made by
+python -m mamp.prepare: clips by class, subject, camera and split, lengths,
+rates, and what the positions are."""
 
 MODEL_LAYOUT = "ntu25"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
@@ -43,6 +45,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
     parser.add_argument("--verify", action="store_true", help="compare the files of a store with their check sums")
     parser.add_argument("--plot", metavar="PNG", help="draw the curves of a run, or some clips of a store")
+    parser.add_argument(
+        "--picture", metavar="PNG", help="draw a recording as it was read beside the model's joints, front and side"
+    )
     add_recording_options(parser)
 
 
@@ -61,7 +66,10 @@ def _run(args: argparse.Namespace) -> int:
         facts = describe(args.target, revision=args.revision)
         say_result(args.json, facts, _weights_text(facts))
     else:
-        facts = recording_facts(read_recording(args.target, args))
+        recording = read_recording(args.target, args)
+        facts = recording_facts(recording)
+        if args.picture is not None:
+            facts["picture"] = str(draw_recording(recording, args.picture, _inferred(facts)))
         say_result(args.json, facts, _recording_text(facts))
     return 0
 
@@ -106,18 +114,12 @@ def recording_facts(recording: Skeleton) -> dict[str, Any]:
         "tracked": round(float(recording.tracked.mean()), 4),
         "head_to_ankle": None if length is None else round(length, 3),
         "model_joints": recording.layout.describe(target),
+        "inferred": say_inferred(recording),
     }
 
 
 def _recording_text(facts: dict[str, Any]) -> str:
     rate = "unknown (say --fps)" if facts["fps"] is None else f"{facts['fps']:g} frames/s, {facts['seconds']:.2f} s"
-    length = facts["head_to_ankle"]
-    if length is None:
-        size = "unknown"
-    else:
-        size = f"{length:.2f} m from head to ankle along the bones"
-        if not 0.7 < length < 2.2:
-            size += "; a person has 1.2 to 1.8: is the unit right? (--unit)"
     joints = facts["model_joints"]
     kinds = ("taken", "between", "extrapolated", "absent")
     counted = ", ".join(f"{sum(how.startswith(kind) for how in joints.values())} {kind}" for kind in kinds)
@@ -127,14 +129,32 @@ def _recording_text(facts: dict[str, Any]) -> str:
         "frames": facts["frames"],
         "rate": rate,
         "layout": f"{facts['layout']}, {len(facts['joints'])} joints",
-        "unit": f"{facts['unit']} ({facts['unit_from']})",
-        "up": f"{facts['up']} ({facts['up_from']})",
+        **{key: words for key, words in facts["inferred"].items() if key != "absent"},
         "tracked": f"{facts['tracked']:.1%} of joints and frames",
-        "body": size,
+        "body": _size(facts),
         "model joints": counted,
+        **({"picture": facts["picture"]} if "picture" in facts else {}),
     }
-    derived = {joint: how for joint, how in joints.items() if not how.startswith("taken")}
-    return "\n".join([facts["recording"], *_rows(rows), *(f"    {joint:<15} {how}" for joint, how in derived.items())])
+    matched = facts["layout"] in ("bvh", "tree")  # joint by joint, so that each is worth a look
+    shown = {joint: how for joint, how in joints.items() if matched or not how.startswith("taken")}
+    listed = [f"    {joint:<15} {how}" for joint, how in shown.items()]
+    return "\n".join([facts["recording"], *_rows(rows), *listed])
+
+
+def _size(facts: dict[str, Any]) -> str:
+    length = facts["head_to_ankle"]
+    if length is None:
+        return "unknown, parts are missing"
+    doubt = (
+        ""
+        if HUMAN[0] <= length <= HUMAN[1]
+        else f"; a person has {HUMAN[0]} to {HUMAN[1]}: is the unit right? (--unit)"
+    )
+    return f"{length:.2f} m from head to ankle along the bones{doubt}"
+
+
+def _inferred(facts: dict[str, Any]) -> list[str]:
+    return [f"{key}: {words}" for key, words in {**facts["inferred"], "body": _size(facts)}.items()]
 
 
 def _weights_text(facts: dict[str, Any]) -> str:
