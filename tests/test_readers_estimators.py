@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -445,3 +446,30 @@ def test_formats_are_not_mistaken(tmp_path: Path):
     for format in ("openpose", "mmpose", "nwucla"):
         with pytest.raises(MAMPError, match="expected"):
             load(path, format=format)
+
+
+NUMBERS = ",".join("1" for _ in range(1_000_000))
+
+
+ZEROS = ",".join("0" for _ in range(1_000_000))
+MANY = (f'{{"pose_world_landmarks": [{NUMBERS}]}}', f"[{NUMBERS}]", f'{{"skeletons": [{NUMBERS}]}}', f"[{ZEROS}]")
+
+
+@pytest.mark.parametrize("text", MANY, ids=["landmarks", "list", "skeletons", "zeros"])
+def test_many_integers_are_refused_soon(tmp_path, text: str):
+    """Two megabytes; three times as many were to take ten seconds at most."""
+    (tmp_path / "clip.json").write_text(text)
+    start = time.process_time()
+    with pytest.raises(ReadError):
+        load(tmp_path / "clip.json")
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("depth", [33, 70, 900])
+@pytest.mark.parametrize("key", ["skeletons", "people", "pose_world_landmarks", "bodies", "keypoints3d"])
+def test_lists_in_lists_in_lists(tmp_path, key: str, depth: int):
+    text = f'{{"frames": [{{"{key}": {"[" * depth}1{"]" * depth}}}]}}'
+    for content in (text, f'{{"{key}": {"[" * depth}1{"]" * depth}}}'):
+        (tmp_path / "clip.json").write_text(content)
+        with pytest.raises(ReadError):
+            load(tmp_path / "clip.json")

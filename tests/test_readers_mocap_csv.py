@@ -185,6 +185,7 @@ SUBSETS = {
         "nose", *(f"{s}_{p}" for p in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "heel", "foot_index")
                   for s in ("left", "right"))],
     "COCO's": list(get_layout("coco17").joints),
+    "trunk and legs": [f"{s}_{p}" for p in ("shoulder", "hip", "knee", "ankle") for s in ("left", "right")],
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
+from mamp.readers.columns import MAX_COLUMNS
 from mamp.readers.files import check_numbers, decimal_comma
 
 Cells = NDArray[np.float64]
@@ -43,6 +44,8 @@ def parse_cells(rows: Sequence[Sequence[str]], columns: Sequence[int], where: st
     """
     if not rows:
         raise ReadError(f"{where}: expected frames after the header, found none.")
+    if len(columns) > MAX_COLUMNS:
+        raise ReadError(f"{where}: {len(columns)} columns are more than any recording has ({MAX_COLUMNS}).")
     width = max(columns, default=-1) + 1
     if len(rows[-1]) < width and (not ended or (len(rows) > 1 and all(len(row) >= width for row in rows[:-1]))):
         raise ReadError(f"{where}: the last row has {len(rows[-1])} of {width} cells. Is the file cut?")

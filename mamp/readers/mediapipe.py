@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "people": "unsaid", "persons": "unsaid", "results": "unsaid", "normalizedlandmarks": "image",
     "poselandmarks": "image", "keypoints": "image", "landmarks2d": "image",
 }  # fmt: skip
+NAMES = tuple(map(key, LAYOUT.joints))
 ORDER: tuple[Kind, ...] = ("world", "unsaid", "image")
 FRAMES = ("frames", "data", "results", "sequence")
 ABOUT = ("metadata", "meta", "info", "header", "video")  # objects that the rate may be in
@@ -135,7 +136,7 @@ def _frames(content: Any, path: StrPath) -> tuple[list[Any], float | None]:
         return [content[name] for name in sorted(content, key=lambda name: int(re.sub(r"\D", "", name)[:18]))], fps
     for kind in ORDER:  # one object whose landmarks are a list of frames
         for name, value in content.items():
-            if KINDS.get(key(name)) == kind and isinstance(value, list) and value and not _is_landmark(value[0]):
+            if KINDS.get(key(name)) == kind and isinstance(value, list) and _are_frames(value):
                 return [{name: frame} for frame in value], fps
     return [content], fps
 
@@ -156,7 +157,7 @@ def _bodies(frame: Any, where: str, kind: Kind = "unsaid", depth: int = 0) -> It
     if not isinstance(frame, Mapping):
         raise ReadError(f"{where}: expected landmarks, found {describe(frame)}.")
     parts = {key(name): value for name, value in frame.items()}
-    named = [parts.get(key(joint)) for joint in LAYOUT.joints]
+    named = [parts.get(name) for name in NAMES]
     if all(_is_landmark(landmark) for landmark in named):
         yield kind, _body(named, where)
         return
@@ -184,6 +185,12 @@ def _body(landmarks: list[Any], where: str) -> Body:
     values = to_array(rows, where, "landmarks of x, y, z and visibility, all")
     said = np.isfinite(values[:, 3])
     return Body(values[:, :3], np.where(said, values[:, 3].clip(0, 1), 1.0) if said.any() else None)
+
+
+def _are_frames(values: list[Any]) -> bool:
+    """Whether a list is one of frames, of which the first may be empty, and no body."""
+    first = next((value for value in values if value is not None), None)
+    return isinstance(first, list | Mapping) and not _is_landmark(first)
 
 
 def _is_landmark(value: Any) -> bool:
