@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError
@@ -284,7 +285,7 @@ class MAMPForPretraining(Backbone):
         kept = self.decoder_embed(latent)
         hidden = repeat(self.mask_token, "1 1 d -> n p d", n=ids.shape[0], p=ids.shape[1] - latent.shape[1])
         position = rearrange(self.decoder_temp_embed + self.decoder_pos_embed, "1 t v d -> (t v) d")
-        h = torch.cat([kept, hidden.to(kept.dtype)], dim=1) + position[ids]
+        h = torch.cat([kept, hidden.to(kept.dtype)], dim=1) + F.embedding(ids, position)
         for block in self.decoder_blocks:
             h = block(h)
         return self.decoder_norm(h)
