@@ -1,6 +1,7 @@
 """Encoding against the straightforward implementation, side by side in one run.
 
     python benchmarks/encode.py [--batches 1 8 32] [--mixes full ntu] [--rounds 5]
+    python benchmarks/encode.py --growth [--picture docs/images/growth.png]
 
 From recordings in memory to embeddings: ``full`` clips have two people, of ``ntu`` clips a quarter have two. The
 baseline encodes everybody, the batch as a whole, in float32 with explicit attention. Ratios are of medians of
@@ -9,6 +10,10 @@ and tuned by environment variables so that it returns no memory. ``error`` is th
 the baseline's; ``error_over_spread`` the mean distance to it over the mean distance between clips. ``peak_megabytes``
 is what the process takes above its weights and recordings, each implementation in a process of its own.
 ``share_of_floor`` compares with the time that the matrix products alone would take, at the rate of one large product.
+
+``--growth`` measures random walks: ``frames`` of one person in windows of 120, ``people`` in one clip of 120 frames,
+and ``batch``, clips of one person of 120 frames: the median of interleaved samples in this process, and the largest
+resident memory that each point added to a process of its own that had encoded one clip before.
 """
 
 from __future__ import annotations
@@ -149,17 +154,95 @@ def _status(field: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
+# How the cost grows with the length of a recording, its people and the batch.
+POINTS = {
+    "frames": (30, 120, 480, 1920, 7680),
+    "people": (1, 2, 4, 8, 16),
+    "batch": (1, 4, 16, 64),
+}
+
+
+def encode_point(encoder: MAMPEncoder, what: str, number: int) -> None:
+    """Encode one point."""
+    frames, people, batch = (
+        number if what == name else one for name, one in (("frames", 120), ("people", 1), ("batch", 1))
+    )
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(people, frames, 25, 3), scale=0.02).cumsum(axis=1)
+    recording = Skeleton(steps + rng.normal(size=(1, 1, 25, 3), scale=0.3), "ntu25", fps=30)
+    encoder.encode([recording] * batch, batch_size=batch, window=120 if what == "frames" else None)
+
+
+def measure_growth(rounds: int) -> list[dict[str, object]]:
+    """Seconds and peak of each point."""
+    encoder = MAMPEncoder.from_pretrained(WEIGHTS)
+    encode_point(encoder, "people", 1)
+    points = [(what, number) for what, numbers in POINTS.items() for number in numbers]
+    seconds: dict[tuple[str, int], list[float]] = {point: [] for point in points}
+    for _ in range(rounds):
+        for point in points:
+            start = time.perf_counter()
+            encode_point(encoder, *point)
+            seconds[point].append(time.perf_counter() - start)
+    lines = []
+    for what, number in points:
+        command = [sys.executable, __file__, "--only", "growth", str(number), what]
+        peak = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        median = statistics.median(seconds[what, number])
+        lines.append({"grows": what, "number": number, "seconds": round(median, 4), "peak_megabytes": peak})
+    return lines
+
+
+def draw(lines: list[dict[str, object]], path: Path) -> None:
+    """One panel for each thing that grows: seconds, and megabytes on the right."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(POINTS), figsize=(11, 3.2), layout="constrained")
+    for panel, what in zip(panels, POINTS, strict=True):
+        mine = [line for line in lines if line["grows"] == what]
+        numbers = [line["number"] for line in mine]
+        panel.loglog(numbers, [line["seconds"] for line in mine], "o-", color="tab:blue")
+        panel.set_xlabel({"frames": "frames (windows of 120)", "people": "people", "batch": "clips a batch"}[what])
+        panel.set_ylabel("seconds", color="tab:blue")
+        panel.set_xticks(numbers, [str(number) for number in numbers])
+        panel.minorticks_off()
+        memory = panel.twinx()
+        memory.plot(numbers, [line["peak_megabytes"] for line in mine], "s--", color="tab:orange")
+        memory.set_ylabel("MB above the weights", color="tab:orange")
+        memory.set_ylim(bottom=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+
+
 def main() -> None:
     """Measure and print one JSON line for each allocator, mix and batch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--mixes", nargs="+", default=["full", "ntu"], choices=["full", "ntu"])
     parser.add_argument("--rounds", type=int, default=5, help="samples of each [%(default)s]")
+    parser.add_argument("--growth", action="store_true", help="how the cost grows with frames, people and batch")
+    parser.add_argument("--picture", type=Path, help="PNG of the growth to write")
     parser.add_argument("--only", nargs=3, metavar=("WHAT", "BATCH", "MIX"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         what, batch, mix = args.only[0], int(args.only[1]), args.only[2]
+        if what == "growth":
+            encoder = MAMPEncoder.from_pretrained(WEIGHTS)
+            encode_point(encoder, "people", 1)
+            print(json.dumps(memory_peak(lambda: encode_point(encoder, mix, batch))))
+            return
         print(json.dumps(measure(batch, mix, args.rounds) if what == "times" else peak_megabytes(what, batch, mix)))
+        return
+
+    if args.growth:
+        lines = measure_growth(args.rounds)
+        for line in lines:
+            print(json.dumps({**line, "threads": torch.get_num_threads()}))
+        if args.picture:
+            draw(lines, args.picture)
         return
 
     def fresh(tuned: bool, *only: object) -> object:

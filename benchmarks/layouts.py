@@ -32,17 +32,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from probe import SETS, Probe, halves, read_set
 
 from mamp import MAMPEncoder, Skeleton
 from mamp.hub import describe
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout, get_layout, list_layouts
-from mamp.prepare.packed import read_packed
-
-SETS = {
-    "nw-ucla": lambda info: info["view"] in (1, 2),
-    "msr-action3d": lambda info: info["subject"] % 2 == 1,
-    "hdm05-11": lambda info: info["fold"] == "train",
-}
+from mamp.outputs import write_whole
 
 GROUPS = {
     "trunk": ("spine_base", "spine_mid", "spine_shoulder"),
@@ -109,17 +104,6 @@ def round_trip(recording: Skeleton, layout: Layout, seen: NDArray[np.float64]) -
     return recording.replace(positions=positions, layout=layout, confidence=None).to_layout(MODEL_LAYOUT)
 
 
-def read_set(path: Path) -> list[Skeleton]:
-    """Recordings in the model's joints; in the Kinect sets a joint at exactly (0, 0, 0) was not tracked."""
-    recordings = []
-    for recording in read_packed(path):
-        positions = recording.positions.copy()
-        positions[~positions.any(axis=-1)] = np.nan
-        if np.isfinite(positions).any():
-            recordings.append(recording.replace(positions=positions).to_layout(MODEL_LAYOUT))
-    return recordings
-
-
 def distances(before: list[Skeleton], after: list[Skeleton]) -> dict[str, float | None]:
     """Mean distance in centimetres by group of joints; ``None`` where the layout has none of the group."""
     error = [
@@ -135,22 +119,6 @@ def distances(before: list[Skeleton], after: list[Skeleton]) -> dict[str, float 
     return result
 
 
-def accuracy(
-    train: NDArray[np.float32], y_train: NDArray[Any], test: NDArray[np.float32], y_test: NDArray[Any]
-) -> dict[str, float]:
-    """Per cent right of linear probe and nearest neighbour."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler().fit(train)
-    probes = {"linear": LogisticRegression(C=0.1, max_iter=2000), "neighbour": KNeighborsClassifier(n_neighbors=1)}
-    return {
-        name: round(100 * float(probe.fit(scaler.transform(train), y_train).score(scaler.transform(test), y_test)), 1)
-        for name, probe in probes.items()
-    }
-
-
 def errors(recordings: list[Skeleton]) -> dict[str, Any]:
     """Rows of a set with the distances of each layout."""
     rows: dict[str, Any] = {MODEL_LAYOUT.name: {}}
@@ -161,14 +129,14 @@ def errors(recordings: list[Skeleton]) -> dict[str, Any]:
     return rows
 
 
-def probe(
+def add_accuracies(
     encoder: MAMPEncoder, share: float, name: str, recordings: list[Skeleton], rows: dict[str, Any]
 ) -> Iterator[None]:
     """Add the accuracies to the rows of a set, one layout after the other."""
-    labels = np.array([recording.info["label"] for recording in recordings])
-    train = np.array([SETS[name](recording.info) for recording in recordings])
+    labels, train = halves(name, recordings)
     plain = np.asarray(encoder.encode(recordings, token_share=share))
-    as_is = accuracy(plain[train], labels[train], plain[~train], labels[~train])
+    unchanged = Probe(plain[train], labels[train])
+    as_is = unchanged.accuracy(plain[~train], labels[~train])
     rows[MODEL_LAYOUT.name] = {"retrained": as_is, "unchanged": as_is}
     for title, layout in layouts().items():
         seen = seen_by(layout)
@@ -180,8 +148,8 @@ def probe(
         x = plain if same else np.asarray(encoder.encode(there, token_share=share))
         rows[title] |= {
             "cosine": round(float(np.mean(_cosine(plain, x))), 3),
-            "retrained": accuracy(x[train], labels[train], x[~train], labels[~train]),
-            "unchanged": accuracy(plain[train], labels[train], x[~train], labels[~train]),
+            "retrained": Probe(x[train], labels[train]).accuracy(x[~train], labels[~train]),
+            "unchanged": unchanged.accuracy(x[~train], labels[~train]),
         }
         yield
 
@@ -207,7 +175,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     chosen: dict[str, list[Skeleton]] = {}
     for name, _, every in (text.partition("/") for text in args.sets):
-        recordings = read_set(args.data / f"{name}.npz")
+        recordings = [one.to_layout(MODEL_LAYOUT) for one in read_set(args.data / f"{name}.npz")]
         chosen[name] = recordings[:: int(every)] if every not in ("", "0") else recordings if not every else []
         train = sum(SETS[name](recording.info) for recording in chosen[name])
         counts = {
@@ -218,18 +186,11 @@ def main() -> None:
             "test_clips": len(chosen[name]) - train,
         }
         results[name] = {**counts, "layouts": errors(recordings)}
-        _write(args.output, results)
+        write_whole(args.output, json.dumps(results, indent=1) + "\n")
     for name, recordings in chosen.items():
         if recordings:
-            for _ in probe(encoder, args.token_share, name, recordings, results[name]["layouts"]):
-                _write(args.output, results)
-
-
-def _write(path: Path, results: dict[str, Any]) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(results, indent=1) + "\n")
-    beside.replace(path)
+            for _ in add_accuracies(encoder, args.token_share, name, recordings, results[name]["layouts"]):
+                write_whole(args.output, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

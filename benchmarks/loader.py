@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from baseline_loader import NumpyDataset, SampleDataset, save_padded
+from baseline import NumpyDataset, SampleDataset, save_padded
+from encode import TUNED
 from numpy.typing import NDArray
 
 from mamp.data import ClipStore, StoreWriter
@@ -31,12 +32,6 @@ from mamp.data.augment import Augmentation, augment
 from mamp.data.loader import TrainingBatches
 from mamp.layouts import MODEL_LAYOUT
 from mamp.train.recipes import get_recipe
-
-TUNED = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 
 
 def make_clips(number: int) -> list[NDArray[np.float32]]:

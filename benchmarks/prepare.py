@@ -18,60 +18,31 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from parser import measure as measure_parsers  # noqa: E402
 from prepare_helpers import skeleton_files, write_archive  # noqa: E402
 
 from mamp.readers.ntu import denoise, parse_skeleton_file, translate  # noqa: E402
 
 
-def parse_line_by_line(path: Path) -> dict[str, np.ndarray]:
-    """Body ID -> [n, 25, 3]: each line read, split and converted on its own."""
-    bodies: dict[str, list[np.ndarray]] = {}
-    with path.open() as file:
-        for _ in range(int(file.readline())):
-            for _ in range(int(file.readline())):
-                body = file.readline().split()[0]
-                joints = np.zeros((int(file.readline()), 3), dtype=np.float32)
-                colors = np.zeros((len(joints), 2), dtype=np.float32)
-                for joint in range(len(joints)):
-                    values = np.array(file.readline().strip().split(), dtype=np.float32)
-                    joints[joint], colors[joint] = values[:3], values[5:7]
-                bodies.setdefault(body, []).append(joints)
-    return {body: np.stack(poses) for body, poses in bodies.items()}
-
-
 def compare_parsers(folder: Path, count: int = 60) -> dict[str, float]:
-    """Seconds of processor time a file of both parsers, best of three rounds, on the same files."""
+    """Milliseconds of processor time a file of the package's parser, alone and with what follows it, and the ratio."""
     folder.mkdir()
     paths = []
     for name, text in skeleton_files(count):
         paths.append(folder / f"{name}.skeleton")
         paths[-1].write_text(text, encoding="ascii")
-    for path in paths[:4]:
-        slow, fast = parse_line_by_line(path), parse_skeleton_file(path)
-        for body in fast.bodies:
-            np.testing.assert_array_equal(slow[str(body.id)], body.joints)
-
-    def best(work: object) -> float:
-        rounds = []
-        for _ in range(3):
-            began = time.process_time()
-            for path in paths:
-                work(path)  # type: ignore[operator]
-            rounds.append((time.process_time() - began) / count)
-        return min(rounds)
-
-    ours, lines = best(parse_skeleton_file), best(parse_line_by_line)
-    whole = best(lambda path: translate(denoise(parse_skeleton_file(path)).positions))
+    found = measure_parsers(paths, rounds=3)
+    began = time.process_time()
+    for path in paths:
+        translate(denoise(parse_skeleton_file(path)).positions)
+    whole = time.process_time() - began
     return {
-        "parse_ms": round(1e3 * ours, 3),
-        "parse_denoise_translate_ms": round(1e3 * whole, 3),
-        "line_by_line_ms": round(1e3 * lines, 3),
-        "ratio": round(lines / ours, 1),
+        "parse_mb_a_second": round(found["mamp_mb_a_second"], 1),
+        "parse_denoise_translate_ms": round(1e3 * whole / count, 3),
+        "ratio": round(found["ratio_to_arrays"], 1),
     }
 
 

@@ -7,7 +7,7 @@
     python benchmarks/robustness.py table RESULTS        the lines of --output as the tables of docs/recordings.md
 
 DATA_DIR holds ``nw-ucla.npz`` and ``msr-action3d.npz`` as packed corpora, with the splits of
-``benchmarks/probe.py``; RAW_DIR holds ``.bvh`` and ``.amc`` files of 120 frames a second in any folders.
+``probe.py``; RAW_DIR holds ``.bvh`` and ``.amc`` files of 120 frames a second in any folders.
 Prints JSON lines, each as soon as it is measured; ``--output`` also appends them to a file.
 
 The probe (logistic regression, standardised) is trained on the complete clips of the training half, and tested on those
@@ -25,13 +25,159 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from damage import CHANGES, MISSING, Change, nothing, resized, turned
-from probe import SETS, interval, read_set
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from probe import KINECT, Probe, halves, read_set, with_interval
 
 from mamp import MAMPEncoder, Skeleton, load
+
+Change = Callable[[Skeleton, np.random.Generator], Skeleton]
+
+ARM = ("shoulder_left", "elbow_left", "wrist_left", "hand_left", "hand_tip_left", "thumb_left")
+LEGS = tuple(f"{joint}_{side}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot"))
+
+
+def without_joints(names: tuple[str, ...]) -> Change:
+    """Joints that are never tracked."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        x[:, :, [recording.layout.joints.index(name) for name in names]] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def random_joints(share: float) -> Change:
+    """Some joints, others in each clip, are never tracked."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        x[:, :, rng.permutation(x.shape[2])[: round(share * x.shape[2])]] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def random_points(share: float) -> Change:
+    """Any joint is lost in any frame."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        x[rng.random(x.shape[:3]) < share] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def random_frames(share: float) -> Change:
+    """In some frames nobody is tracked."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        x[:, rng.permutation(x.shape[1])[: round(share * x.shape[1])]] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def joint_gaps(share: float) -> Change:
+    """Each joint is lost for one stretch of time, its own."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        length = round(share * x.shape[1])
+        for joint in range(x.shape[2]):
+            start = rng.integers(0, x.shape[1] - length + 1)
+            x[:, start : start + length, joint] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def frame_gap(share: float) -> Change:
+    """For one stretch of time nobody is tracked."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions.copy()
+        length = round(share * x.shape[1])
+        start = rng.integers(0, x.shape[1] - length + 1)
+        x[:, start : start + length] = np.nan
+        return _keep(recording, x)
+
+    return change
+
+
+def jitter(metres: float) -> Change:
+    """Normal noise on every coordinate."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        x = recording.positions
+        return recording.replace(positions=x + rng.normal(scale=metres, size=x.shape).astype(np.float32))
+
+    return change
+
+
+def dropped(share: float) -> Change:
+    """Frames that are not in the file at all, so that time jumps."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        frames = recording.num_frames
+        kept = np.sort(rng.permutation(frames)[: max(frames - round(share * frames), 1)])
+        return recording.replace(positions=recording.positions[:, kept], confidence=None)
+
+    return change
+
+
+def repeated(share: float) -> Change:
+    """Frames that are in the file twice."""
+
+    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+        frames = recording.num_frames
+        again = np.sort(np.concatenate([np.arange(frames), rng.permutation(frames)[: round(share * frames)]]))
+        return recording.replace(positions=recording.positions[:, again], confidence=None)
+
+    return change
+
+
+def turned(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+    """Turn by any angle about the vertical."""
+    cos, sin = np.cos(angle := rng.uniform(-np.pi, np.pi)), np.sin(angle)
+    matrix = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], np.float32)
+    return recording.replace(positions=recording.positions @ matrix)
+
+
+def resized(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+    """Scale by 0.7 to 1.3, as children and others do."""
+    return recording.replace(positions=recording.positions * np.float32(rng.uniform(0.7, 1.3)))
+
+
+def nothing(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
+    """Change nothing."""
+    return recording
+
+
+MISSING: dict[str, Change] = {
+    "nothing": nothing,
+    **{f"{round(100 * s)} % of joints": random_joints(s) for s in (0.1, 0.3, 0.5)},
+    "left arm": without_joints(ARM),
+    "both legs": without_joints(LEGS),
+    **{f"{round(100 * s)} % of frames": random_frames(s) for s in (0.1, 0.3, 0.5)},
+    **{f"one stretch of {round(100 * s)} % of the time": frame_gap(s) for s in (0.1, 0.3, 0.5)},
+    **{f"each joint for {round(100 * s)} % of the time": joint_gaps(s) for s in (0.1, 0.3, 0.5)},
+    "30 % of points": random_points(0.3),
+}
+CHANGES: dict[str, Change] = {
+    "jitter 5 mm": jitter(0.005),
+    "jitter 20 mm": jitter(0.02),
+    "10 % of frames dropped": dropped(0.1),
+    "10 % of frames repeated": repeated(0.1),
+    "10 % of points lost": random_points(0.1),
+}
+
+
+def _keep(recording: Skeleton, positions: np.ndarray) -> Skeleton:
+    """The recording with other positions, unless nothing would be left of it."""
+    return recording.replace(positions=positions) if np.isfinite(positions).all(axis=-1).any() else recording
+
 
 COSINES = ("cosine", "centred_cosine")
 
@@ -42,8 +188,7 @@ class ActionSet:
     def __init__(self, path: Path, limit: int | None) -> None:
         recordings = [recording.to_layout("ntu25") for recording in read_set(path)]
         self.name = path.stem
-        train = np.array([SETS[path.stem](recording.info) for recording in recordings])
-        labels = np.array([recording.info["label"] for recording in recordings])
+        labels, train = halves(path.stem, recordings)
         self.train = [recording for recording, here in zip(recordings, train, strict=True) if here]
         self.test = [recording for recording, here in zip(recordings, train, strict=True) if not here]
         self.train_labels, self.test_labels = labels[train], labels[~train]
@@ -56,15 +201,9 @@ class ActionSet:
         return [change(clip, np.random.default_rng([seed, i])) for i, clip in enumerate(self.test)]
 
 
-def fit(x: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """The probe."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(x, labels)
-
-
-def accuracy(probe: Pipeline, x: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Top-1 in per cent, with its 95 % bootstrap interval."""
-    hits = probe.predict(x) == labels
-    return {"accuracy": round(100 * float(hits.mean()), 1), "interval": interval(hits)}
+def linear(probe: Probe, x: np.ndarray, actions: ActionSet) -> dict[str, Any]:
+    """Top-1 of the linear probe in per cent, with its interval."""
+    return with_interval(probe.hits(x, actions.test_labels)["linear"])
 
 
 def cosines(x: np.ndarray, y: np.ndarray, common: np.ndarray) -> dict[str, float]:
@@ -79,12 +218,12 @@ def cosines(x: np.ndarray, y: np.ndarray, common: np.ndarray) -> dict[str, float
 
 def measure_missing(encoder: MAMPEncoder, actions: ActionSet, share: float) -> Iterator[dict[str, Any]]:
     """Accuracy on what is left, absent tokens dropped against filled in."""
-    probe = fit(np.asarray(encoder.encode(actions.train, token_share=share)), actions.train_labels)
+    probe = Probe(np.asarray(encoder.encode(actions.train, token_share=share)), actions.train_labels)
     for name, change in MISSING.items():
         clips = actions.changed(name, change)
         for missing in ("drop", "fill"):
             x = np.asarray(encoder.encode(clips, preprocessing={"missing": missing}, token_share=share))
-            yield {"lost": name, "missing": missing, **accuracy(probe, x, actions.test_labels)}
+            yield {"lost": name, "missing": missing, **linear(probe, x, actions)}
 
 
 def measure_change(encoder: MAMPEncoder, actions: ActionSet, share: float) -> Iterator[dict[str, Any]]:
@@ -103,10 +242,10 @@ def measure_placing(encoder: MAMPEncoder, actions: ActionSet, share: float) -> I
         for height in (None, 1.7):
             how = {"facing": facing, "height": height}
             options: dict[str, Any] = {"preprocessing": how, "token_share": share}
-            probe = fit(np.asarray(encoder.encode(actions.train, **options)), actions.train_labels)
+            probe = Probe(np.asarray(encoder.encode(actions.train, **options)), actions.train_labels)
             for name, change in {"nothing": nothing, "turned": turned, "scaled": resized}.items():
                 x = np.asarray(encoder.encode(actions.changed(name, change), **options))
-                yield {**how, "test": name, **accuracy(probe, x, actions.test_labels)}
+                yield {**how, "test": name, **linear(probe, x, actions)}
 
 
 def measure_rates(encoder: MAMPEncoder, folder: Path) -> Iterator[dict[str, Any]]:
@@ -166,7 +305,7 @@ def main() -> None:
     parser.add_argument("what", choices=("missing", "change", "placing", "rates", "table"))
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", default="openmocap", help="[%(default)s]")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), help="[both]")
+    parser.add_argument("--sets", nargs="+", choices=KINECT, default=list(KINECT), help="[both]")
     parser.add_argument("--limit", type=int, help="take at most so many clips of each test half")
     parser.add_argument("--token-share", type=float, default=1.0, help="look at that share of the tokens [%(default)s]")
     parser.add_argument("--output", type=Path, help="a file to append the lines to")
