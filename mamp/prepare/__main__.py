@@ -13,13 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mamp.console import DONE, Parser, exit_status, messages, positive, say_result, terminable
-from mamp.prepare import corpora, folder, ntu, pku, recordings
+from mamp.prepare import corpora, ctrgcn, folder, ntu, pku, pyskl, recordings
 from mamp.prepare.build import Settings, dry_run, dry_run_text, prepare
 from mamp.prepare.dataset import Source
 from mamp.prepare.outcome import report_text
 
 PROG = "python -m mamp.prepare"
-SOURCES: tuple[Source, ...] = (*ntu.SOURCES, *pku.SOURCES, *recordings.SOURCES, folder.SOURCE, corpora.SOURCE)
+SOURCES: tuple[Source, ...] = (
+    *ntu.SOURCES,
+    *pku.SOURCES,
+    ctrgcn.SOURCE,
+    pyskl.SOURCE,
+    *recordings.SOURCES,
+    folder.SOURCE,
+    corpora.SOURCE,
+)
 EXIT_STATUSES = """\
 exit status: 0 done; 1 failed, or incomplete (folder: some files could not be used; other sources only with --strict,
 because broken files of a public set are broken for everybody); 2 wrong usage; 130 interrupted; 143 terminated"""

@@ -124,14 +124,21 @@ class NTU(Dataset):
 
     def info(self) -> dict[str, Any]:
         """How clips are placed, and what the published runs put in place of an absent second person."""
-        absent: Literal["zeros", "copy"] = "zeros" if self.benchmark == 60 else "copy"
-        placed = store_preprocessing(Preprocessing(center="clip", max_people=2, absent_person=absent))
-        return {
-            "source": f"NTU RGB+D {self.benchmark}",
-            "protocols": list(PROTOCOLS[self.benchmark]),
-            "classes": list(ntu.CLASSES[: self.benchmark]),
-            "preprocessing": {**placed, "max_people": 2, "absent_person": absent},
-        }
+        return describe(self.benchmark, list(PROTOCOLS[self.benchmark]))
+
+
+def describe(
+    benchmark: Benchmark, protocols: list[str], absent: Literal["zeros", "copy"] | None = None
+) -> dict[str, Any]:
+    """What ``meta.json`` of a store of NTU RGB+D states; ``absent`` is what was published unless given."""
+    absent = absent or ("zeros" if benchmark == 60 else "copy")
+    placed = store_preprocessing(Preprocessing(center="clip", max_people=2, absent_person=absent))
+    return {
+        "source": f"NTU RGB+D {benchmark}",
+        "protocols": protocols,
+        "classes": list(ntu.CLASSES[:benchmark]),
+        "preprocessing": {**placed, "max_people": 2, "absent_person": absent},
+    }
 
 
 def missing_skeletons(benchmark: Benchmark) -> frozenset[str]:

@@ -124,13 +124,7 @@ class PKU(Dataset):
 
     def info(self) -> dict[str, Any]:
         """How clips are placed: in camera coordinates."""
-        placed = store_preprocessing(Preprocessing(center="none", max_people=2, absent_person="zeros"))
-        return {
-            "source": f"PKU-MMD {'I' * self.phase}",
-            "protocols": list(self.train),
-            "classes": list(pku.CLASSES),
-            "preprocessing": {**placed, "max_people": 2, "absent_person": "zeros"},
-        }
+        return describe(f"PKU-MMD {'I' * self.phase}", list(self.train))
 
     def options(self) -> dict[str, Any]:
         """Adds the splits and the label files, on which the clips depend too."""
@@ -155,6 +149,17 @@ class PKU(Dataset):
         for name in sorted({*train, *test} - self.skeletons.keys()):
             self.left_out[name] = "named in a split, but there is no file of it"
         return train
+
+
+def describe(source: str, protocols: list[str]) -> dict[str, Any]:
+    """What ``meta.json`` of a store of PKU-MMD states."""
+    placed = store_preprocessing(Preprocessing(center="none", max_people=2, absent_person="zeros"))
+    return {
+        "source": source,
+        "protocols": protocols,
+        "classes": list(pku.CLASSES),
+        "preprocessing": {**placed, "max_people": 2, "absent_person": "zeros"},
+    }
 
 
 def parse_split(path: Path) -> tuple[list[str], list[str]]:

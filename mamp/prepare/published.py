@@ -40,7 +40,10 @@ def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArr
     if source.startswith("PKU"):
         return _pku(path, protocol, split)
     benchmark: ntu.Benchmark = 60 if source.endswith("60") else 120
-    rows = ntu.published_order(store.columns, benchmark, protocol, split)
+    if ntu.get_protocol(benchmark, protocol).column in store.columns:
+        rows = ntu.published_order(store.columns, benchmark, protocol, split)
+    else:  # made from these arrays
+        rows = np.flatnonzero(store.columns[f"split_{protocol}"] == split)
     copy = store.info["preprocessing"]["absent_person"] == "copy"
     x = np.zeros((len(rows), int(store.columns["frames"].max()), 150), dtype=np.float32)
     for to, row in zip(x, rows.tolist(), strict=True):
