@@ -19,9 +19,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout
+from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout, load
 from mamp.errors import LayoutError, RecordingError
 from mamp.streaming import StreamingEncoder
+from mamp.synthetic import write_recordings
 
 Array = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,9 +295,11 @@ def test_example_stops_when_the_file_does(
     import follow_file  # type: ignore[import-not-found]
 
     frames, takes = tmp_path / "frames.jsonl", [tmp_path / f"{name}.npy" for name in ("a", "b")]
-    for seed, take in enumerate(takes):
-        np.save(take, positions(9, seed=seed)[0])
-    frames.write_text("".join(as_line(frame) for frame in positions(9, seed=1)[0]))
+    files = write_recordings(tmp_path, actions=["walk", "wave"], variations=1)
+    moves = [load(file).to_layout("ntu25").positions[0, :9] for file in files]  # of human size
+    for move, take in zip(moves, takes, strict=True):
+        np.save(take, move)
+    frames.write_text("".join(as_line(frame) for frame in moves[1]))
     monkeypatch.setattr(sys, "argv", ["follow_file.py", str(frames), "--idle", "0.2", "--like", *map(str, takes)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the .npy files do not say
