@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import math
 import os
+import platform
 import re
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from mamp.errors import MAMPError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -203,18 +207,67 @@ def claim(
 
 @contextmanager
 def lock(path: Path, busy: MAMPError) -> Iterator[None]:
-    """Hold a lock for as long as this process lives, or raise ``busy`` if another process holds it.
+    """Hold a lock for as long as this process lives, or raise ``busy`` with the name of the process that holds it.
 
-    The file stays; the kernel frees the lock of a process that was killed. Without effect on Windows.
+    The kernel frees the lock of a process that was killed; its file may stay. Without effect on Windows, and on file
+    systems without locks.
     """
-    with path.open("ab") as file:
+    while True:
+        file = path.open("a+b", buffering=0)
+        _take(file, busy)
+        if _is_named(file, path):
+            break
+        file.close()  # the one who held it removed the file just before
+    try:
+        with suppress(OSError):  # a full disk: the lock holds, and only lacks a name
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        file.close()
+
+
+def _take(file: IO[bytes], busy: MAMPError) -> None:
+    """Lock an open file, or raise ``busy``."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(300).decode(errors="replace")
+        file.close()
+        raise type(busy)(f"{busy} It is {holder}." if holder else str(busy)) from None
+    except OSError as error:
+        logger.debug("%s: no lock (%s)", file.name, error)
+
+
+def _is_named(file: IO[bytes], path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def one_writer(folder: Path, what: str, error: type[MAMPError]) -> Iterator[None]:
+    """Create the folder of a run and keep other processes from writing there.
+
+    Raises:
+        MAMPError: Of type ``error``: another process writes there, or nobody can.
+    """
+    busy = error(
+        f"{folder}: another process works on this {what}. Wait until it has ended, or choose another output folder."
+    )
+    with ExitStack() as held:
         try:
-            import fcntl
-        except ImportError:
-            pass
-        else:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise busy from None
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(folder / ".lock", busy))
+        except OSError as reason:
+            raise error(f"{folder}: cannot write here ({reason}). Choose another output folder.") from None
         yield

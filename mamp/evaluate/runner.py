@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mamp.evaluate.registry import get_protocol
 from mamp.evaluate.representation import POSES, UNTRAINED, Representation, load_representation
 from mamp.evaluate.result import read_results, write_result
 from mamp.options import override
-from mamp.outputs import changed_fields, claim, dump_json, plain, write_whole
+from mamp.outputs import changed_fields, claim, dump_json, one_writer, plain, write_whole
 from mamp.train.distributed import world
 
 RECORD = "evaluation.json"
@@ -64,11 +65,12 @@ def evaluate(
     config = override(chosen.config, overrides or {})
     weights, seeds, path = _weights_for(chosen, weights), _checked(seeds), Path(output)
     changed = dict(encoder_overrides or {})
-    with world(device) as here:
+    with world(device) as here, ExitStack() as held:
         opened, finished = None, False
         with here.together():
             if here.is_main:
                 opened = _open(weights, seeds[0], changed, data, split_protocol)
+                held.enter_context(one_writer(path, "evaluation", ConfigError))
                 finished = _claim(path, _identity(chosen, config, *opened), seeds, chosen.free)
         if here.sum([float(finished)])[0]:
             return read_results(path) if here.is_main else {}

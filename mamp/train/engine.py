@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,9 +15,10 @@ from mamp.data.augment import PackedBatch, augment
 from mamp.data.loader import TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
-from mamp.errors import ConfigError, DataError
+from mamp.errors import ConfigError, DataError, TrainingError
 from mamp.layouts.tables import NTU25_PARTS
 from mamp.masking import mask_ratio_between, missing_tokens
+from mamp.outputs import one_writer
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
@@ -178,11 +180,12 @@ def train(
 
     Raises:
         DataError: The store is missing or damaged.
-        TrainingError: The folder cannot be used, or the loss is not finite.
+        TrainingError: The folder cannot be used, another process works in it, or the loss is not finite.
     """
-    with world(config.run.device) as here:
+    with world(config.run.device) as here, ExitStack() as held:
         with here.together():
             ClipStore(data)
             if here.is_main:
+                held.enter_context(one_writer(Path(output), "run", TrainingError))
                 write_run_file(config, Path(data), Path(output), recipe)
         Trainer(config, Path(data), Path(output), here).train()
