@@ -1,7 +1,7 @@
 """Memory and speed of the training loader over a store larger than memory should have to hold.
 
 Makes a store whose positions are a sparse file (it takes no room on disk), reads training batches from it with
-background workers, and watches the resident memory of every process: anonymous pages (its own) and file pages
+threads that read ahead, and watches the resident memory of every process: anonymous pages (its own) and file pages
 (libraries, and what it has mapped). The sum counts a page that processes share once for each: it is an upper bound.
 
     python benchmarks/loader_memory.py [--gigabytes 10] [--workers 2] [--seconds 20] [--json]
@@ -111,7 +111,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=10.0, help="size of the store (default 10)")
-    parser.add_argument("--workers", type=int, default=2, help="background processes (default 2)")
+    parser.add_argument("--workers", type=int, default=2, help="threads that read ahead (default 2)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to read (default 20)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     options = parser.parse_args()

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from mamp import Preprocessing, Skeleton, get_layout
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.affine import map_of_joints
 from mamp.data.augment import (
     COLUMNS,
     Augmentation,
@@ -30,8 +29,7 @@ from mamp.data.augment import (
     bone_factors,
     drop_joints,
 )
-from mamp.data.buffers import Buffers
-from mamp.data.crops import find_bodies
+from mamp.data.crops import find_bodies, map_of_joints
 from mamp.data.loader import Shard, TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.errors import ConfigError, DataError, LayoutError, MAMPError
 from mamp.evaluate.data import open_labelled
@@ -630,7 +628,6 @@ def test_crops_come_from_the_store(store: ClipStore) -> None:
             np.testing.assert_array_equal(batch.rows[first : first + length].numpy(), expected)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_change_nothing(store: ClipStore, workers: int) -> None:
     batches = batches_of(store, batch_size=4)
@@ -831,40 +828,6 @@ def test_groups_change_nothing(batch: PackedBatch, group: int, monkeypatch: pyte
     close(made.target, expected.target)
 
 
-# --- memory that is used again ---------------------------------------------------------------------------------------
-
-
-def test_memory_is_used_again_when_nobody_holds_it() -> None:
-    buffers = Buffers()
-    first = buffers.take(3, 4)
-    place = first.data_ptr()
-    part = first[1:]
-    del first
-    assert buffers.take(3, 4).data_ptr() != place, "a part of it is still held"
-    del part
-    assert buffers.take(2, 2).data_ptr() == place
-    assert buffers.take(15).shape == (15,) and buffers.take(5000).shape == (5000,)
-
-
-def test_memory_waits_for_autograd() -> None:
-    buffers = Buffers()
-    weight = torch.ones(4, requires_grad=True)
-    x = buffers.take(4).fill_(3.0)
-    place, loss = x.data_ptr(), (weight * x).sum()
-    del x
-    other = buffers.take(4).fill_(7.0)
-    assert other.data_ptr() != place
-    loss.backward()
-    assert weight.grad is not None and weight.grad.tolist() == [3.0] * 4
-
-
-def test_a_pickled_pool_is_empty() -> None:
-    buffers = Buffers(keep=2, slack=1.5)
-    buffers.take(100_000)
-    copy = pickle.loads(pickle.dumps(buffers))
-    assert (copy.keep, copy.slack) == (2, 1.5) and len(pickle.dumps(buffers)) < 1000
-
-
 def test_clips_in_use_are_not_overwritten(batch: PackedBatch, store: ClipStore) -> None:
     settings = Augmentation(noise=0.1)
     made = augment(batch, settings, NTU, 16)
@@ -873,16 +836,6 @@ def test_clips_in_use_are_not_overwritten(batch: PackedBatch, store: ClipStore) 
         for parts in batches_of(store, epoch=step).load(0):
             augment(parts[0], settings, NTU, 16)
     assert all(torch.equal(*pair) for pair in zip(kept, (made.x, made.target, batch.rows), strict=True))
-
-
-def test_a_batch_after_another_needs_no_new_memory(store: ClipStore) -> None:
-    places = set()
-    for epoch in range(6):
-        for parts in batches_of(store, epoch=epoch).load(0):
-            made = augment(parts[0], Augmentation(noise=0.1), NTU, 16)
-            places |= {made.x.data_ptr(), made.target.data_ptr()}
-            del made
-    assert len(places) <= 3
 
 
 def test_scale(batch: PackedBatch) -> None:

@@ -17,8 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamp.data.affine import Placement, map_of_bones, map_of_joints
-from mamp.data.crops import CLIPS, WORK, Bodies, between, find_bodies, group_size, memory, resize, to_device
+from mamp.data.crops import (
+    Bodies,
+    Placement,
+    between,
+    find_bodies,
+    group_size,
+    map_of_bones,
+    map_of_joints,
+    resize,
+    to_device,
+)
 from mamp.errors import ConfigError
 from mamp.geometry import MIRROR, facing_angle, from_the_root, mirrored_joints, rotation_matrix, to_the_right
 from mamp.layouts import Layout
@@ -183,7 +192,7 @@ def augment(
     confidence = None if batch.confidence is None else resize(batch.confidence, bodies)
     x = target
     if settings.person_dropout or settings.joint_dropout or settings.noise or settings.wobble:
-        x = memory(CLIPS, target.device, *target.shape).copy_(target)
+        x = target.clone()
         degrade(x, batch, settings, layout)
     if stream != "joint":
         for clips in (target,) if x is target else (x, target):
@@ -267,7 +276,7 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
         std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1") * batch.present
         std = rearrange(std, "b m -> b m 1 1 1").to(x)
         group = min(group_size(x.device, clips), clips)
-        jitter = WORK.take(group, people, frames, joints, axes)
+        jitter = torch.empty(group, people, frames, joints, axes)
         for first in range(0, clips, group):
             part = slice(first, first + group)
             drawn = jitter[: len(x[part])]

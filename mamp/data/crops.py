@@ -1,6 +1,7 @@
 """Crops of any length, resized to one, and placed: each frame is read once and written once.
 
-On a CPU, bodies are worked on in groups whose arrays stay in its cache, and the memory of one batch serves the next.
+What happens to all joints of a clip is one matrix product (:class:`Placement`). On a CPU, bodies are worked on in
+groups whose arrays stay in its cache.
 """
 
 from __future__ import annotations
@@ -9,14 +10,63 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mamp.data.affine import Placement
-from mamp.data.buffers import Buffers
+from mamp.geometry import from_the_root
+from mamp.layouts import Layout
 
+FloatArray = NDArray[np.floating]
 GROUP = 16
-CLIPS, WORK = Buffers(), Buffers()
+
+
+def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
+    """One matrix that maps several joints at once, [B, K * 3, K * 3], for a product from the right.
+
+    A product with 3 by 3 matrices leaves a processor idle: wider ones run at several times the rate.
+
+    Args:
+        matrix: [B, 3, 3] what happens to a point.
+        places: [K] or [B, K] for each of the K joints, where it goes.
+    """
+    clips, joints = len(matrix), places.shape[-1]
+    product = np.zeros((clips, joints, 3, joints, 3), np.float32)
+    product[np.arange(clips)[:, None], np.arange(joints), :, places, :] = matrix.transpose(0, 2, 1)[:, None]
+    return rearrange(product, "b v c w i -> b (v c) (w i)")
+
+
+def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
+    """One matrix [B, V * 3, V * 3], for a product from the right, that makes bones longer or shorter.
+
+    Args:
+        factors: [B, V] of the bone that ends at each joint; of a root it does not matter.
+        layout: Says which bone hangs on which.
+    """
+    joints = len(layout.joints)
+    product = np.zeros((len(factors), joints, joints), np.float32)  # column: where a joint comes from
+    for root in (joint for joint, parent in enumerate(layout.parents) if parent < 0):
+        product[:, root, root] = 1
+    for joint in from_the_root(layout):
+        parent = layout.parents[joint]
+        product[:, :, joint] = product[:, :, parent]
+        product[:, joint, joint] += factors[:, joint]
+        product[:, parent, joint] -= factors[:, joint]
+    return rearrange(np.einsum("bvw,ci->bvcwi", product, np.eye(3, dtype=np.float32)), "b v c w i -> b (v c) (w i)")
+
+
+@dataclass
+class Placement:
+    """An affine map for each clip: ``(x - origin) @ matrix``.
+
+    Attributes:
+        origin: [B, 3]
+        matrix: [B, K * 3, K * 3], of K joints at once.
+    """
+
+    origin: Tensor | None = None
+    matrix: Tensor | None = None
 
 
 @dataclass
@@ -83,14 +133,14 @@ def resize(rows: Tensor, bodies: Bodies, placement: Placement | None = None) -> 
     """Resize the crops in ``rows`` [F, V, ...], and place them: [B, M, T, V, ...], zeros where nobody is present."""
     placement = placement or Placement()
     (clips, people, frames), flat = bodies.shape, rows.flatten(1)
-    x = memory(CLIPS, rows.device, clips, people, frames, *rows.shape[1:])
+    x = rows.new_empty(clips, people, frames, *rows.shape[1:])
     x[:, 1:].zero_()
     group = group_size(rows.device, len(bodies.clip))
     first_people = x[:, 0].flatten(2)
     for first in range(0, clips, group):
         part = slice(first, min(first + group, clips))
         _resize_group(flat, bodies, part, placement, first_people[part])
-    others = memory(WORK, rows.device, group, *first_people.shape[1:])
+    others = rows.new_empty(group, *first_people.shape[1:])
     for first in range(clips, len(bodies.clip), group):
         part = slice(first, first + group)
         slot = bodies.slot[part]
@@ -122,11 +172,6 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         x = x.pin_memory()
     return x.to(device, non_blocking=True)
-
-
-def memory(buffers: Buffers, device: torch.device, *shape: int) -> Tensor:
-    """Memory that is used again; on a GPU its own allocator does that."""
-    return buffers.take(*shape) if device.type == "cpu" else torch.empty(shape, device=device)
 
 
 def group_size(device: torch.device, everything: int) -> int:

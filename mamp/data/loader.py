@@ -7,23 +7,22 @@ the same on one process or many, in one micro-batch or several, and after a rest
 from __future__ import annotations
 
 import hashlib
-import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from mamp.data.augment import COLUMNS, Augmentation, PackedBatch, column
-from mamp.data.buffers import Buffers
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, DataError
 
 # What two views of a clip have in common: the crop, and which side is left, since that tells actions apart.
 SHARED = ("length", "start", "mirror")
-ROWS = Buffers()  # what is read for one batch serves the next
+READ_AHEAD = 4  # batches that each thread reads before they are asked for
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
@@ -95,7 +94,7 @@ class Shard:
         return slice(first, first + size)
 
 
-class TrainingBatches(Dataset[list[PackedBatch]]):
+class TrainingBatches:
     """The micro-batches of each step of one epoch; item ``i`` is step ``first_step + i``.
 
     Args:
@@ -189,7 +188,7 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
 
         source = (self.store.columns["first_row"][index] + crop_start)[:, None] + slot * frames[:, None]
         bodies = source[recorded], body_length[recorded]
-        rows = ROWS.take(int(bodies[1].sum()), joints, 3)
+        rows = torch.empty(int(bodies[1].sum()), joints, 3)
         self.store.read_rows(*bodies, out=rows.numpy())
         confidence = None
         if self.store.has_confidence:
@@ -205,22 +204,26 @@ class TrainingBatches(Dataset[list[PackedBatch]]):
             confidence,
         )
 
-    def load(self, num_workers: int, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
-        """Iterate over the steps that remain, with background workers if there are any."""
+    def load(self, workers: int = 0, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
+        """Iterate over the steps that remain; ``workers`` threads read ahead, or none.
+
+        Threads, since forked processes would keep a copy of the memory that the parent had at the fork.
+        """
         pin_memory = pin_memory and torch.cuda.is_available()
-        if not (num_workers or pin_memory):
-            return (self[item] for item in range(len(self)))
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            prefetch_factor=4 if num_workers else None,
-            worker_init_fn=_outlive_termination,
-        )
-        return iter(loader)
 
+        def read(item: int) -> list[PackedBatch]:
+            return [part.pin_memory() if pin_memory else part for part in self[item]]
 
-def _outlive_termination(worker: int) -> None:
-    """SIGTERM to a whole process group ends the run through its main process, which first saves."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if not workers:
+            yield from map(read, range(len(self)))
+            return
+        pool, ahead = ThreadPoolExecutor(workers, "clips"), deque[Future[list[PackedBatch]]]()
+        try:
+            for item in range(len(self)):
+                ahead.append(pool.submit(read, item))
+                if len(ahead) > READ_AHEAD * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -38,7 +38,7 @@ class SupervisedConfig:
         num_frames: Frames to which a clip is resized; the temporal embeddings are resized too, as published. None: as
             the weights say.
         precision: float32, or bfloat16 for mixed precision.
-        workers: Background processes that read training clips.
+        workers: Threads that read training clips ahead.
         log_every: Steps between lines of metrics.jsonl.
         checkpoint_every: Steps between checkpoints.
         augmentation: What happens to a training clip. Centring and facing are added where the weights expect them and

@@ -69,7 +69,7 @@ class Sampling:
         weight_by: Column of the store whose groups are weighted (``corpus``, say); clips are then drawn with
             replacement, in proportion to their length within a group.
         weights: ``group=weight`` pairs for ``weight_by``; groups that are not named weigh 1.
-        workers: Background processes that read clips.
+        workers: Threads that read clips ahead.
     """
 
     split: str | None = "train"

@@ -48,7 +48,7 @@ class Loop:
         encoder: Configuration of the encoder that is trained, for the checkpoints.
         output: Folder of the run: ``metrics.jsonl``, ``checkpoints/``.
         world: The processes.
-        workers: Background processes that read clips.
+        workers: Threads that read clips ahead.
         progress: Show a progress bar.
     """
 

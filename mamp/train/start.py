@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -67,11 +66,8 @@ def interrupt_saves() -> Iterator[list[int]]:
         A list that holds the signals that came.
     """
     came: list[int] = []
-    main_process = os.getpid()
 
     def stop(number: int, frame: object) -> None:
-        if os.getpid() != main_process:
-            return  # a data-loading worker: the run still needs it to finish its step
         came.append(number)
         if len(came) > 1 or not callable(signal.getsignal(signal.SIGTERM)):
             raise KeyboardInterrupt
