@@ -22,6 +22,7 @@ import pytest
 from mamp.data import ClipStore
 from mamp.errors import DataError, MissingFileError, ReadError
 from mamp.prepare import build as engine
+from mamp.prepare.__main__ import main
 from mamp.prepare.build import Settings, dry_run, prepare
 from mamp.prepare.dataset import Clip, Dataset, Item, Listing
 from mamp.prepare.journal import work_folder
@@ -457,3 +458,32 @@ def test_a_signal_is_one_line_and_the_same_command_resumes(tmp_path, number, gro
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 0 and "going on after" in again.stderr
     assert len(ClipStore(tmp_path / "store")) == 16 * len(ACTIONS)
+
+
+def write_points(folder: Path, name: str, confidence: np.ndarray | None) -> np.ndarray:
+    folder.mkdir(exist_ok=True)
+    positions = np.random.default_rng(0).normal(0, 0.3, (1, 12, 25, 3)) + np.array([0, 1, 3])
+    positions[0, 3, 5] = np.nan
+    positions[0, 7] = np.nan
+    values = {"positions": positions, "fps": 30.0, "unit": "m", "up": "y"}
+    np.savez(folder / name, **values, **({} if confidence is None else {"confidence": confidence}))
+    return positions
+
+
+def test_confidence_reaches_the_store_of_a_folder(tmp_path, capsys):
+    confidence = np.random.default_rng(1).uniform(0.2, 1, (1, 12, 25))
+    write_points(tmp_path / "raw", "a.npz", confidence)
+    write_points(tmp_path / "raw", "b.npz", None)
+    arguments = ["folder", str(tmp_path / "raw"), "--layout", "ntu25", "--workers", "1"]
+    assert main([*arguments[:2], str(tmp_path / "store"), *arguments[2:]]) == 0
+    store = ClipStore(tmp_path / "store")
+    frames = [frame for frame in range(12) if frame != 7]
+    expected = confidence[:, frames].astype(np.float32)
+    expected[0, 3, 5] = 0  # filled in
+    np.testing.assert_allclose(store.read_confidence(0), expected, rtol=1e-6)
+    np.testing.assert_array_equal(store.read_confidence(1), (expected > 0).astype(np.float32))
+    assert main([*arguments[:2], str(tmp_path / "without"), *arguments[2:], "--confidence", "no"]) == 0
+    assert not ClipStore(tmp_path / "without").has_confidence
+    (tmp_path / "raw" / "a.npz").unlink()
+    assert main([*arguments[:2], str(tmp_path / "none"), *arguments[2:]]) == 0
+    assert not ClipStore(tmp_path / "none").has_confidence

@@ -13,7 +13,7 @@ none of this, only a :class:`mamp.readers.sets.RecordingSet`.
             return Listing(tuple(Item(key_of(self.raw, path), path) for path in find_files(self.raw, (".bvh",))))
 
         def read(self, item: Item) -> list[Clip]:
-            return [normalized_clip(load(item.path), Preprocessing(), item.key, label=0)]
+            return [normalized_clip(load(item.path), Preprocessing(), item.key, {"label": 0})]
 
     SOURCES = (Source("jumps", "our jumps", "python -m mamp.prepare jumps raw store", open=lambda a: Jumps(a.raw)),)
 
@@ -168,8 +168,22 @@ class Source:
     run: Callable[[argparse.Namespace], int] | None = None
 
 
-def normalized_clip(recording: Skeleton, expected: Preprocessing, name: str, **columns: Column) -> Clip:
+def normalized_clip(
+    recording: Skeleton,
+    expected: Preprocessing,
+    name: str,
+    columns: dict[str, Column] | None = None,
+    with_confidence: bool = False,
+) -> Clip:
     """Normalise a recording into a clip in the joints of the model, neither cropped nor resized.
+
+    Args:
+        recording: Any recording.
+        expected: How the clip is placed.
+        name: Of the clip.
+        columns: What is known of the clip.
+        with_confidence: Give the clip the confidence of the recording, 1 where it has none, and 0 for joints that were
+            not tracked and are filled in.
 
     Raises:
         MAMPError: The recording cannot be used.
@@ -178,11 +192,18 @@ def normalized_clip(recording: Skeleton, expected: Preprocessing, name: str, **c
 
     clip = normalize(recording, expected)
     left = recording.num_frames - len(clip.frames)
+    confidence = None
+    if with_confidence:
+        confidence = clip.tracked[: clip.num_present].astype(np.float32)
+        known = recording.to_layout(expected.layout).confidence
+        if known is not None:
+            confidence *= np.nan_to_num(known[clip.people][:, clip.frames]).clip(0, 1)
     return Clip(
         name,
         clip.positions[: clip.num_present],
         recording.fps,
-        columns,
+        columns or {},
+        confidence,
         dropped_frames={"nobody is tracked": left} if left else {},
     )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mamp.config import Preprocessing
-from mamp.errors import DataError, MissingFileError, RecordingError
+from mamp.errors import DataError, MAMPError, MissingFileError, RecordingError
 from mamp.prepare.dataset import (
     Clip,
     Column,
@@ -19,9 +21,12 @@ from mamp.prepare.dataset import (
     normalized_clip,
     store_preprocessing,
 )
+from mamp.prepare.pool import captured_warnings
 from mamp.readers import FORMATS, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
+
+PEEKED = 10  # files that are tried, to see whether the recordings have a confidence
 
 
 class Folder(Dataset):
@@ -32,13 +37,19 @@ class Folder(Dataset):
         expected: How clips are placed, and how many people are kept; recorded in the store for training to check.
         labels: A CSV for :func:`read_labels`; adds the column ``label``, of integers if all labels are.
         reading: Options of :func:`mamp.load`.
+        confidence: Whether clips have a tracking confidence; by default if the first readable recording has one.
 
     Raises:
         DataError: The labels are malformed.
     """
 
     def __init__(
-        self, raw: Path, expected: Preprocessing, labels: Path | None = None, reading: dict[str, Any] | None = None
+        self,
+        raw: Path,
+        expected: Preprocessing,
+        labels: Path | None = None,
+        reading: dict[str, Any] | None = None,
+        confidence: bool | None = None,
     ) -> None:
         self.raw = raw
         self.layout = expected.layout
@@ -46,6 +57,7 @@ class Folder(Dataset):
         self.labels_file = labels
         self.labels = None if labels is None else read_labels(labels)
         self.reading = reading or {}
+        self.confidence = confidence
         self.whole = self.labels is not None and all(label.lstrip("-").isdigit() for label in self.labels.values())
 
     def list_items(self) -> Listing:
@@ -60,7 +72,15 @@ class Folder(Dataset):
         items = tuple(Item(key_of(self.raw, path), path) for path in files)
         for name in sorted(set(self.labels or ()) - {item.key for item in items}):
             failed[name] = "has a label, but there is no such file"
+        if self.confidence is None:
+            self.confidence = self._first_has_confidence(items)
         return Listing(items, failed=failed)
+
+    def _first_has_confidence(self, items: Sequence[Item]) -> bool:
+        for item in items[:PEEKED]:
+            with suppress(MAMPError, OSError), captured_warnings():
+                return load(item.path, **self.reading).confidence is not None
+        return False
 
     def read(self, item: Item) -> list[Clip]:
         """Read one recording, normalised but neither cropped nor resized."""
@@ -70,7 +90,8 @@ class Folder(Dataset):
                 raise RecordingError(f"{item.key}: has no label in the CSV.")
             label = self.labels[item.key]
             columns["label"] = int(label) if self.whole else label
-        return [normalized_clip(load(item.path, **self.reading), self.expected, item.key, **columns)]
+        recording = load(item.path, **self.reading)
+        return [normalized_clip(recording, self.expected, item.key, columns, bool(self.confidence))]
 
     def info(self) -> dict[str, Any]:
         """How clips are placed."""
@@ -79,7 +100,8 @@ class Folder(Dataset):
     def options(self) -> dict[str, Any]:
         """What the clips depend on."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
-        return {**self.info(), **people, "labels": self.labels, "reading": self.reading}
+        said = {"labels": self.labels, "reading": self.reading, "confidence": self.confidence}
+        return {**self.info(), **people, **said}
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -125,13 +147,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a person who is missing in some frames is zeros there (zeros, copy: as published for two people), or "
         "holds the nearest pose (none) [%(default)s]",
     )
+    group.add_argument(
+        "--confidence",
+        choices=("yes", "no"),
+        help="keep the tracking confidence, for masking by confidence; for recordings without one it is 1 where they "
+        "are tracked [yes if the first recording has one]",
+    )
     add_recording_options(parser)
 
 
 def _open(args: argparse.Namespace) -> Folder:
     max_people = 2 if args.max_people is None and args.absent != "none" else args.max_people
     expected = Preprocessing(center=args.center, facing=args.facing, max_people=max_people, absent_person=args.absent)
-    return Folder(args.raw, expected, args.labels, reading_options(args))
+    confidence = None if args.confidence is None else args.confidence == "yes"
+    return Folder(args.raw, expected, args.labels, reading_options(args), confidence)
 
 
 SOURCE = Source(

@@ -27,7 +27,7 @@ _dataset: Dataset  # of a worker process
 def read_item(dataset: Dataset, item: Item) -> ItemResult:
     """Read one item; errors become part of the result, with paths relative to ``raw``."""
     folder = f"{dataset.raw}{os.sep}"
-    with _captured_warnings() as records:
+    with captured_warnings() as records:
         clips: tuple[Clip, ...] = ()
         trouble = None
         try:
@@ -119,7 +119,7 @@ def _read_batch(batch: Batch) -> list[ItemResult]:
 
 
 @contextmanager
-def _captured_warnings() -> Iterator[list[logging.LogRecord]]:
+def captured_warnings() -> Iterator[list[logging.LogRecord]]:
     """Collect the warnings of the package instead of showing them."""
     logger = logging.getLogger("mamp")
     records: list[logging.LogRecord] = []

@@ -55,7 +55,7 @@ class Recordings(Dataset):
         clips = []
         for take in self.recordings.takes(item.path):
             thinned = thin(take.recording, self.fps)
-            clip = normalized_clip(thinned, self.expected, take.name, **take.columns)
+            clip = normalized_clip(thinned, self.expected, take.name, take.columns)
             clip.dropped_frames.update(take.dropped)
             if left := take.recording.num_frames - thinned.num_frames:
                 clip.dropped_frames[f"between those at {self.fps:g} frames per second"] = left
