@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError
 from mamp.layouts import registry, rigs
 from mamp.layouts.layout import Layout, Weights, between, beyond
-from mamp.layouts.topology import NOTHING, Rig, drop_empty_ends, find_head, find_hub, lift_neck, roles_by_tree
+from mamp.layouts.topology import NOTHING, Rig, refine_roles, roles_by_tree
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ def match_names(
     tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1)
     name = "bvh"
     missing = [role for role in NEEDED if role not in roles]
+    weak = {joint for joint, one in zip(joints, names, strict=True) if one[:2] in _WEAK_PELVIS}
     small = parents is not None and len(joints) <= MAX_RIG
     rig = None if not small or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
     if missing and rig is not None and (found := roles_by_tree(rig)) is not None:
@@ -112,13 +113,7 @@ def match_names(
             f"{shown}. Name a registered layout, or register yours with mamp.register_layout."
         )
     if rig is not None:
-        drop_empty_ends(rig, roles)
-        weak = {
-            joint for joint, one in zip(joints, names, strict=True) if one.text in rigs.WEAK_PELVIS and not one.side
-        }
-        find_hub(rig, roles, weak)
-        lift_neck(rig, roles)
-        find_head(rig, roles)
+        refine_roles(rig, roles, weak)
     return Layout(name, tuple(joints), tree, _pairs(joints, names), _mapping(roles))
 
 

@@ -40,7 +40,7 @@ SIDE_ROLES: dict[str, tuple[str, ...]] = {
         "findex1", "indexproximal", "fingerbase", "fingers", "finger2",
     ),
     "thumb": (
-        "handthumb2", "thumb2", "thumbproximal", "fingerthumb2", "thumb", "handthumb1", "thumb1", "finger01", "finger0",
+        "handthumb2", "thumb2", "thumbproximal", "fingerthumb2", "thumb", "handthumb1", "thumb1", "finger0",
     ),
     "knee": ("knee", "lowerleg", "lowleg", "loleg", "shin", "calf", "tibia", "crus", "leg"),
     "hip": ("upleg", "upperleg", "uleg", "thigh", "femur", "hip", "hipjoint", "leg"),

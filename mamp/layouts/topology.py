@@ -82,7 +82,21 @@ class Rig:
         return chains
 
 
-def drop_empty_ends(rig: Rig, roles: dict[str, str]) -> None:
+def refine_roles(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
+    """Correct roles found by names where the body says otherwise.
+
+    Args:
+        rig: The joints.
+        roles: Role -> joint; changed in place.
+        weak: Joints that are the pelvis only if no joint has both legs.
+    """
+    _drop_empty_ends(rig, roles)
+    _find_hub(rig, roles, weak)
+    _lift_neck(rig, roles)
+    _find_head(rig, roles)
+
+
+def _drop_empty_ends(rig: Rig, roles: dict[str, str]) -> None:
     """Leave out ends at the place of what they end: an End Site of length zero says nothing."""
     least = _SHORT * _trunk_length(rig, roles)
     for end, start in (("head_end", "head"), *((f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in _ENDS)):
@@ -95,7 +109,7 @@ def drop_empty_ends(rig: Rig, roles: dict[str, str]) -> None:
 _ENDS = (("toe", "ankle"), ("finger", "wrist"), ("thumb", "wrist"), ("hand_tip", "wrist"))
 
 
-def find_hub(rig: Rig, roles: dict[str, str], weak: Set[str] = frozenset()) -> None:
+def _find_hub(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
     """Take the joint that has both legs for the pelvis, where the names give none, or one of ``weak``."""
     hips = [rig.joints.index(roles[f"{side}_hip"]) for side in ("left", "right")]
     hub = rig.meeting(*hips)
@@ -103,7 +117,7 @@ def find_hub(rig: Rig, roles: dict[str, str], weak: Set[str] = frozenset()) -> N
         roles["pelvis"] = rig.joints[hub]
 
 
-def lift_neck(rig: Rig, roles: dict[str, str]) -> None:
+def _lift_neck(rig: Rig, roles: dict[str, str]) -> None:
     """Replace a neck that lies in the chest by the next joint of the neck, or by the middle of the shoulders."""
     if "neck" not in roles or "spine_shoulder" in roles:
         return
@@ -112,7 +126,7 @@ def lift_neck(rig: Rig, roles: dict[str, str]) -> None:
         roles["neck"] = above if above is not None and _height(rig, roles, above) >= _LOW else NOTHING
 
 
-def find_head(rig: Rig, roles: dict[str, str]) -> None:
+def _find_head(rig: Rig, roles: dict[str, str]) -> None:
     """Take neck and head from the branch between the arms, where the names give no head."""
     if {"head", "nose"} & set(roles) or {"left_ear", "right_ear"} <= set(roles):
         return

@@ -15,7 +15,7 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, get_layout, list_layouts
 from mamp.readers.axes import check_handedness, check_up, mirror, turn_y_up
 from mamp.readers.files import StrPath, check_numbers
-from mamp.readers.infer import HEAD_TO_ANKLE, HUMAN, Body
+from mamp.readers.infer import HEAD_TO_ANKLE, HUMAN, Body, Guess
 from mamp.readers.units import metres_per_unit
 from mamp.skeleton import FASTEST, SLOWEST, Skeleton, resolve_layout
 
@@ -109,11 +109,16 @@ class Raw:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+FACTS = ("unit", "up", "handedness")
+
+
 class Fact(NamedTuple):
     """A value, and where it is from: ``given``, ``format``, ``inferred``, ``assumed`` or ``doubtful``."""
 
     value: Any
     source: str
+    metres: float = 1.0
+    """In one unit, if the value is a unit."""
 
 
 def assemble(raw: Raw, options: Options) -> Skeleton:
@@ -125,17 +130,12 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
     """
     positions = _without_guesses(_without_untracked(raw), raw, options)
     layout = _layout(raw, options)
-    body = Body(positions, layout)
-    unit = _unit(raw, options, body)
-    up = _up(raw, options, body)
-    side = _handedness(raw, options, body)
-    positions = _to_metres(positions, unit.value, raw.path)
-    positions = turn_y_up(positions, up.value) if up.value != "y" else positions
-    facts = {"unit": unit, "up": up, "handedness": side}
+    facts = _facts(raw, options, Body(positions, layout))
+    rate = _rate(raw, options)
     return Skeleton(
-        positions if side.value == "right" else mirror(positions),
+        _to_model_axes(positions, facts, raw.path),
         layout,
-        fps=_rate(raw, options),
+        fps=rate,
         confidence=raw.confidence,
         name=Path(raw.path).name,
         info={
@@ -155,6 +155,8 @@ def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layo
     Raises:
         LayoutError: It is unknown, or none or several have so many joints.
     """
+    if isinstance(layout, Layout):
+        return layout
     if layout is not None:
         return resolve_layout(layout)
     known = {name: get_layout(name) for name in list_layouts() if name != "bvh"}
@@ -235,48 +237,65 @@ def _layout(raw: Raw, options: Options) -> Layout:
     return layout
 
 
-def _unit(raw: Raw, options: Options, body: Body) -> Fact:
-    if options.unit is not None:
-        return Fact(options.unit, "given")
-    if raw.unit is not None:
-        _check_size(raw, body)
-        return Fact(raw.unit, "format")
-    if raw.flat and not body.size:
+def _facts(raw: Raw, options: Options, body: Body) -> dict[str, Fact]:
+    """Unit, up axis and handedness of the file: as the caller says, as the file says, or as the body does."""
+    facts = _said(raw, options)
+    unit, up, handedness = (key not in facts for key in FACTS)
+    guess = body.guess(unit, up, handedness, named=not raw.flat)
+    if guess.unit is not None:
+        facts["unit"] = _unit(raw, guess, *guess.unit)
+    elif facts["unit"].source == "format":
+        _check_size(raw, guess, facts["unit"])
+    if guess.up is not None:
+        facts["up"] = _up(raw, *guess.up)
+    if handedness:
+        facts["handedness"] = _handedness(raw, guess.mirrored)
+    return {key: facts[key] for key in FACTS}
+
+
+def _said(raw: Raw, options: Options) -> dict[str, Fact]:
+    """What the caller or the file says. A file that says its up axis, and an image, are right-handed unless said."""
+    said: dict[str, Fact] = {}
+    for given, source in ((options, "given"), (raw, "format")):
+        if given.unit is not None:
+            said.setdefault("unit", Fact(given.unit, source, metres_per_unit(given.unit)))
+        if given.up is not None:
+            said.setdefault("up", Fact(check_up(given.up), source))
+        if given.handedness is not None:
+            said.setdefault("handedness", Fact(given.handedness, source))
+    if raw.up is not None or raw.flat:
+        said.setdefault("handedness", Fact("right", "format"))
+    return said
+
+
+def _unit(raw: Raw, guess: Guess, value: str | float, metres: float) -> Fact:
+    if raw.flat and guess.size is None:
         raise ReadError(
             f"{raw.path}: 2D points in pixels have no unit, and the body is not seen from head to ankle; say unit=, "
             "the metres in one pixel."
         )
-    unit = Fact(HEAD_TO_ANKLE / body.size if raw.flat and body.size else body.guess_unit(), "inferred")
-    if isinstance(unit.value, str) or raw.flat:
-        _report(raw.path, "unit", unit.value, usual="m")
+    if isinstance(value, str) or raw.flat:
+        _report(raw.path, "unit", value, usual="m")
     else:
         logger.warning(
             "%s does not say its unit, and in none that is common are the people of human size (%.3g units from head "
             "to ankle); they are scaled to %g m. Say unit=..., the metres in one unit (%g now), if that is wrong.",
-            raw.path, body.size, HEAD_TO_ANKLE, unit.value,
+            raw.path, guess.size, HEAD_TO_ANKLE, value,
         )  # fmt: skip
-    return unit
+    return Fact(value, "inferred", metres)
 
 
-def _check_size(raw: Raw, body: Body) -> None:
+def _check_size(raw: Raw, guess: Guess, unit: Fact) -> None:
     """Warn of people who are not of human size in the unit that the file or its format says."""
-    if raw.unit is None or not body.size:
-        return
-    size = body.size * metres_per_unit(raw.unit)
-    if not HUMAN[0] <= size <= HUMAN[1]:
+    if guess.size is not None and not HUMAN[0] <= guess.size * unit.metres <= HUMAN[1]:
         logger.warning(
             "%s: people are %.3g m from head to ankle in the unit of the file (%s), where a person has %g to %g. Say "
             "unit=%.3g, the metres in one unit, to make them %g m tall.",
-            raw.path, size, raw.unit, *HUMAN, HEAD_TO_ANKLE / body.size, HEAD_TO_ANKLE,
+            raw.path, guess.size * unit.metres, unit.value, *HUMAN, HEAD_TO_ANKLE / guess.size, HEAD_TO_ANKLE,
         )  # fmt: skip
 
 
-def _up(raw: Raw, options: Options, body: Body) -> Fact:
-    if options.up is not None:
-        return Fact(options.up, "given")
-    if raw.up is not None:
-        return Fact(check_up(raw.up), "format")
-    up, sure = body.guess_up()
+def _up(raw: Raw, up: str, sure: bool) -> Fact:
     if sure:
         _report(raw.path, "up", up, usual="y")
         return Fact(up, "inferred")
@@ -287,12 +306,7 @@ def _up(raw: Raw, options: Options, body: Body) -> Fact:
     return Fact(up, "assumed")
 
 
-def _handedness(raw: Raw, options: Options, body: Body) -> Fact:
-    if options.handedness is not None:
-        return Fact(options.handedness, "given")
-    if raw.handedness is not None or raw.up is not None or raw.flat:
-        return Fact(raw.handedness or "right", "format")
-    mirrored = body.looks_mirrored()
+def _handedness(raw: Raw, mirrored: bool | None) -> Fact:
     if mirrored:
         logger.warning(
             "%s looks mirrored: feet, knees or nose point behind the body, as they do where axes are left-handed, or "
@@ -304,13 +318,14 @@ def _handedness(raw: Raw, options: Options, body: Body) -> Fact:
     return Fact("right", "assumed" if mirrored is None else "inferred")
 
 
-def _to_metres(positions: NDArray[np.floating], unit: str | float, path: StrPath) -> NDArray[np.floating]:
-    scale = metres_per_unit(unit)
-    if scale == 1.0:
-        return positions
-    positions = positions * scale
-    check_numbers(positions, str(path))
-    return positions
+def _to_model_axes(positions: NDArray[np.floating], facts: dict[str, Fact], path: StrPath) -> NDArray[np.floating]:
+    """Positions in metres, y up, right-handed."""
+    if facts["unit"].metres != 1.0:
+        positions = positions * facts["unit"].metres
+        check_numbers(positions, str(path))
+    if facts["up"].value != "y":
+        positions = turn_y_up(positions, facts["up"].value)
+    return mirror(positions) if facts["handedness"].value == "left" else positions
 
 
 def _report(path: StrPath, key: str, value: Any, usual: str) -> None:

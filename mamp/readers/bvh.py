@@ -72,8 +72,9 @@ def parse_bvh_file(path: StrPath) -> Motion:
     joints = _parse_hierarchy(head, str(path))
     channels = sum(len(joint.channels) for joint in joints)
     lines = [line for line in tail.splitlines() if line.strip()]
-    frames = parse_int(_header(lines, 0, "frames", path), f"{path}, MOTION", "the number after Frames:")
-    frame_time = _float(_header(lines, 1, "frame time", path), f"{path}, MOTION", "the number after Frame Time:")
+    announced, seconds = _header(lines, 0, "frames", path), _header(lines, 1, "frame time", path)
+    frame_time = _float(seconds, f"{path}, MOTION", "the number after Frame Time:")
+    frames = parse_int(announced, f"{path}, MOTION", "the number after Frames:")
     values = _parse_motion(lines[2:], frames, channels, path)
     check_numbers(values, f"{path}, MOTION", nan=False)
     return Motion(joints, values, frame_time)

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
@@ -58,6 +59,15 @@ _UNEVEN = 1.7  # parts that differ by more than that from those of a person are 
 _FLOOR = (0.05, 0.25)  # in bodies: how far the lowest joint moves, at most, along up, and at least along another axis
 _CLEAR = 0.3  # mean cosine between where the front should be and where it is, from which on the body says something
 _BENT = 0.05  # a knee this far off the line from hip to ankle, in lengths of that line, is bent
+
+
+class Guess(NamedTuple):
+    """What the body says: :attr:`Body.size`, and what :class:`Body` guesses of the file's unit and axes."""
+
+    size: float | None
+    unit: tuple[str | float, float] | None
+    up: tuple[str, bool] | None
+    mirrored: bool | None
 
 
 def sample_frames(positions: NDArray[np.floating]) -> Array:
@@ -127,14 +137,27 @@ class Body:
         ratios = [length / _PARTS[part] for part, length in self.lengths.items()]
         return HEAD_TO_ANKLE * float(np.median(ratios)) if max(ratios) <= _UNEVEN * min(ratios) else None
 
-    def guess_unit(self) -> str | float:
-        """Name of the unit that makes the people of human size, or metres in a unit that has none."""
+    def guess(self, unit: bool, up: bool, handedness: bool, named: bool = True) -> Guess:
+        """What is asked for; ``named`` says whether the unit may be one with a name."""
+        return Guess(
+            self.size or None,
+            self.guess_unit(named) if unit else None,
+            self.guess_up() if up else None,
+            self.looks_mirrored() if handedness else None,
+        )
+
+    def guess_unit(self, named: bool = True) -> tuple[str | float, float]:
+        """The unit that makes the people of human size, by its name (if ``named``) or in metres, and metres in it."""
         size = self.size
         if size is None or not size > 0:
             extent = self._extent()
-            return "m" if extent < 20 else "cm" if extent < 300 else "mm"
-        named = (unit for unit, (low, high) in _GUESSES if low <= size * UNITS[unit] <= high)
-        return next(named, float(f"{HEAD_TO_ANKLE / size:.4g}"))
+            name = "m" if extent < 20 else "cm" if extent < 300 else "mm"
+            return name, UNITS[name]
+        for name, (low, high) in _GUESSES:
+            if named and low <= size * UNITS[name] <= high:
+                return name, UNITS[name]
+        metres = float(f"{HEAD_TO_ANKLE / size:.4g}")
+        return metres, metres
 
     def guess_up(self) -> tuple[str, bool]:
         """The axis that points up, and whether posture or floor says so."""
