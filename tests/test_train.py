@@ -25,6 +25,7 @@ from train_helpers import (
     assert_same,
     environment,
     job,
+    largest_difference,
     make_store,
     metrics,
     tiny,
@@ -42,7 +43,10 @@ from mamp.layouts import get_layout
 from mamp.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from mamp.train.distributed import World
 from mamp.train.engine import Trainer, train
+from mamp.train.estimate import estimate
+from mamp.train.memory import SHARE, available_bytes, bytes_of_a_body, clips_at_a_time
 from mamp.train.optim import learning_rate
+from mamp.train.recipes import get_recipe
 from mamp.train.record import differences
 from mamp.train.report import describe_run
 
@@ -279,6 +283,36 @@ def test_drawn_visibility_is_resumed(store: Path, tmp_path: Path) -> None:
     assert 0.3 < np.mean([one["missing"].any(dim=1).float().mean() for one in seen]) < 0.6
     micro = [trainer.visibility(0, 3, slice(first, first + 4)) for first in (0, 4)]
     assert torch.equal(torch.cat([one["missing"] for one in micro]), seen[3]["missing"])
+
+
+def test_clips_at_a_time_follow_from_memory(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step takes as many clips at a time as fit; the run is the same to rounding, and stays the same when resumed."""
+    config = get_recipe("ntu120-xsub").config
+    gigabytes = {n: clips_at_a_time(config.encoder, config.objective, 2, 128, n * 2**30) for n in (0, 1, 8, 64)}
+    assert gigabytes == {0: 1, 1: 2, 8: 16, 64: 128}, "a clip takes about 160 MB"
+    assert clips_at_a_time(config.encoder, config.objective, 2, 128, None) == 128
+    pairs = dataclasses.replace(config.objective, agreement_weight=1.0)
+    assert clips_at_a_time(config.encoder, pairs, 2, 128, 2**20) == 128, "views are compared within what is taken"
+    assert (available_bytes(torch.device("cpu")) or 1) > 0
+
+    whole, small = tmp_path / "whole", tmp_path / "small"
+    train(tiny(), store, whole)
+    one = 2 * bytes_of_a_body(tiny().encoder, tiny().objective)
+    monkeypatch.setattr("mamp.train.engine.available_bytes", lambda *_: int(2.5 * one / SHARE))
+    with caplog.at_level(logging.INFO):
+        train(tiny(run__stop_after=4), store, small)
+    assert "2 clips at a time, accumulated to 8 a step" in caplog.text
+    assert json.loads((small / "run.json").read_text())["clips_at_a_time"] == 2
+    train(tiny(), store, tmp_path / "undisturbed")
+    monkeypatch.undo()
+    train(tiny(), store, small)  # there is room now, but a resumed run goes on as it began
+    assert_same(weights(small), weights(tmp_path / "undisturbed"))
+    assert 0 < largest_difference(weights(small), weights(whole)) < 1e-4
+    assert estimate(tiny(optim__per_device_batch=4), ClipStore(store)).free_bytes is None
+    found = estimate(tiny(), ClipStore(store))
+    assert found.free_bytes and found.per_device_batch == 8 and "free)" in found.text()
 
 
 def test_split_and_samples_per_epoch(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class Optimization:
 
     Attributes:
         batch_size: Effective batch, over all devices and accumulation; the learning rate belongs to it.
-        per_device_batch: Clips that one device takes at a time; the rest is accumulated. None: no accumulation.
+        per_device_batch: Clips that one device takes at a time; the rest is accumulated. None: as many as fit into
+            memory.
         epochs: Length of the schedule.
         warmup_epochs: Linear warm-up.
         lr: Largest learning rate.

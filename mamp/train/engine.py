@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,12 +25,15 @@ from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
 from mamp.train.loop import Loop
+from mamp.train.memory import available_bytes, clips_at_a_time
 from mamp.train.optim import weight_decay_groups
 from mamp.train.pictures import draw_prediction, predict_clip
-from mamp.train.record import write_run_file
+from mamp.train.record import recorded_per_device, write_run_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer(Loop):
@@ -39,6 +44,8 @@ class Trainer(Loop):
         data: The store of clips.
         output: Folder of the run: ``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``encoder/``.
         world: The processes.
+        at_a_time: Clips that this process takes at a time, where the configuration leaves that open; as many as fit
+            into memory by default.
     """
 
     section = "optim."
@@ -46,16 +53,20 @@ class Trainer(Loop):
     tensorboard = True
     model: MAMPForPretraining
 
-    def __init__(self, config: TrainConfig, data: Path, output: Path, world: World) -> None:
+    def __init__(
+        self, config: TrainConfig, data: Path, output: Path, world: World, at_a_time: int | None = None
+    ) -> None:
         self.config = config
-        super().__init__(config.optim, config.run, ClipStore(data), config.encoder, output, world, config.data.workers)
-        expected, optim = config.encoder.preprocessing, config.optim
+        store = ClipStore(data)
+        optim = replace(config.optim, per_device_batch=at_a_time or choose_per_device(config, store, world))
+        super().__init__(optim, config.run, store, config.encoder, output, world, config.data.workers)
+        expected = config.encoder.preprocessing
         if self.store.layout.name != expected.layout:
             raise DataError(
                 f"{data}: expected joints of layout {expected.layout!r} (encoder.preprocessing.layout), found "
                 f"{self.store.layout.name!r}."
             )
-        self.max_people = expected.max_people or int(self.store.columns["people"].max())
+        self.max_people = people_of(config, store)
         self.clips = training_clips(self.store, config.data.split, config.data.protocol)
         self.weights = clip_weights(self.store, config.data.weight_by, config.data.weights)
         self.plan()
@@ -137,6 +148,26 @@ class Trainer(Loop):
         return draw_prediction(prediction, self.store.layout, f"{name}, step {self.step}")
 
 
+def people_of(config: TrainConfig, store: ClipStore) -> int:
+    """Slots for people, M."""
+    return config.encoder.preprocessing.max_people or int(store.columns["people"].max())
+
+
+def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> int | None:
+    """Clips that a device takes at a time: what is configured, or as many as fit, the same in all processes.
+
+    ``None`` when the batch cannot be shared out.
+    """
+    optim = config.optim
+    if optim.per_device_batch is not None or optim.batch_size % world.size:
+        return optim.per_device_batch
+    share, bfloat16 = optim.batch_size // world.size, config.run.precision == "bfloat16"
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    free = available_bytes(world.device, local)
+    fits = clips_at_a_time(config.encoder, config.objective, people_of(config, store), share, free, bfloat16)
+    return min(world.gather([fits]))
+
+
 def start_from(model: MAMPForPretraining, weights: str) -> None:
     """Give the encoder of a pre-training model the weights of another, whose last blocks may be left out.
 
@@ -184,8 +215,13 @@ def train(
     """
     with world(config.run.device) as here, ExitStack() as held:
         with here.together():
-            ClipStore(data)
+            store, recorded = ClipStore(data), recorded_per_device(Path(output), config, here)
+        at_a_time = recorded or choose_per_device(config, store, here)
+        with here.together():
             if here.is_main:
                 held.enter_context(one_writer(Path(output), "run", TrainingError))
-                write_run_file(config, Path(data), Path(output), recipe)
-        Trainer(config, Path(data), Path(output), here).train()
+                write_run_file(config, Path(data), Path(output), recipe, at_a_time)
+        share = config.optim.batch_size // here.size
+        if at_a_time is not None and at_a_time < share and config.optim.per_device_batch is None:
+            logger.info("%d clips at a time, accumulated to %d a step: what fits into memory", at_a_time, share)
+        Trainer(config, Path(data), Path(output), here, at_a_time).train()

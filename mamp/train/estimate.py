@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from mamp.layouts import get_layout
 from mamp.train.config import Sampling, TrainConfig
 from mamp.train.distributed import World
 from mamp.train.engine import Trainer
+from mamp.train.memory import available_bytes, clips_at_a_time, resident_bytes
 
 CPU_CLIPS = 4  # clips of a trial step on a CPU, where a whole batch would take too long to try
 STEPS = 3
@@ -57,6 +57,7 @@ class Estimate:
         clips_per_second: Clips that all devices take in a second.
         run_seconds: Time of the whole run; ``None`` without a number of steps.
         peak_bytes: Memory that a device needs.
+        free_bytes: Memory that is free, by which ``per_device_batch`` was chosen; ``None`` where it is configured.
     """
 
     device: str
@@ -80,6 +81,7 @@ class Estimate:
     clips_per_second: float
     run_seconds: float | None
     peak_bytes: int | None
+    free_bytes: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -94,12 +96,13 @@ class Estimate:
             steps = f"{self.steps:,} ({self.steps_per_epoch:,} an epoch)"
         split = f"{self.devices} device{'s' * (self.devices > 1)} x {self.per_device_batch} clips"
         tried = ", ".join(f"{seconds:.3g}" for seconds in self.tried_seconds)
+        chosen = "" if self.free_bytes is None else f" ({show_bytes(self.free_bytes)} free)"
         whole = "a trial step was a whole one" if self.tried_clips == self.batch_size else "in proportion to the clips"
         rows = {
             "parameters": f"{total:,}: encoder {self.encoder_parameters:,}, decoder {self.decoder_parameters:,}",
             "tokens of a body": f"{self.tokens}: {self.tokens_kept} seen, {self.tokens_decoded} rows in the decoder",
             "clips": f"{clips}, {self.people} bodies each",
-            "batch": f"{self.batch_size} = {split} x {self.accumulation} accumulated",
+            "batch": f"{self.batch_size} = {split} x {self.accumulation} accumulated{chosen}",
             "steps": steps,
             "measured": f"{self.device}, {self.tried_clips} synthetic clips a step: {tried} s; "
             f"memory {show_bytes(self.tried_bytes)}",
@@ -145,18 +148,21 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
         ConfigError: The batch cannot be split over the devices, or the configuration makes no model.
     """
     optim, expected = config.optim, config.encoder.preprocessing
-    per_device = optim.per_device_batch or optim.batch_size // devices
+    name = "cuda" if config.run.device == "auto" and torch.cuda.is_available() else config.run.device
+    device = torch.device("cpu" if name == "auto" else name)
+    people = expected.max_people or (1 if store is None else int(store.columns["people"].max()))
+    free = available_bytes(device)
+    share = max(optim.batch_size // devices, 1)
+    fits = clips_at_a_time(config.encoder, config.objective, people, share, free, config.run.precision == "bfloat16")
+    per_device = optim.per_device_batch or fits
     if per_device < 1 or optim.batch_size % (per_device * devices):
         raise ConfigError(
             f"optim.batch_size: {optim.batch_size} cannot be split over {devices} devices of {per_device} clips each; "
             "choose --optim.per_device_batch so that it can."
         )
-    name = "cuda" if config.run.device == "auto" and torch.cuda.is_available() else config.run.device
-    device = torch.device("cpu" if name == "auto" else name)
     if store is not None:
         clips = len(training_clips(store, config.data.split, config.data.protocol))
     clips = config.data.samples_per_epoch or clips
-    people = expected.max_people or (1 if store is None else int(store.columns["people"].max()))
     frames = 100 if store is None else max(round(float(store.columns["frames"].mean())), 1)
     tried = per_device if device.type == "cuda" else min(per_device, CPU_CLIPS)
 
@@ -192,6 +198,7 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
         clips_per_second=optim.batch_size / step_seconds,
         run_seconds=None if steps is None else steps * step_seconds,
         peak_bytes=peak,
+        free_bytes=None if optim.per_device_batch else free,
     )
 
 
@@ -211,7 +218,7 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
     """A warm-up step and ``STEPS`` more of a trainer whose store holds synthetic clips."""
     small = dataclasses.replace(
         config,
-        optim=dataclasses.replace(config.optim, batch_size=clips, per_device_batch=None),
+        optim=dataclasses.replace(config.optim, batch_size=clips, per_device_batch=clips),
         data=Sampling(split=None, workers=0),
     )
     with tempfile.TemporaryDirectory(prefix="mamp-dry-run-") as folder:
@@ -273,11 +280,3 @@ def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
         done.set()
         watcher.join()
     result[0] = max(peak[0] - before, (resident_bytes() or 0) - before, 0)  # a warm process need not grow
-
-
-def resident_bytes() -> int | None:
-    """Memory that this process holds, where the system tells."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None

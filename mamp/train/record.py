@@ -20,11 +20,22 @@ from mamp.errors import ConfigError, TrainingError
 from mamp.outputs import changed_fields, claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.config import TrainConfig
+from mamp.train.distributed import World
 from mamp.train.report import read_run_file
 
 
-def write_run_file(config: TrainConfig, data: Path, output: Path, recipe: str | None = None) -> None:
+def write_run_file(
+    config: TrainConfig, data: Path, output: Path, recipe: str | None = None, at_a_time: int | None = None
+) -> None:
     """Write ``run.json``, or check that a folder with checkpoints is that of the same run.
+
+    Args:
+        config: The run.
+        data: Its store.
+        output: Its folder.
+        recipe: What its configuration was made from.
+        at_a_time: Clips that a device takes at a time; sums depend on it in the last bit, so that a resumed run keeps
+            it.
 
     Raises:
         TrainingError: The folder holds a run of another configuration or of other clips, or cannot be written.
@@ -36,6 +47,7 @@ def write_run_file(config: TrainConfig, data: Path, output: Path, recipe: str | 
         "data": str(data),
         "data_sha256": meta.get("sha256"),
         "data_clips": meta.get("num_clips"),
+        "clips_at_a_time": at_a_time,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "arguments": sys.argv[1:],
         **environment(),
@@ -47,6 +59,15 @@ def write_run_file(config: TrainConfig, data: Path, output: Path, recipe: str | 
         if found.get("data_sha256", meta.get("sha256")) != meta.get("sha256"):
             different.append(f"the clips: {found['data']} then, {data} now")
     claim(path, record, found, different, "run", TrainingError)
+
+
+def recorded_per_device(output: Path, config: TrainConfig, world: World) -> int | None:
+    """Clips at a time of the run that is resumed, if there is one and the configuration leaves that open."""
+    if config.optim.per_device_batch is not None or not list_checkpoints(output / "checkpoints"):
+        return None
+    share = config.optim.batch_size // world.size
+    found = read_run_file(output).get("clips_at_a_time", share)  # versions that did not write it took all at once
+    return found if found and share % found == 0 else None
 
 
 # What may change on the way: the mathematics of a step does not depend on it.
