@@ -16,6 +16,8 @@ import platform
 import re
 import secrets
 import shutil
+import time
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,12 +29,14 @@ from mamp.errors import MAMPError
 
 logger = logging.getLogger(__name__)
 
+DAY = 24 * 60 * 60
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under its name only once it is complete."""
     remove_leftovers(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{_maker()}.tmp")
     try:
         with beside.open("wb") as file:
             yield file
@@ -58,7 +62,7 @@ def put_in_place(folder: Path, path: Path) -> None:
         if _exchange(folder, path):
             shutil.rmtree(folder, ignore_errors=True)
             return
-        old = path.with_name(f".{path.name}-old-{os.getpid()}")
+        old = path.with_name(f".{path.name}-old-{_maker()}")
         path.rename(old)
         folder.rename(path)
         shutil.rmtree(old, ignore_errors=True)
@@ -70,7 +74,7 @@ def put_in_place(folder: Path, path: Path) -> None:
 def folder_beside(path: Path) -> Iterator[Path]:
     """A new folder beside ``path`` to write in, removed at the end, or by the next run if this process is killed."""
     remove_leftovers(path)
-    beside = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    beside = path.with_name(f".{path.name}-{_maker()}-{secrets.token_hex(4)}")
     beside.mkdir(parents=True)
     try:
         yield beside
@@ -96,14 +100,28 @@ def remove_leftovers(path: Path) -> None:
             left.unlink()
 
 
+def _maker() -> str:
+    """This process on this machine, in the names of what it writes beside its outputs."""
+    return f"{os.getpid()}@{zlib.crc32(platform.node().encode()):08x}"
+
+
 def _leftovers(path: Path) -> list[Path]:
-    """What processes that are no more left beside ``path``, by the names that this module gives."""
-    ending = re.compile(re.escape(f".{path.name}") + r"(?:-old-(\d+)|\.(\d+)\.tmp|-(\d+)-[0-9a-f]{8})")
-    try:
-        matches = [(entry, ending.fullmatch(entry.name)) for entry in path.parent.iterdir()]
-    except OSError:
-        return []
-    return [entry for entry, match in matches if match and not _is_alive(int(next(filter(None, match.groups()))))]
+    """What processes that are gone left beside ``path``, by the names that this module gives.
+
+    Of other machines, which may share the folder, only what nobody touched for a day.
+    """
+    name = re.escape(f".{path.name}")
+    left = re.compile(name + r"(-old-|\.|-)(\d+)(?:@([0-9a-f]{8}))?(\.tmp|-[0-9a-f]{8})?")
+    here, found = _maker().partition("@")[2], []
+    with suppress(OSError):
+        for entry in path.parent.iterdir():
+            match = left.fullmatch(entry.name)
+            if match is None or (match[1], (match[4] or "")[:1]) not in (("-old-", ""), (".", "."), ("-", "-")):
+                continue
+            elsewhere = match[3] is not None and match[3] != here
+            if time.time() - entry.lstat().st_mtime > DAY if elsewhere else not _is_alive(int(match[2])):
+                found.append(entry)
+    return found
 
 
 def _is_alive(pid: int) -> bool:

@@ -104,11 +104,22 @@ def test_a_folder_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    left = [f".a.npz.{DEAD}.tmp", f".a.npz-{DEAD}-0123abcd", f".a.npz-old-{DEAD}"]
-    kept = [f".a.npz.{os.getppid()}.tmp", f".a.npz-{DEAD}", f".a.npz.{DEAD}", f".b.npz.{DEAD}.tmp", ".a.npz-old-x"]
+    here = outputs._maker().partition("@")[2]
+    left = [f".a.npz.{DEAD}.tmp", f".a.npz.{DEAD}@{here}.tmp", f".a.npz-{DEAD}-0123abcd", f".a.npz-old-{DEAD}@{here}"]
+    left += [f".a.npz.{os.getppid()}@01234567.tmp"]  # of another machine, untouched for long
+    kept = [
+        f".a.npz.{DEAD}@00000000.tmp",
+        f".a.npz.{os.getppid()}@{here}.tmp",
+        f".a.npz.{os.getppid()}.tmp",
+        f".a.npz-{DEAD}",
+        f".a.npz.{DEAD}",
+        f".b.npz.{DEAD}.tmp",
+        ".a.npz-old-x",
+    ]
     (tmp_path / "a.npz").write_text("")
     for name in (*left, *kept):
         (tmp_path / name).mkdir() if "-" in name else (tmp_path / name).write_text("")
+    os.utime(tmp_path / left[-1], (0, 0))
     write_whole(tmp_path / "a.npz", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "a.npz"])
 
