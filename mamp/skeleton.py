@@ -1,4 +1,4 @@
-"""``Skeleton``: one recording of joint positions, whoever recorded it."""
+"""``Skeleton``: one recording of joint positions, from any source."""
 
 from __future__ import annotations
 

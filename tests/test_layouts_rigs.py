@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rig_helpers import PARENTS, RIGS, SLOTS, body
 
+from mamp.errors import LayoutError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
+from mamp.readers import load
 from mamp.skeleton import Skeleton
 
 EXPECTED = {
@@ -109,3 +112,13 @@ def test_ends_without_length_say_nothing() -> None:
     flat = [name.replace("ToeBase_end", "Site").replace("ToeBase", "Foot_end") for name in names]
     poses[:, toe] = poses[:, [names.index(f"{side}Foot") for side in ("Left", "Right")]]
     assert find_layout(flat, PARENTS, poses).describe(MODEL_LAYOUT)["foot_left"] == "absent"
+
+
+def test_nameless_arrays_with_parents(tmp_path: Path) -> None:
+    joints = [f"bone{number}" for number in range(len(SLOTS))]
+    np.savez(tmp_path / "a.npz", positions=body(), joints=joints, parents=PARENTS, fps=30)
+    assert load(tmp_path / "a.npz").layout.name == "tree"
+    for parents in ([1, 0, *PARENTS[2:]], [99, *PARENTS[1:]], [-5, *PARENTS[1:]]):
+        np.savez(tmp_path / "b.npz", positions=body(), joints=joints, parents=parents)
+        with pytest.raises(LayoutError, match="parents must be -1 or an index below 26, without a cycle"):
+            load(tmp_path / "b.npz")

@@ -95,7 +95,7 @@ def _is_weights(target: str) -> bool:
 
 
 def recording_facts(recording: Skeleton) -> dict[str, Any]:
-    """What ``mamp info`` tells of a recording, as plain values."""
+    """What ``mamp info`` reports about a recording, as plain values."""
     target = get_layout(MODEL_LAYOUT)
     length = Body(recording.positions, recording.layout).head_to_ankle
     return {

@@ -57,7 +57,7 @@ class Layout:
             raise LayoutError(f"{where}: expected joint names, each once; found {sorted(twice) or 'none'}.")
         if len(self.parents) != len(self.joints):
             raise LayoutError(f"{where}: {len(self.joints)} joints need as many parents, found {len(self.parents)}.")
-        self._check_tree(where)
+        check_tree(where, self.parents)
         for name in (name for pair in self.pairs for name in pair):
             self._check_joint(where, "pairs", name)
         for target, source in self.mapping.items():
@@ -69,21 +69,6 @@ class Layout:
                     f"{where}: the weights of mapping[{target!r}] add up to {sum(weights.values()):g}; expected 1, "
                     "so that the result moves with the body."
                 )
-
-    def _check_tree(self, where: str) -> None:
-        """Refuse parents that are none, or their own descendants."""
-        sound = {-1}
-        for joint in range(len(self.joints)):
-            way: list[int] = []
-            while joint not in sound and 0 <= joint < len(self.joints) and len(way) <= len(self.joints):
-                way.append(joint)
-                joint = self.parents[joint]
-            if joint not in sound:
-                raise LayoutError(
-                    f"{where}: parents must be -1 or an index below {len(self.joints)}, without a cycle; "
-                    f"found {self.parents}."
-                )
-            sound.update(way)
 
     def _check_joint(self, where: str, part: str, name: str) -> None:
         if name not in self.joints:
@@ -120,7 +105,7 @@ class Layout:
         return weights
 
     def describe(self, target: Layout) -> dict[str, str]:
-        """Say of each joint of ``target`` how it is had from this layout: taken, between, extrapolated or absent."""
+        """How each joint of ``target`` is derived from this layout: taken, between, extrapolated or absent."""
         result = {}
         for joint, row in zip(target.joints, self.conversion(target), strict=True):
             used = [self.joints[i] for i in np.flatnonzero(row)]
@@ -137,6 +122,25 @@ class Layout:
         """Name the joints of ``target`` that this layout cannot give."""
         rows = zip(target.joints, self.conversion(target), strict=True)
         return tuple(joint for joint, row in rows if not row.any())
+
+
+def check_tree(where: str, parents: Sequence[int]) -> None:
+    """Refuse parents that are none, or their own descendants.
+
+    Raises:
+        LayoutError: There are such.
+    """
+    sound = {-1}
+    for joint in range(len(parents)):
+        way: list[int] = []
+        while joint not in sound and 0 <= joint < len(parents) and len(way) <= len(parents):
+            way.append(joint)
+            joint = parents[joint]
+        if joint not in sound:
+            raise LayoutError(
+                f"{where}: parents must be -1 or an index below {len(parents)}, without a cycle; found {parents}."
+            )
+        sound.update(way)
 
 
 def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

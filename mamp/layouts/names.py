@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import LayoutError
 from mamp.layouts import registry, rigs
-from mamp.layouts.layout import Layout, Weights, between, beyond
+from mamp.layouts.layout import Layout, Weights, between, beyond, check_tree
 from mamp.layouts.topology import NOTHING, Rig, refine_roles, roles_by_tree
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,9 @@ def match_names(
     tree = tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1)
     name = "bvh"
     missing = [role for role in NEEDED if role not in roles]
+    check_tree("the joints", tree)
     weak = {joint for joint, one in zip(joints, names, strict=True) if one[:2] in _WEAK_PELVIS}
-    small = parents is not None and len(joints) <= MAX_RIG
+    small = parents is not None and len(tree) == len(joints) <= MAX_RIG
     rig = None if not small or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
     if missing and rig is not None and (found := roles_by_tree(rig)) is not None:
         roles, missing, name = found, [], "tree"

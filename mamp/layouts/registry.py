@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 MODEL_LAYOUT = NTU25
 
-# Names that stand for joint names that are matched one by one.
+# Names for layouts whose joint names are matched one by one.
 _MATCHED = ("bvh", "mixamo")
 
 REGISTRY: dict[str, Layout] = {layout.name: layout for layout in (*TABLES, *ESTIMATORS, *BODIES)}
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 def list_layouts() -> list[str]:
-    """Names of the registered layouts; ``bvh`` stands for joint names that are matched one by one, Mixamo's too."""
+    """Names of the registered layouts; ``bvh`` is any layout whose joint names are matched one by one, Mixamo's too."""
     return sorted([*REGISTRY, "bvh"])
 
 
@@ -71,7 +71,7 @@ def register_layout(
         overwrite: Replace a layout of the same name.
 
     Returns:
-        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` says how each joint of the model is had.
+        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` says how each joint of the model is derived.
 
     Raises:
         LayoutError: The name is taken, a name in the mapping does not exist, weights do not add up to one, or
@@ -103,9 +103,9 @@ def register_layout(
 
 
 def _report(layout: Layout) -> None:
-    """Log how the joints of the model are had from a new layout."""
-    had = layout.describe(MODEL_LAYOUT)
-    derived = [f"{joint} {how}" for joint, how in had.items() if how.startswith(("between", "extrapolated"))]
+    """Log how the joints of the model are derived from a new layout."""
+    found = layout.describe(MODEL_LAYOUT)
+    derived = [f"{joint} {how}" for joint, how in found.items() if how.startswith(("between", "extrapolated"))]
     if derived:
         logger.info("layout %r derives %d of the model's joints: %s.", layout.name, len(derived), "; ".join(derived))
     absent = layout.absent(MODEL_LAYOUT)
@@ -113,7 +113,7 @@ def _report(layout: Layout) -> None:
         logger.warning(
             "layout %r gives %d of the model's %d joints; absent from every recording in it: %s.",
             layout.name,
-            len(had) - len(absent),
-            len(had),
+            len(found) - len(absent),
+            len(found),
             ", ".join(absent),
         )

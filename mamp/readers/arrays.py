@@ -23,6 +23,7 @@ from mamp.layouts import find_layout
 from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
+from mamp.readers.infer import sample_frames
 from mamp.readers.shapes import by_shape
 from mamp.skeleton import Skeleton
 
@@ -36,7 +37,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
 
     Raises:
         ReadError: The file is missing, damaged, holds objects, or its positions have another shape.
-        LayoutError: The layout is unknown, or not given and several (or none) have so many joints.
+        LayoutError: The layout is unknown, or not given and several (or none) have that many joints.
     """
     options = options or Options()
     data = read_bytes(path)
@@ -54,7 +55,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         positions = arrays[numbers[0]]
     said = {key: _scalar(arrays[key], f"{path}, {key}") for key in ("fps", "layout", "unit", "up") if key in arrays}
     if "layout" not in said and "joints" in arrays:
-        said["layout"] = _named(arrays, path)
+        said["layout"] = _named(arrays, positions, path)
     options = options.with_defaults(**said)
     return build(Raw(positions, path, "numpy", confidence=arrays.get("confidence")), options)
 
@@ -192,14 +193,17 @@ def _scalar(array: NDArray[Any], where: str) -> Any:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _named(arrays: dict[str, NDArray[Any]], path: StrPath) -> LayoutLike:
+def _named(arrays: dict[str, NDArray[Any]], positions: NDArray[Any], path: StrPath) -> LayoutLike:
     names, parents = arrays["joints"], arrays.get("parents")
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise ReadError(f"{path}: expected 'joints' to be a list of names, found {names.dtype} {list(names.shape)}.")
     if parents is not None and (parents.shape != names.shape or parents.dtype.kind not in "iu"):
         raise ReadError(f"{path}: expected 'parents' to be {len(names)} integers, found {list(parents.shape)}.")
     joints = [name.decode("latin-1") if isinstance(name, bytes) else name for name in names.tolist()]
-    return find_layout(joints, None if parents is None else parents.tolist())
+    poses = None
+    if positions.dtype.kind in "iuf" and positions.ndim in (3, 4) and positions.shape[-2:] == (len(joints), 3):
+        poses = sample_frames(positions if positions.ndim == 4 else positions[None])
+    return find_layout(joints, None if parents is None else parents.tolist(), poses)
 
 
 def _split_columns(table: NDArray[np.floating], path: StrPath, layout: LayoutLike | None) -> NDArray[np.floating]:

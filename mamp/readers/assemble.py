@@ -150,10 +150,10 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
 
 
 def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layout:
-    """Resolve a layout, or find the only registered one with so many joints; the model's own is taken before others.
+    """Resolve a layout, or find the only registered one with ``joints`` joints; the model's own takes precedence.
 
     Raises:
-        LayoutError: It is unknown, or none or several have so many joints.
+        LayoutError: It is unknown, or none or several have that many joints.
     """
     if isinstance(layout, Layout):
         return layout

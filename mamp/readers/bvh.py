@@ -16,7 +16,7 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from mamp.errors import ReadError
+from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import LARGEST, StrPath, check_numbers, decimal_comma, parse_int, parse_table, read_text
@@ -136,7 +136,10 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     positions = forward_kinematics(motion)
     layout = options.layout
     if layout is None:
-        layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
+        try:
+            layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
+        except LayoutError as error:
+            raise LayoutError(f"{path}: {error}") from None
     rate = 1 / motion.frame_time if motion.frame_time else 0.0
     fps = round(rate, 2) if rate > 1 else rate  # 0.0333333 is meant to be 30
     return assemble(

@@ -75,7 +75,7 @@ def read_columns(path: StrPath, rows: int | None = None) -> Columns:
 
     Args:
         path: The file.
-        rows: Read only so many rows after the header, at most.
+        rows: Read at most this many rows after the header.
 
     Raises:
         ReadError: The file is missing or empty, or rows differ in length.

@@ -1,6 +1,6 @@
 """Data frames of pandas (or alike: ``columns``, and ``frame[name].to_numpy()``), wide or long as :mod:`~.table` says.
 
-pandas is never imported here: whoever has a data frame has imported it.
+pandas is not imported here: a caller with a data frame has already imported it.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def _unpack(data: bytes) -> bytes:
 
 
 def unpacked_limit(packed: int) -> int:
-    """Bytes that so many packed ones may unpack to; a recording packs to a tenth, a bomb to a thousandth."""
+    """Largest size that ``packed`` bytes may unpack to; recordings shrink to about a tenth, bombs to a thousandth."""
     return min(MAX_BYTES, max(MOST_UNPACKED, 100 * packed))
 
 
@@ -169,7 +169,7 @@ def parse_table(
 
 
 def decimal_comma(text: str) -> str:
-    """What to say of text that is no number, or no row of numbers, when it looks like decimal commas; else nothing."""
+    """Advice for text that is not a number, or not a row of them, if it looks like decimal commas; else nothing."""
     if any(DECIMAL_COMMA.fullmatch(word) for word in re.split(r"[;\s]+", text[:10_000])):
         return " It seems to have decimal commas: export it with points, 1.5 instead of 1,5."
     return ""

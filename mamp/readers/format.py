@@ -1,4 +1,4 @@
-"""``Format``: what a reader says of its file format, and the contents by which formats of one suffix are told apart."""
+"""``Format``: what a reader declares about its file format, and how formats that share a suffix are told apart."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Contents:
         return len(self.first_line.split())
 
     def has_words(self, number: int) -> int:
-        """:data:`KEYED` if the first line holds so many words."""
+        """:data:`KEYED` if the first line holds ``number`` words."""
         return KEYED if self.words == number and not (number == 1 and "," in self.first_line) else NO
 
     def has_cells(self, number: int) -> int:
-        """:data:`KEYED` if the first line is so many cells with commas between.
+        """:data:`KEYED` if the first line has ``number`` cells separated by commas.
 
-        Twice as many are numbers with decimal commas, of which the reader tells.
+        Twice as many are numbers with decimal commas, which the reader reports.
         """
         return KEYED if self.words == 1 and self.first_line.count(",") + 1 in (number, 2 * number) else NO
 

@@ -18,8 +18,8 @@ Only what neither the caller nor the format says is inferred.
   behind on the whole, the recording looks mirrored: its axes are left-handed (Unity, Unreal), or left and right joints
   are swapped.
 
-  A recording of a mirrored video with joints named as they look (a selfie) is a sound body that moves its other arm;
-  nothing in the positions tells it.
+  A mirrored video (a selfie) whose joints are named as they appear is a valid body that moves its other arm; the
+  positions cannot reveal it.
 """
 
 from __future__ import annotations

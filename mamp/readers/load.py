@@ -87,14 +87,14 @@ def load(
     Args:
         path: The file, possibly gzipped; a folder of files of one frame each (OpenPose, MMPose); or a data frame of
             pandas (:mod:`mamp.readers.dataframe`).
-        format: A key of :data:`FORMATS`; by default told from the suffix, and from the content where several share it.
+        format: A key of :data:`FORMATS`; by default found by the suffix, and by the content where several formats share it.
         layout: Registered layout name, layout, or the joint names in order.
         fps: Frames per second.
         unit: ``m``, ``cm``, ``mm``, ``in``, ``ft``, ``asf`` (CMU's unit), or the metres in one unit.
         up: The axis that points up in the file: ``x``, ``y``, ``z``, or one of them with a minus.
         handedness: Whether the file's axes are ``right`` or ``left`` handed (Unity, Unreal).
         allow_2d: Take 2D keypoints, which are refused otherwise: the weights have only seen bodies in 3D.
-        asf: Skeleton file of an AMC file, when it is not beside it.
+        asf: Skeleton file of an AMC file, if it is not in the same folder.
         joints: Rest joints of the body model for SMPL's pose parameters (:mod:`mamp.readers.smpl`).
         markers: Joint -> marker or markers that it is in the middle of, or a JSON file of that, for files of markers
             (:mod:`mamp.readers.markers`).
@@ -107,7 +107,7 @@ def load(
     Raises:
         MissingFileError: There is no such file.
         ReadError: The file is not a recording of that format, or the format is unknown.
-        LayoutError: The layout is unknown, does not fit, or cannot be told.
+        LayoutError: The layout is unknown, does not fit, or cannot be found.
     """
     options = Options(
         layout=layout, fps=fps, unit=unit, up=up, handedness=handedness, allow_2d=allow_2d, asf=asf, joints=joints,

@@ -50,7 +50,7 @@ NEEDED = (
 def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """Read pose parameters.
 
-    AMASS, told by its frame rate ``mocap_framerate``, has z up; for other files the axis is inferred.
+    AMASS, recognised by its frame rate ``mocap_framerate``, has z up; for other files the axis is inferred.
 
     Raises:
         ReadError: The file is missing or damaged, its arrays have other shapes, or the rest joints are not given.

@@ -1,4 +1,4 @@
-"""Bodies found frame by frame, each on its own, put together to people over time."""
+"""Join bodies that were detected frame by frame into people over time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def join_bodies(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Positions [M, T, V, C] and confidence [M, T, V] of the bodies in each frame; NaN, and 0, where there is none.
 
-    People are told by :attr:`Body.person` if all bodies have one, in order of appearance, else by their place in the
+    People are told apart by :attr:`Body.person` if all bodies have one, in order of appearance, else by their place in the
     frame, which a warning says if there are several.
 
     Raises:
@@ -86,7 +86,7 @@ def rate_of_times(times: Sequence[float] | NDArray[np.floating], seconds: float 
 
     Args:
         times: In any order.
-        seconds: Seconds in one unit, or ``None`` if it has to be told: a step of one and more is no second, and the
+        seconds: Seconds in one unit, or ``None`` if unknown: a step of one or more is not in seconds, and the
             rate stays unknown.
         path: The file.
     """
