@@ -87,7 +87,7 @@ def load(
     Args:
         path: The file, possibly gzipped; a folder of files of one frame each (OpenPose, MMPose); or a data frame of
             pandas (:mod:`mamp.readers.dataframe`).
-        format: A key of :data:`FORMATS`; by default found by the suffix, and by the content where several formats share it.
+        format: A key of :data:`FORMATS`; by default found by the suffix, and the content if formats share it.
         layout: Registered layout name, layout, or the joint names in order.
         fps: Frames per second.
         unit: ``m``, ``cm``, ``mm``, ``in``, ``ft``, ``asf`` (CMU's unit), or the metres in one unit.

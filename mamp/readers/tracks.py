@@ -44,8 +44,8 @@ def join_bodies(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Positions [M, T, V, C] and confidence [M, T, V] of the bodies in each frame; NaN, and 0, where there is none.
 
-    People are told apart by :attr:`Body.person` if all bodies have one, in order of appearance, else by their place in the
-    frame, which a warning says if there are several.
+    People are told apart by :attr:`Body.person` if all bodies have one, in order of appearance, else by their place in
+    the frame, with a warning if there are several.
 
     Raises:
         ReadError: There is no body, two in a frame are the same person, or they differ in their number of joints.
