@@ -182,6 +182,8 @@ def c3d_bytes(
     analog: int = 0,
     header_analog: int | None = None,
     twice: bool = False,
+    trial: bool = False,
+    poses: bool = False,
 ) -> bytes:
     """A C3D file of positions [T, markers, 3]; NaN becomes an invalid marker.
 
@@ -194,6 +196,8 @@ def c3d_bytes(
         analog: Analog samples a frame.
         header_analog: How many the header says, if it differs.
         twice: Repeat a parameter, as Vicon does.
+        trial: Say the number of frames in TRIAL, which holds more than 65,535.
+        poses: Write the positions as origins of segments, with their poses and without markers, as Theia does.
     """
     frames, markers, _ = points.shape
     order = ">" if processor == 86 else "<"
@@ -229,6 +233,14 @@ def c3d_bytes(
         records += parameter(2, "RATE", 4, [], floats(rate))
     if twice:
         records += parameter(1, "RATE", 4, [], floats(rate)) * 2
+    if trial:
+        records += group(3, "TRIAL") + parameter(3, "ACTUAL_START_FIELD", 2, [2], short(1) + short(0))
+        records += parameter(3, "ACTUAL_END_FIELD", 2, [2], short(frames) + short(frames >> 16))
+    if poses:
+        records = records.replace(b"LABELS", b"LEBALS") + group(4, "ROTATION")
+        records = records.replace(parameter(1, "USED", 2, [], short(markers)), parameter(1, "USED", 2, [], short(0)))
+        records += parameter(4, "USED", 2, [], short(markers)) + parameter(4, "DATA_START", 2, [], short(22))
+        records += parameter(4, "LABELS", -1, [width, markers], text) + parameter(4, "RATIO", 2, [], short(1))
     section = (bytes([1, 0x50, 20, processor]) + records + b"\0\0").ljust(512 * 20, b"\0")
     header = bytearray(512)
     header[0:2] = bytes([2, 0x50])
@@ -242,6 +254,10 @@ def c3d_bytes(
     seen = np.isfinite(points).all(-1, keepdims=True)
     rows = np.concatenate([np.where(seen, points, 0) / max(scale, 0 if scale > 0 else 1), np.where(seen, 0, -1)], -1)
     rows = np.concatenate([rows.reshape(frames, -1), np.ones((frames, analog))], axis=1)
+    if poses:
+        rows = np.tile([*np.eye(4).ravel().tolist(), 1.0], (frames, markers, 1))
+        rows[..., 12:15], rows[..., 16] = np.where(seen, points, 0), np.where(seen[..., 0], 1, -1)
+        rows = rows.reshape(frames, -1)
     data = floats(rows) if scale < 0 else np.rint(rows).astype(order + "i2").tobytes()
     return bytes(header) + section + data.ljust(-(-len(data) // 512) * 512, b"\0")
 

@@ -194,6 +194,11 @@ SETS = {
                     "ANK {S}.Ankle HEE {S}.Heel TOE {S}.Toe", 23),
     "IOR": ("ASI {S}IAS PSI {S}IPS KNE {S}LFE ANK {S}LM HEE {S}CA TOE {S}SM SHO {S}A ELB {S}HLE WRA {S}RSP WRB {S}USP "
             "C7 CV7 CLAV SJN STRN SXS", 23),
+    "Qualisys": ("ASI {S}_IAS PSI {S}_IPS KNE {S}_FLE ANK {S}_FAL HEE {S}_FCC TOE {S}_FM2 TIB {S}_FM5 SHO {S}_SAE "
+                 "ELB {S}_HLE WRA {S}_RSP WRB {S}_USP FIN {S}_HM2 C7 CV7 CLAV SJN STRN SXS FHD {S}_HEAD", 25),
+    "Qualisys animation": ("ASI Waist{S}Front T10 WaistBack C7 SpineTop STRN Chest SHO {S}ShoulderTop ELB {S}ElbowOut "
+                           "WRA {S}WristIn WRB {S}WristOut FIN {S}HandOut KNE {S}KneeOut ANK {S}AnkleOut "
+                           "HEE {S}HeelBack TOE {S}Forefoot2 FHD Head{S}", 25),
     "OpenCap": ("ASI {s}.ASIS_study PSI {s}.PSIS_study KNE {s}_knee_study ANK {s}_ankle_study HEE {s}_calc_study "
                 "TOE {s}_toe_study SHO {s}_shoulder_study ELB {s}_lelbow_study WRA {s}_lwrist_study "
                 "WRB {s}_mwrist_study C7 C7_study", 23),
@@ -221,6 +226,46 @@ def test_marker_sets_need_not_be_told(tmp_path: Path, name: str):
     for joint in ("hip_left", "knee_left", "ankle_left", "foot_left", "shoulder_left", "elbow_left", "wrist_left"):
         place = found.positions[0, 0, NTU25.index(joint)]
         assert np.isnan(place).all() or np.linalg.norm(place - PLUG_IN_GAIT_JOINTS[joint]) < 0.16, joint
+
+
+def test_poses_of_segments_without_markers(tmp_path: Path):
+    """As Theia writes them: the origins of segments are joints."""
+    words = SETS["Theia"][0].split()
+    markers = _renamed(dict(zip(words[::2], words[1::2], strict=True)))
+    points = walked(markers)
+    points[1, list(markers).index("l_shank_4X4")] = np.nan
+    data = c3d_bytes(list(markers), points, poses=True)
+    found = parse_c3d(data, "clip.c3d")
+    assert found.labels == list(markers)
+    np.testing.assert_allclose(found.positions, points, atol=1e-3)
+    skeleton = load(save(tmp_path, data))
+    assert skeleton.tracked[0].sum(1).tolist() == [25, 24, 25, 25] and skeleton.info["up"] == "z"
+    with pytest.raises(ReadError, match="no markers, and poses of 16 segments that are not there"):
+        load(save(tmp_path, data[: 512 * 21]))
+
+
+def test_more_frames_than_two_bytes_count(tmp_path: Path):
+    points = np.random.default_rng(0).normal(size=(70_000, 1, 3))
+    found = parse_c3d(c3d_bytes(["a"], points, trial=True), "clip.c3d").positions
+    np.testing.assert_allclose(found, points, atol=1e-6)
+
+
+def test_two_subjects_of_joints(tmp_path: Path):
+    labels = [f"{who}:{joint}" for who in ("Ann", "Bob") for joint in NTU25]
+    points = np.concatenate([BODY, BODY + np.array([1, 0, 0])], axis=1) * 1000
+    found = load(save(tmp_path, c3d_bytes(labels, points))).positions
+    np.testing.assert_allclose(found, np.stack([BODY, BODY + np.array([1, 0, 0])]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["{}_Marker{}", "{}{}", "{} {}"])
+def test_clusters_are_averaged(tmp_path: Path, name: str):
+    labels = [name.format(joint, number) for joint in NTU25 for number in (1, 2, 3)]
+    shifts = np.array([[30, 0, 0], [-30, 10, 0], [0, -10, 0]])
+    points = (BODY[:, :, None] * 1000 + shifts).reshape(3, 75, 3)
+    points[1, 0] = np.nan
+    skeleton = load(save(tmp_path, c3d_bytes(labels, points))).to_layout("ntu25")
+    assert skeleton.tracked[0].sum(1).tolist() == [25, 24, 25]
+    np.testing.assert_allclose(skeleton.positions[0, 0], BODY[0], atol=1e-5)
 
 
 def test_the_outputs_of_plug_in_gait_are_preferred_to_its_markers(tmp_path: Path):

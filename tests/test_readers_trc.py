@@ -38,6 +38,18 @@ def test_keypoints_of_pose2sim(tmp_path: Path, layout: str):
     assert (skeleton.layout.name, skeleton.layout.joints) == (layout, joints)
 
 
+def test_halpe_of_pose2sim(tmp_path: Path):
+    """26 keypoints without the ears and eyes, as Pose2Sim writes them by default."""
+    body = dict(zip(get_layout("body25").joints, person("body25", 4).transpose(1, 0, 2), strict=True))
+    joints = {"Hip": body.pop("MidHip"), "Head": body["Nose"] + [0, 0.1, -0.1]} | {
+        name: points for name, points in body.items() if not name.endswith(("Ear", "Eye"))
+    }
+    skeleton = load(save(tmp_path, trc_text(list(joints), np.stack(list(joints.values()), axis=1), unit="m")))
+    found = skeleton.to_layout("ntu25")
+    assert found.tracked.all() and skeleton.info["up"] == "y"
+    np.testing.assert_allclose(found.positions[0][:, NTU25.index("knee_left")], joints["LKnee"], atol=1e-5)
+
+
 def test_markers(tmp_path: Path):
     names = {"ASI": "ASIS", "PSI": "PSIS", "KNE": "Knee", "ANK": "Ankle", "HEE": "Heel", "TOE": "MT2",
              "SHO": "Shoulder", "ELB": "Elbow", "WRA": "Wrist"}  # fmt: skip

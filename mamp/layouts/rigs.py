@@ -45,7 +45,7 @@ SIDE_ROLES: dict[str, tuple[str, ...]] = {
     "knee": ("knee", "lowerleg", "lowleg", "loleg", "shin", "calf", "tibia", "crus", "leg"),
     "hip": ("upleg", "upperleg", "uleg", "thigh", "femur", "hip", "hipjoint", "leg"),
     "ankle": ("ankle", "foot"),
-    "toe": ("foot", "toebase", "toes", "toe", "ball", "footend", "footnub"),
+    "toe": ("foot", "toebase", "toes", "toe", "bigtoe", "ball", "footend", "footnub"),
     "ear": ("ear",),
     "eye": ("eye",),
 }  # fmt: skip

@@ -30,6 +30,7 @@ BLOCK = 512
 DEC, SGI = 85, 86  # processors other than Intel's
 LONG = 0xFFFF  # the largest number of frames that the header can say
 PARAMETERS = 100_000
+POSE = 17  # numbers of the pose of a segment
 
 Parameters = dict[str, Any]
 
@@ -69,11 +70,14 @@ def parse_c3d(data: bytes, where: str) -> Markers:
     numbers = _Numbers(processor)
     parameters = _parameters(data, section + 4, numbers)
     scale = _number(parameters, "POINT:SCALE", float(numbers.floats(data[12:16])[0]))
-    shape = _shape(data, parameters, numbers, 4 if scale < 0 else 2, where)
-    positions = _positions(data, shape, scale, numbers)
+    if "ROTATION:USED" in parameters and _number(parameters, "POINT:USED", 0) < 1:
+        labels, positions = _segments(data, parameters, numbers, where)
+    else:
+        shape = _shape(data, parameters, numbers, 4 if scale < 0 else 2, where)
+        labels, positions = _labels(parameters, shape.markers), _positions(data, shape, scale, numbers)
     rate = _number(parameters, "POINT:RATE", float(numbers.floats(data[20:24])[0]))
     return Markers(
-        _labels(parameters, shape.markers),
+        labels,
         positions,
         fps=rate if 0 < rate < 1e6 else None,
         unit=known_unit(_text(parameters, "POINT:UNITS")),
@@ -197,6 +201,28 @@ def _positions(data: bytes, shape: _Shape, scale: float, numbers: _Numbers) -> N
     positions: NDArray[np.float64] = np.where(points[..., 3:] < 0, np.nan, found.astype(np.float64))
     positions[np.isnan(positions)] = np.nan  # numpy warns of every use of a signalling NaN
     return positions
+
+
+def _segments(
+    data: bytes, parameters: Parameters, numbers: _Numbers, where: str
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Labels and origins [T, N, 3] of segments, where a file has their poses but no markers, as Theia3D writes it.
+
+    A pose is a matrix of 4 x 4, column by column, and how sure it is, below zero if the segment was not seen.
+    """
+    used, ratio = int(_number(parameters, "ROTATION:USED", 0)), int(_number(parameters, "ROTATION:RATIO", 1)) or 1
+    start = (int(_number(parameters, "ROTATION:DATA_START", 0)) - 1) * BLOCK
+    width = 4 * POSE * used * ratio
+    counts = list(_frames(parameters, numbers.words(data[:24])))
+    frames = next((count for count in counts if start > 0 < width and start + count * width <= len(data)), 0)
+    if not frames:
+        raise ReadError(f"{where}: damaged or cut: no markers, and poses of {used} segments that are not there.")
+    table = numbers.floats(data[start : start + frames * width]).reshape(frames, ratio, used, POSE)[:, 0]
+    with np.errstate(all="ignore"):
+        origins: NDArray[np.float64] = np.where(table[..., 16:] < 0, np.nan, table[..., 12:15].astype(np.float64))
+    origins[np.isnan(origins)] = np.nan
+    labels = [str(label) for label in parameters.get("ROTATION:LABELS") or []][:used]
+    return labels + [f"segment{number}" for number in range(len(labels), used)], origins
 
 
 def _labels(parameters: Parameters, markers: int) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from mamp.readers.jsonfile import describe, read_json
 from mamp.readers.markersets import Points, find_points, is_body, is_marker_set, place_joints
 from mamp.readers.units import LONG_NAMES, UNITS
 from mamp.skeleton import Skeleton
+
+_CLUSTERED = re.compile(r"[\s_.-]*(?:markers?|mkr|cluster)?[\s_.-]*\d+$", re.IGNORECASE)
 
 MarkerTable = Mapping[str, "str | Sequence[str]"]
 
@@ -133,11 +136,16 @@ def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.fl
     joints = [place_joints(points) for points in people if is_marker_set(points)]
     if not any(map(is_body, joints)):
         names = [_bare(label) for label in markers.labels]
-        if len(set(names)) == len(names):
-            try:
+        if (averaged := _clusters(markers)) is not None:
+            with suppress(LayoutError):
+                return _find_joints(averaged, path)
+        try:
+            if len(set(names)) == len(names):
                 return find_layout(names), markers.positions[None], False
-            except LayoutError:
-                pass
+            if len(people) > 1:
+                return *_skeletons(markers, path), False
+        except LayoutError:
+            pass
         joints = [place_joints(points) for points in people]
     bodies = [_body(one, len(markers.positions)) for one in joints if is_body(one)]
     if not bodies:
@@ -147,6 +155,18 @@ def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.fl
             f"of the model ({', '.join(MODEL_LAYOUT.joints)}), or of the layout=NAME that you give."
         )
     return MODEL_LAYOUT, np.stack(bodies), True
+
+
+def _clusters(markers: Markers) -> Markers | None:
+    """Clusters of markers (``Foot_Marker1``, ``Foot_Marker2``, ...) as one marker each; ``None`` if most are none."""
+    members: dict[str, list[int]] = {}
+    for place, label in enumerate(markers.labels):
+        members.setdefault(_CLUSTERED.sub("", label), []).append(place)
+    several = sum(len(places) > 1 for places in members.values())
+    if not 2 * several > len(members) or "" in members:
+        return None
+    middles = np.stack([markers.positions[:, places].mean(axis=1) for places in members.values()], axis=1)
+    return replace(markers, labels=list(members), positions=middles)
 
 
 def _skeletons(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64]]:
