@@ -5,6 +5,7 @@
 >>> vector = encoder.encode(load("walk.bvh"))
 """
 
+from mamp.classifier import MAMPClassifier
 from mamp.config import MAMPConfig, Preprocessing
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Layout",
+    "MAMPClassifier",
     "MAMPConfig",
     "MAMPEncoder",
     "MAMPError",

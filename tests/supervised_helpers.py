@@ -23,8 +23,9 @@ import torch
 from evaluate_helpers import make_job
 from train_helpers import free_port
 
+from mamp import classifier
 from mamp.errors import MAMPError
-from mamp.evaluate import clips, supervised
+from mamp.evaluate import supervised
 from mamp.evaluate.data import open_labelled
 from mamp.evaluate.finetune import PROTOCOLS, FinetuneConfig, labelled_share
 from mamp.evaluate.linear import LinearConfig, run_linear
@@ -55,7 +56,7 @@ def run(protocol: str, store: Path, weights: Path | str, output: Path, config: A
 
 def double_precision() -> AbstractContextManager[object]:
     """Train in float64 from the prepared clips on, so that sums in another order differ by 1e-15 and not by 1e-7."""
-    augment, classifier_of, prepare = supervised.augment, supervised.classifier_of, clips.prepare_clip
+    augment, classifier_of, prepare = supervised.augment, supervised.classifier_of, classifier.prepare_clip
 
     def augment_double(*args: Any, **kwargs: Any) -> Any:
         found = augment(*args, **kwargs)
@@ -70,7 +71,7 @@ def double_precision() -> AbstractContextManager[object]:
     for owner, name, value in (
         (supervised, "augment", augment_double),
         (supervised, "classifier_of", lambda *args: classifier_of(*args).double()),
-        (clips, "prepare_clip", prepare_double),
+        (classifier, "prepare_clip", prepare_double),
     ):
         stack.callback(setattr, owner, name, getattr(owner, name))
         setattr(owner, name, value)

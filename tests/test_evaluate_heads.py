@@ -26,10 +26,10 @@ from mamp.evaluate.finetune import (
     make_classifier,
     make_optimizer,
 )
-from mamp.evaluate.heads import ActionHead, Classifier, LinearHead
 from mamp.evaluate.linear import LinearConfig
 from mamp.evaluate.linear import make_classifier as make_linear
 from mamp.evaluate.linear import make_optimizer as make_linear_optimizer
+from mamp.heads import ActionHead, Classifier, LinearHead
 from mamp.train.optim import set_learning_rate
 from mamp.transformer import DropPath
 

@@ -52,12 +52,17 @@ def read_recording(path: str, args: argparse.Namespace) -> Skeleton:
     return load(path, **reading_options(args))
 
 
-def open_encoder(args: argparse.Namespace) -> MAMPEncoder:
-    """Load the weights that the options of :func:`add_weights_options` name."""
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+def find_device(name: str | None) -> str:
+    """The device that ``--device`` names; a GPU where there is one when it names none."""
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise MAMPError(f"--device {device}: not usable here ({reason}). Leave it out, or give cpu.") from None
-    return MAMPEncoder.from_pretrained(args.weights, revision=args.revision, device=device)
+    return device
+
+
+def open_encoder(args: argparse.Namespace) -> MAMPEncoder:
+    """Load the weights that the options of :func:`add_weights_options` name."""
+    return MAMPEncoder.from_pretrained(args.weights, revision=args.revision, device=find_device(args.device))

@@ -11,7 +11,8 @@ from mamp.hub import convert_checkpoint, describe
 DESCRIPTION = """\
 Convert a checkpoint of the published MAMP code (pre-training, linear probe or
 fine-tuning) to a folder with config.json, model.safetensors and a model card,
-which --weights and MAMPEncoder.from_pretrained take. Nothing in the checkpoint
+which --weights and MAMPEncoder.from_pretrained take. The head of a linear probe
+or of fine-tuning is kept, for mamp predict and MAMPClassifier. Nothing in the checkpoint
 is executed. The preset says which preprocessing the weights were trained with."""
 
 
@@ -30,11 +31,13 @@ def _run(args: argparse.Namespace) -> int:
         "epoch": result.epoch,
         "sha256": result.sha256,
         "dropped_tensors": len(result.dropped),
+        "classes": result.num_classes,
         **{key: value for key, value in describe(result.directory).items() if key in _FROM_WEIGHTS},
     }
     epoch = "" if result.epoch is None else f", epoch index {result.epoch}"
+    head = "" if result.num_classes is None else f" and head of {result.num_classes} classes"
     text = (
-        f"{result.directory}: encoder of a {result.kind} checkpoint{epoch}; {facts['parameters']:,} parameters, "
+        f"{result.directory}: encoder{head} of a {result.kind} checkpoint{epoch}; {facts['parameters']:,} parameters, "
         f"preprocessing of {result.preset}, fingerprint {facts['fingerprint']}"
     )
     say_result(args.json, facts, text)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import mamp
-from mamp.cli import ablate, convert, demo, embed, info, list_weights, readout, report, reproduce
+from mamp.cli import ablate, convert, demo, embed, info, list_weights, predict, readout, report, reproduce
 from mamp.cli.command import Command
 from mamp.console import USAGE_ERROR, exit_status, messages
 
@@ -18,6 +18,7 @@ COMMANDS: tuple[Command, ...] = (
     info.COMMAND,
     list_weights.COMMAND,
     convert.COMMAND,
+    predict.COMMAND,
     readout.COMMAND,
     report.COMMAND,
     ablate.COMMAND,

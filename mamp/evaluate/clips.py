@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mamp.classifier import prepare_batch
 from mamp.config import MAMPConfig
 from mamp.data import ClipStore
-from mamp.preprocessing import prepare_clip
 from mamp.train.distributed import World
 
 KEPT_BYTES = 1 << 30  # clips that are kept ready between evaluations; more are prepared again each time
@@ -67,14 +67,7 @@ class PreparedClips:
 
     def prepare(self, place: NDArray[np.int64]) -> Prepared:
         """Read and normalise some clips; those with fewer people than others are filled up with zeros."""
-        expected = self.config.preprocessing
-        found = [
-            prepare_clip(self.store.recording(int(clip)), expected, self.config.num_frames)[0]
-            for clip in self.clips[place]
-        ]
-        count = torch.tensor([len(x) for x in found])
-        x = torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
-        present = torch.arange(x.shape[1]) < count[:, None] if expected.absent_person == "none" else None
+        x, present = prepare_batch([self.store.recording(int(clip)) for clip in self.clips[place]], self.config)
         return Prepared(place, x, present)
 
     def map(self, function: Callable[[Tensor, Tensor | None], Tensor]) -> NDArray[np.float32]:

@@ -15,12 +15,12 @@ from mamp.config import MAMPConfig
 from mamp.data.augment import Augmentation
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.data import IntArray, Labelled
-from mamp.evaluate.heads import ActionHead, Classifier
 from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.representation import label_of
 from mamp.evaluate.result import Result
 from mamp.evaluate.settings import SPREAD, SupervisedConfig
 from mamp.evaluate.supervised import run_trials
+from mamp.heads import ActionHead, Classifier
 
 EMBEDDINGS = ("temp_embed", "pos_embed", "joints_embed")
 

@@ -18,13 +18,13 @@ from mamp.data.augment import Augmentation
 from mamp.data.loader import generator_for
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.features import extract
-from mamp.evaluate.heads import Classifier, LinearHead
 from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
 from mamp.evaluate.supervised import make_trial, run_trials, source_of
+from mamp.heads import Classifier, LinearHead
 from mamp.train.optim import set_learning_rate
 
 FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from mamp.classifier import MAMPClassifier
 from mamp.config import MAMPConfig
 from mamp.data.augment import PackedBatch, augment
 from mamp.data.loader import TrainingBatches
@@ -22,14 +23,15 @@ from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, TrainingError
 from mamp.evaluate.clips import PreparedClips
 from mamp.evaluate.data import IntArray, Labelled
-from mamp.evaluate.heads import Classifier
 from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job
 from mamp.evaluate.representation import Representation
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SupervisedConfig, seeded, training_augmentation
-from mamp.hub.serialization import resize_encoder
+from mamp.heads import Classifier
+from mamp.hub import resize_encoder
+from mamp.hub.heads import save_classifier
 from mamp.outputs import changed_fields, claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.distributed import World
@@ -173,12 +175,11 @@ class Supervised(Loop):
         self.scores = None if state["scores"] is None else state["scores"].numpy()
 
     def export(self) -> None:
-        """At the end, save an encoder that was trained where ``from_pretrained`` finds it."""
-        if self.step == self.total_steps and not self.model.frozen:
-            encoder = MAMPEncoder(self.encoder)
-            state = self.model.state_dict()
-            encoder.load_state_dict({name: state[name] for name in encoder.state_dict()})
-            encoder.save_pretrained(self.output / "encoder")
+        """At the end, save the classifier, and an encoder that was trained where ``from_pretrained`` finds it."""
+        if self.step == self.total_steps:
+            encoder = save_trial(self.model, self.data, self.output)
+            if not self.model.frozen:
+                encoder.save_pretrained(self.output / "encoder")
 
     def trial(self) -> Trial:
         """The result of a run that is done.
@@ -200,6 +201,16 @@ def make_trial(data: Labelled, seed: int, scores: NDArray[np.float32], history: 
     best = max(history, key=lambda entry: entry["top1"])
     best = {name: value for name, value in best.items() if name == "epoch" or name in metrics}
     return Trial(seed, data.names(data.test), labels, None, scores, metrics, best, history)
+
+
+def save_trial(model: Classifier, data: Labelled, folder: Path) -> MAMPEncoder:
+    """Write ``classifier/`` into the folder of a trial; returns its encoder."""
+    with torch.random.fork_rng(devices=[]):
+        classifier = MAMPClassifier(model.config, model.head, data.classes)
+    classifier.load_state_dict(model.state_dict())
+    encoder = classifier.encoder().cpu()
+    save_classifier(encoder, classifier.head, folder / "classifier", data.classes, data.describe()["name"])
+    return encoder
 
 
 def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:

@@ -30,6 +30,7 @@ __all__ = [
     "load_encoder",
     "push_encoder",
     "resize_encoder",
+    "resolve_files",
     "save_encoder",
 ]
 

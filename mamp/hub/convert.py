@@ -21,6 +21,8 @@ from torch import Tensor
 
 from mamp.config import MAMPConfig, Preprocessing, suggest
 from mamp.errors import ConfigError, WeightsError
+from mamp.heads import Head
+from mamp.hub.heads import head_of, save_classifier
 from mamp.hub.manifest import known_names, load_manifest
 from mamp.hub.serialization import check_tensors, fill, resize_encoder, save_encoder, sha256_of
 from mamp.transformer import Network
@@ -43,7 +45,8 @@ class Conversion:
         preset: Whose preprocessing was taken; ``None`` when it was given.
         epoch: Epoch index that the checkpoint states.
         sha256: Of the checkpoint.
-        dropped: Tensors of the checkpoint that the encoder does not need.
+        dropped: Tensors of the checkpoint that were not kept.
+        num_classes: Outputs of the head, which was kept beside the encoder; ``None`` where there is none.
     """
 
     directory: Path
@@ -53,6 +56,7 @@ class Conversion:
     epoch: int | None
     sha256: str
     dropped: tuple[str, ...]
+    num_classes: int | None = None
 
 
 def convert_checkpoint(
@@ -64,7 +68,9 @@ def convert_checkpoint(
     num_frames: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Conversion:
-    """Write the encoder of a checkpoint of the published code as a folder for ``from_pretrained``.
+    """Write a checkpoint of the published code as a folder for ``from_pretrained``.
+
+    The head of a linear probe or of fine-tuning is kept beside the encoder, for :class:`mamp.MAMPClassifier`.
 
     Pre-training, linear-probe and fine-tuning checkpoints are understood, and those of ``python -m mamp.train``, which
     say themselves what they expect. Nothing in the file is executed.
@@ -86,6 +92,7 @@ def convert_checkpoint(
     content = _unpickle(path)
     state = _state_dict(content, path)
     tensors, dropped = _encoder_part(state)
+    kind = _kind(dropped)
     args = content.get("args")
     own = content.get("encoder")  # a checkpoint of python -m mamp.train says what it is
     if isinstance(own, dict) and preset is None and preprocessing is None:
@@ -100,15 +107,18 @@ def convert_checkpoint(
     fill(encoder, tensors, str(path))
     if num_frames is not None:
         encoder = resize_encoder(encoder, num_frames)
+    head = _head(state, encoder.config, path)
+    dropped = dropped if head is None else tuple(name for name in dropped if not name.startswith("head."))
     epoch = content.get("epoch")
     result = Conversion(
         directory=Path(out_dir).expanduser(),
-        kind=_kind(dropped),
+        kind=kind,
         config=encoder.config,
         preset=preset,
         epoch=epoch if isinstance(epoch, int) else None,
         sha256=sha256_of(path),
         dropped=dropped,
+        num_classes=None if head is None else head.num_classes,
     )
     facts = {
         "Converted from": f"`{path.name}`, a {result.kind} checkpoint of "
@@ -117,8 +127,24 @@ def convert_checkpoint(
         "Epoch index in that file": "not stated" if result.epoch is None else str(result.epoch),
         "Preprocessing taken from": preset or "the caller",
     }
-    save_encoder(encoder, out_dir, dtype=dtype, facts=facts)
+    if head is None:
+        save_encoder(encoder, out_dir, dtype=dtype, facts=facts)
+    else:
+        facts["Head"] = f"{result.num_classes} classes, for `mamp.MAMPClassifier`"
+        save_classifier(encoder, head, out_dir, data=preset, facts=facts, dtype=dtype)
     return result
+
+
+def _head(state: Mapping[str, Tensor], config: MAMPConfig, path: Path) -> Head | None:
+    """The head of a linear probe or of fine-tuning, if there is a whole one."""
+    tensors = {name.removeprefix("head."): value for name, value in state.items() if name.startswith("head.")}
+    if not tensors:
+        return None
+    try:
+        return head_of(tensors, config, str(path))
+    except WeightsError as error:
+        logger.warning("The head was not kept: %s", error)
+        return None
 
 
 def _unpickle(path: Path) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def mean_over_people(x: Tensor, present: Tensor | None) -> Tensor:
 
 
 class Head(nn.Module):
-    """What makes scores of classes from tokens, in two parts: ``pool`` and ``classify``."""
+    """Turns tokens into scores of classes, in two parts: ``pool`` and ``classify``; ``num_classes`` is K."""
+
+    num_classes: int
 
     def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """[B, M, T, V, D] -> [B, F]; see :func:`mean_over_people` for ``present``."""
@@ -92,6 +94,7 @@ class LinearHead(Head):
 
     def __init__(self, dim: int, num_classes: int, norm: type[nn.BatchNorm1d] = BatchNorm) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.fc = nn.Sequential(norm(dim, affine=False, eps=1e-6), nn.Linear(dim, num_classes))
         nn.init.trunc_normal_(self.fc[1].weight, std=0.01)  # type: ignore[arg-type]
         nn.init.zeros_(self.fc[1].bias)  # type: ignore[arg-type]
@@ -122,6 +125,7 @@ class ActionHead(Head):
 
     def __init__(self, dim: int, num_joints: int, num_classes: int, hidden: int = 2048, dropout: float = 0.3) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.dropout = nn.Dropout(dropout)
         self.bn = BatchNorm(hidden)
         self.fc1 = nn.Linear(num_joints * dim, hidden)

@@ -1,0 +1,77 @@
+"""``mamp predict``: the actions that a classifier sees in recordings."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mamp.classifier import MAMPClassifier
+from mamp.cli.command import Command, find_device, read_recording
+from mamp.console import complain, say, say_result
+from mamp.errors import MAMPError
+from mamp.outputs import write_whole
+from mamp.readers.options import add_recording_options
+
+DESCRIPTION = """\
+Name the actions in recordings by a classifier: the folder that
+python -m mamp.evaluate finetune or linear left (seed=N/classifier), or that
+mamp convert made of a published linear or fine-tuned checkpoint. Prints the
+likeliest classes of each file with their probabilities; -o writes a CSV file
+with a column for every class. A file that cannot be read is named on standard
+error and left out; the exit status is then 1."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recordings: .bvh .skeleton .npz .npy .csv .amc ...")
+    parser.add_argument("--weights", required=True, metavar="DIR", help="folder of a classifier")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="write file, label and all probabilities")
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show of each file [%(default)s]")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU when there is one]")
+    add_recording_options(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    classifier = MAMPClassifier.from_pretrained(args.weights, device=find_device(args.device))
+    top = min(max(args.top, 1), len(classifier.classes))
+    rows, failed = [], []
+    for file in args.files:
+        try:
+            rows.append((file, classifier.predict(read_recording(file, args)).probabilities))
+        except (MAMPError, OSError) as error:
+            line = str(error).partition("\n")[0].rstrip(":")
+            complain("mamp predict", line if file in line else f"{file}: {line}")
+            failed.append({"file": file, "error": str(error)})
+    if not rows:
+        raise MAMPError(f"none of the {len(failed)} files could be classified.")
+    found = []
+    for file, probabilities in rows:
+        best = [(classifier.classes[k], float(probabilities[k])) for k in np.argsort(-probabilities)[:top]]
+        found.append({"file": file, "label": best[0][0], "classes": [{"label": n, "probability": p} for n, p in best]})
+        if not args.json:
+            say(f"{file}: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in best))
+    if args.output is not None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["file", "label", *classifier.classes])
+        for (file, probabilities), one in zip(rows, found, strict=True):
+            writer.writerow([file, one["label"], *(f"{share:.6g}" for share in probabilities)])
+        write_whole(args.output, text.getvalue())
+    if args.json:
+        say_result(True, {"weights": args.weights, "predictions": found, "failed": failed}, "")
+    sys.stdout.flush()
+    return 1 if failed else 0
+
+
+COMMAND = Command(
+    name="predict",
+    help="name the actions in recordings by a classifier",
+    description=DESCRIPTION,
+    example="mamp predict walk.bvh wave.bvh --weights results/finetune/seed=0/classifier --top 3",
+    add_arguments=_add_arguments,
+    run=_run,
+)
