@@ -17,13 +17,15 @@ from prepare_helpers import write_acted_archive
 
 from mamp.cli import main
 from mamp.errors import ConfigError, MissingFileError
-from mamp.reproduce.cost import costs
+from mamp.prepare.build import Settings, prepare
+from mamp.reproduce.cost import costs, flops, published_operations
 from mamp.reproduce.page import page
-from mamp.reproduce.paper import EVALUATIONS, PAPER
+from mamp.reproduce.paper import BENCHMARKS, EVALUATIONS, PAPER
 from mamp.reproduce.plan import Plan, Stage
 from mamp.reproduce.run import PAGE, RECORD, reproduce
 from mamp.train.recipes import get_recipe
 
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reproduce.md"
 NAMES = ["store", "xsub/pretrain", *(f"xsub/{name}" for name in EVALUATIONS)]
 
 
@@ -107,6 +109,10 @@ def test_dry_run_says_what_each_stage_takes(raw: Path, tmp_path: Path, one_threa
     found = costs(plan)
     assert [cost.stage for cost in found] == NAMES and not (tmp_path / "out").exists()
     assert all(cost.seconds is not None and cost.seconds >= 0 and not cost.done for cost in found)
+    prepare(plan.dataset, tmp_path / "store", Settings(workers=1))
+    from_store = Plan("ntu60", None, tmp_path / "out", ("xsub",), 0.01, prepared=tmp_path / "store")
+    assert [stage.name for stage in from_store.stages()] == NAMES[1:]
+    assert from_store.counts("xsub") == plan.counts("xsub")
     assert found[0].disk == pytest.approx(36 * 43 * 25 * 3 * 4, rel=0.1)
 
 
@@ -117,6 +123,8 @@ def test_mistakes(raw: Path, tmp_path: Path) -> None:
         Plan("ntu60", raw, tmp_path, ("xset",))
     with pytest.raises(ConfigError, match="budget: expected a share above 0 and up to 1, found 2"):
         Plan("ntu60", raw, tmp_path, budget=2)
+    with pytest.raises(ConfigError, match="raw files or a prepared store"):
+        Plan("ntu60", None, tmp_path)
     with pytest.raises(MissingFileError):
         reproduce(Plan("ntu60", tmp_path / "nothing", tmp_path / "out"))
 
@@ -133,3 +141,34 @@ def test_page_compares_the_best_epoch_with_the_paper() -> None:
     assert "| xsub | linear | 84.9 | 85.0 | 84.0 [83.5, 84.5] | 84.6 | -0.3 | 2.0 h |" in text
     assert "| xsub | 1-NN | 62.0 |  |  |  |  |  |" in text
     assert "Budget" not in text and plan.command(Stage("store")) in text
+
+
+def test_docs_have_the_numbers_and_the_hours_that_follow_from_the_operations() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    known = published_operations(Plan("ntu60", Path("raw"), Path("out")), Stage("xsub/pretrain", "xsub")) / (
+        20 + 27 / 60
+    )
+    for name, benchmark in BENCHMARKS.items():
+        plan = Plan(name, Path("raw"), Path("out"))
+        pretrain, encode, _ = flops(plan.training("xsub"))
+        assert encode == pytest.approx(28.3e9, rel=0.01) and pretrain < 3 * encode  # the paper's inference cost
+        for split in benchmark.splits:
+            numbers = " | ".join(str(value) for value in PAPER[name, split].values())
+            assert f"| `{name}` {split} | {numbers} |" in text
+        for stage in plan.stages()[1:]:
+            title = "pre-training" if stage.evaluation is None else stage.evaluation.title
+            work = published_operations(plan, stage)
+            hours = f"{work / known:.1f} | {work / known / 8:.1f}"
+            assert f"| `{name}` {stage.split} | {title} | {work:.2g} | {hours} |" in text
+    plan = Plan("ntu60", Path("nturgbd_skeletons_s001_to_s017.zip"), Path("reproduction"), ("xsub",))
+    assert "\n".join(map(plan.command, plan.stages())) in text
+
+
+@pytest.mark.slow
+def test_two_processes(raw: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mamp"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *command(raw, tmp_path / "out")], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("the paper and this run") == 1
+    assert list(json.loads((tmp_path / "out" / RECORD).read_text())["stages"]) == NAMES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from mamp.cli.command import Command
@@ -17,7 +19,9 @@ run. The same command resumes where it was stopped or killed."""
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("benchmark", help="ntu60 or ntu120")
-    parser.add_argument("--raw", type=Path, required=True, metavar="DIR", help="raw files, as for mamp.prepare")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--raw", type=Path, metavar="DIR", help="raw files, as for python -m mamp.prepare")
+    source.add_argument("--store", type=Path, metavar="DIR", help="a store of them that is prepared already")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of everything that is made")
     parser.add_argument("--splits", type=_words, default=(), metavar="A,B", help="splits, such as xsub [all]")
     parser.add_argument(
@@ -42,21 +46,23 @@ def _run(args: argparse.Namespace) -> int:
     from mamp.reproduce.plan import Plan
     from mamp.reproduce.run import reproduce
     from mamp.train.loop import StoppedError
-    from mamp.train.start import check_device, interrupt_saves
+    from mamp.train.start import check_device, interrupt_saves, silence
 
     check_device(args.device, "--device")
-    plan = Plan(args.benchmark, args.raw, args.output, args.splits, args.budget, args.device, args.workers)
+    plan = Plan(args.benchmark, args.raw, args.output, args.splits, args.budget, args.device, args.workers, args.store)
     if args.dry_run:
         found = costs(plan)
         say_result(args.json, {"benchmark": plan.name, "stages": to_dict(found)}, costs_text(plan, found))
         return DONE
-    with interrupt_saves() as interrupted:
+    is_main = int(os.environ.get("RANK", 0)) == 0
+    with nullcontext() if is_main else silence(), interrupt_saves() as interrupted:
         try:
             done = reproduce(plan, lambda line: complain("mamp reproduce", line))
         except StoppedError as stopped:
             complain("mamp reproduce", str(stopped))
             return INTERRUPTED if interrupted else DONE
-    say_result(args.json, done, Path(done["page"]).read_text(encoding="utf-8") + f"\n{done['page']}")
+    if is_main:
+        say_result(args.json, done, Path(done["page"]).read_text(encoding="utf-8") + f"\n{done['page']}")
     return DONE
 
 

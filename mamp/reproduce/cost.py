@@ -12,9 +12,11 @@ import torch
 from mamp.config import MAMPConfig
 from mamp.evaluate.finetune import FinetuneConfig, make_classifier
 from mamp.evaluate.registry import get_protocol
+from mamp.masking import num_kept
 from mamp.options import override
 from mamp.prepare.build import dry_run
 from mamp.reproduce.plan import Counts, Plan, Stage
+from mamp.train.config import TrainConfig
 from mamp.train.estimate import estimate as estimate_training
 from mamp.train.estimate import show_bytes, show_time
 
@@ -69,7 +71,7 @@ def costs(plan: Plan) -> list[Cost]:
             found.append(Cost(stage.name, command, done=True))
             continue
         per_clip = per_clip or seconds_per_clip(plan.training(stage.split).encoder, counts.classes, plan.device)
-        found.append(Cost(stage.name, command, _evaluation_seconds(plan, stage, counts, *per_clip)))
+        found.append(Cost(stage.name, command, evaluation_cost(plan, stage, counts, *per_clip)))
     return found
 
 
@@ -104,7 +106,8 @@ def _fastest(work: Any, rounds: int = 3) -> float:
     return min(seconds)
 
 
-def _evaluation_seconds(plan: Plan, stage: Stage, counts: Counts, encode: float, train: float) -> float:
+def evaluation_cost(plan: Plan, stage: Stage, counts: Counts, encode: float, train: float) -> float:
+    """What an evaluation takes if a clip takes ``encode`` to be encoded and ``train`` to be trained on."""
     assert stage.evaluation is not None
     protocol = stage.evaluation.protocol
     config = override(get_protocol(protocol).config, plan.overrides(stage))
@@ -132,3 +135,32 @@ def costs_text(plan: Plan, found: list[Cost]) -> str:
 def to_dict(found: list[Cost]) -> list[dict[str, Any]]:
     """Plain values, fit for JSON."""
     return [dataclasses.asdict(cost) for cost in found]
+
+
+def flops(config: TrainConfig) -> tuple[float, float, float]:
+    """Floating-point operations of a clip of two people: to pre-train on it, to encode it, to fine-tune on it.
+
+    Products of matrices only, two operations for each multiplication; a backward pass counts as two forward passes.
+    """
+    encoder, objective = config.encoder, config.objective
+    tokens, people = encoder.num_tokens, encoder.preprocessing.max_people or 1
+
+    def blocks(count: int, rows: int, width: int) -> float:
+        return count * (24.0 * rows * width**2 + 4.0 * rows**2 * width)
+
+    kept = num_kept(tokens, objective.mask_ratio)
+    whole = people * blocks(encoder.depth, tokens, encoder.dim_feat)
+    visible = people * blocks(encoder.depth, kept, encoder.dim_feat)
+    decoder = people * blocks(objective.decoder_depth, tokens, objective.decoder_dim_feat)
+    return 3 * (visible + decoder), whole, 3 * whole
+
+
+def published_operations(plan: Plan, stage: Stage) -> float:
+    """Floating-point operations of a stage on the official splits."""
+    assert stage.split is not None
+    train, test = plan.benchmark.splits[stage.split]
+    config = plan.training(stage.split)
+    pretrain, encode, finetune = flops(config)
+    if stage.evaluation is None:
+        return config.optim.epochs * train * pretrain
+    return evaluation_cost(plan, stage, Counts(train, test, 0), encode, finetune)

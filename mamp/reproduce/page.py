@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mamp.reproduce.paper import EVALUATIONS, PAPER, RELEASED
+from mamp.reproduce.paper import PAPER, RELEASED
 from mamp.reproduce.plan import SMALL, Plan
 from mamp.train.estimate import show_time
 
@@ -16,8 +16,8 @@ NOTES = """\
 - **final epoch**: this run, with a 95 % bootstrap interval over the test clips. This is the result.
 - **best epoch**: this run, the epoch that is best on the test clips. It is biased, and is what compares with the paper;
   **difference** is best epoch minus paper (for 1-NN, which has no epochs, the result minus paper).
-- The published scripts draw the labels of the semi-supervised runs anew on each GPU, so that two GPUs train on up to
-  twice as many; here the subset is the same on all.
+- In the published scripts the labelled subset of a semi-supervised run depends on the GPU, so that two GPUs use up to
+  twice as many labels. Whether the paper's numbers were made so is not known. Here the subset is the same on all.
 """
 
 
@@ -32,10 +32,11 @@ def page(plan: Plan, results: Mapping[str, Mapping[str, Any]], seconds: Mapping[
     rows = ["| split | protocol | paper | released | final epoch | best epoch | difference | time |"]
     rows.append("|---|---|---:|---:|---:|---:|---:|---:|")
     for split in plan.splits:
-        for one in EVALUATIONS.values():
+        for one in plan.evaluations(split):
             name, key = f"{split}/{one.name}", (plan.name, split)
             paper, released = PAPER.get(key, {}).get(one.name), RELEASED.get(key, {}).get(one.name)
-            cells = [_number(paper), _number(released), *_ours(results.get(name), paper), _time(seconds.get(name))]
+            ours = _ours(results.get(name), paper, plan.budget == 1)
+            cells = [_number(paper), _number(released), *ours, _time(seconds.get(name))]
             rows.append(f"| {split} | {one.title} | {' | '.join(cells)} |")
     others = {name: value for name, value in seconds.items() if name not in results}
     parts = [f"# {plan.benchmark.title}: the paper and this run", "Top-1 accuracy in %."]
@@ -49,14 +50,14 @@ def page(plan: Plan, results: Mapping[str, Mapping[str, Any]], seconds: Mapping[
     return "\n\n".join(parts) + "\n"
 
 
-def _ours(found: Mapping[str, Any] | None, paper: float | None) -> list[str]:
+def _ours(found: Mapping[str, Any] | None, paper: float | None, whole: bool) -> list[str]:
     if found is None:
         return ["", "", ""]
     head, best = found["headline"], found.get("best")
     interval = head.get("interval")
     final = _number(head["mean"]) + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
     compared = best["mean"] if best else head["mean"]
-    difference = "" if paper is None else f"{compared - paper:+.1f}"
+    difference = "" if paper is None or not whole else f"{compared - paper:+.1f}"
     return [final, _number(best["mean"] if best else None), difference]
 
 

@@ -18,7 +18,7 @@ from mamp.prepare.dataset import Dataset
 from mamp.prepare.ntu import NTU
 from mamp.prepare.ntu import get_protocol as get_split
 from mamp.readers import ntu
-from mamp.reproduce.paper import EVALUATIONS, Benchmark, Evaluation, get_benchmark
+from mamp.reproduce.paper import EVALUATIONS, PAPER, Benchmark, Evaluation, get_benchmark
 from mamp.train.config import TrainConfig
 from mamp.train.recipes import get_recipe
 
@@ -60,28 +60,32 @@ class Plan:
 
     Attributes:
         name: Name of the benchmark.
-        raw: Its raw files.
+        raw: Its raw files; ``None`` with ``prepared``.
         output: Folder of everything that is made.
         splits: Splits of the benchmark; all by default.
         budget: Share of the published schedules. Below 1, epochs are cut and batches fit the clips; below 0.1 the
             encoder is small too. Anything but 1 shows that the stages run, and reproduces nothing.
         device: ``auto`` takes a GPU if there is one.
         workers: Processes that read raw files; all cores by default.
+        prepared: A store of the benchmark that is there already, which takes the place of the preparation.
     """
 
     name: str
-    raw: Path
+    raw: Path | None
     output: Path
     splits: tuple[str, ...] = ()
     budget: float = 1.0
     device: str = "auto"
     workers: int | None = None
+    prepared: Path | None = None
 
     def __post_init__(self) -> None:
         known = tuple(self.benchmark.splits)
         object.__setattr__(self, "splits", self.splits or known)
         if unknown := [split for split in self.splits if split not in known]:
             raise ConfigError(f"splits: {self.name} has {', '.join(known)}; found {', '.join(unknown)}.")
+        if (self.raw is None) == (self.prepared is None):
+            raise ConfigError("expected raw files or a prepared store, one of them.")
         if not 0 < self.budget <= 1:
             raise ConfigError(f"budget: expected a share above 0 and up to 1, found {self.budget:g}.")
 
@@ -93,12 +97,13 @@ class Plan:
     @cached_property
     def dataset(self) -> Dataset:
         """The raw files."""
+        assert self.raw is not None
         return self.benchmark.open(self.raw)
 
     @property
     def store(self) -> Path:
         """The prepared clips."""
-        return self.folder(PREPARE)
+        return self.prepared or self.folder(PREPARE)
 
     def folder(self, stage: Stage) -> Path:
         """Where a stage writes."""
@@ -108,26 +113,29 @@ class Plan:
         """The stage that trains the encoder of a split."""
         return Stage(f"{split}/pretrain", split)
 
+    def evaluations(self, split: str) -> list[Evaluation]:
+        """The numbers that the paper reports of a split."""
+        return [EVALUATIONS[name] for name in PAPER[self.name, split]]
+
     def stages(self) -> list[Stage]:
         """All stages, in order."""
-        stages = [PREPARE]
+        stages = [] if self.prepared else [PREPARE]
         for split in self.splits:
             stages.append(self.pretraining(split))
-            stages += [Stage(f"{split}/{one.name}", split, one) for one in EVALUATIONS.values()]
+            stages += [Stage(f"{split}/{one.name}", split, one) for one in self.evaluations(split)]
         return stages
 
     def counts(self, split: str) -> Counts:
         """Clips of a split: those of the store, or, before there is one, those that the names of the files give."""
-        if (self.store / "meta.json").exists():
+        if self.prepared or (self.store / "meta.json").exists():
             store = ClipStore(self.store)
-            train, labels = store.columns[f"split_{split}"] == "train", store.columns["label"]
-        else:
-            assert isinstance(self.dataset, NTU)
-            names = [ntu.parse_name(item.path.name.partition(".")[0]) for item in self.dataset.list_items().items]
-            rule = get_split(self.dataset.benchmark, split)
-            train = np.array([rule.split(name[rule.column]) == "train" for name in names])
-            labels = np.array([name["label"] for name in names])
-        return Counts(int(train.sum()), int((~train).sum()), len(np.unique(labels)))
+            train, test = store.split("train", split), store.split("test", split)
+            return Counts(len(train), len(test), len(np.unique(store.columns["label"][train])))
+        assert isinstance(self.dataset, NTU)
+        names = [ntu.parse_name(item.path.name.partition(".")[0]) for item in self.dataset.list_items().items]
+        rule = get_split(self.dataset.benchmark, split)
+        inside = [rule.split(name[rule.column]) == "train" for name in names]
+        return Counts(sum(inside), len(names) - sum(inside), len({name["label"] for name in names}))
 
     def recipe(self, split: str) -> str:
         """Name of the recipe of the pre-training."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from mamp.outputs import changed_fields, claim, dump_json, write_whole
 from mamp.prepare.build import Settings, prepare
 from mamp.reproduce.page import page
 from mamp.reproduce.plan import Plan, Stage
+from mamp.train.distributed import World, world
 from mamp.train.engine import train
 from mamp.train.loop import StoppedError
 from mamp.train.report import describe_run
@@ -42,29 +42,29 @@ def reproduce(plan: Plan, say: Callable[[str], None] = logger.info) -> dict[str,
         MAMPError: A stage failed, or the output holds another reproduction.
         StoppedError: A signal stopped training; it saved first, and the same call resumes.
     """
-    record = _Record(plan)
-    stages = plan.stages()
-    for number, stage in enumerate(stages, 1):
-        known = record.is_done(stage)
-        if record.is_main:
-            say(f"stage {number} of {len(stages)}, {stage.name}" + (": done before" if known else ""))
-        if not known:
-            began = time.perf_counter()
-            _run(plan, stage, record.is_main)
-            record.add(stage, time.perf_counter() - began)
+    with world(plan.device) as here:
+        record, stages = _Record(plan, here.is_main), plan.stages()
+        for number, stage in enumerate(stages, 1):
+            known = bool(here.sum([float(here.is_main and record.is_done(stage))])[0])
+            if here.is_main:
+                say(f"stage {number} of {len(stages)}, {stage.name}" + (": done before" if known else ""))
+            if not known:
+                began = time.perf_counter()
+                _run(plan, stage, here)
+                record.add(stage, time.perf_counter() - began)
     return record.facts | {"page": str(plan.output / PAGE)}
 
 
-def _run(plan: Plan, stage: Stage, is_main: bool) -> None:
+def _run(plan: Plan, stage: Stage, here: World) -> None:
     folder = plan.folder(stage)
     if stage.split is None:
-        if is_main:
+        if here.is_main:
             prepare(plan.dataset, folder, Settings(plan.workers))
         while not (folder / "meta.json").exists():  # torchrun ends this process when the main one fails
             time.sleep(WAIT)
     elif stage.evaluation is None:
         train(plan.training(stage.split), plan.store, folder, recipe=plan.recipe(stage.split))
-        if not describe_run(folder)["finished"]:
+        if not here.sum([float(here.is_main and describe_run(folder)["finished"])])[0]:
             raise StoppedError(f"{folder}: stopped before the end; the same command resumes.")
     else:
         evaluate(
@@ -75,16 +75,15 @@ def _run(plan: Plan, stage: Stage, is_main: bool) -> None:
             split_protocol=stage.split,
             overrides=plan.overrides(stage),
             device=plan.device,
-            progress=is_main,
+            progress=here.is_main,
         )
 
 
 class _Record:
     """``reproduction.json``: what the folder reproduces, and the stages that are done."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.path = plan, plan.output / RECORD
-        self.is_main = int(os.environ.get("RANK", 0)) == 0
+    def __init__(self, plan: Plan, is_main: bool) -> None:
+        self.plan, self.path, self.is_main = plan, plan.output / RECORD, is_main
         wanted = {"benchmark": plan.name, "budget": plan.budget}
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))

@@ -83,7 +83,7 @@ def world(device: str) -> Iterator[World]:
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
-    if size == 1:
+    if size == 1 or dist.is_initialized():  # joined already: by a caller that does several things in a row
         yield World(rank, size, torch.device(device))
         return
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
