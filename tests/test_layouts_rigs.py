@@ -122,3 +122,13 @@ def test_nameless_arrays_with_parents(tmp_path: Path) -> None:
         np.savez(tmp_path / "b.npz", positions=body(), joints=joints, parents=parents)
         with pytest.raises(LayoutError, match="parents must be -1 or an index below 26, without a cycle"):
             load(tmp_path / "b.npz")
+
+
+def test_joints_that_are_never_seen_spoil_nothing() -> None:
+    """No frame is whole: hands and one toe are never tracked."""
+    names, poses = RIGS["HumanIK"], np.repeat(body(), 3, axis=0)
+    whole = find_layout(names, PARENTS, poses).describe(MODEL_LAYOUT)
+    for joint in ("LeftHand_end", "RightHand_end", "LeftToeBase_end"):
+        poses[:, names.index(joint)] = np.nan
+    assert find_layout(names, PARENTS, poses).describe(MODEL_LAYOUT) == whole
+    assert find_layout(names, PARENTS, poses * np.nan).describe(MODEL_LAYOUT) == whole

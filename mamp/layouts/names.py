@@ -296,7 +296,10 @@ def _limbs(role: dict[str, str], s: str) -> dict[str, str | Weights]:
     if "wrist" in role:
         elbow, wrist = role["elbow"], role["wrist"]
         limbs[f"wrist_{s}"] = wrist
-        limbs[f"hand_{s}"] = role.get("hand") or role.get("finger") or beyond(elbow, wrist, 0.3)
-        limbs[f"hand_tip_{s}"] = role.get("hand_tip") or beyond(elbow, wrist, 0.6)
-        limbs[f"thumb_{s}"] = role.get("thumb") or beyond(elbow, wrist, 0.3)
+        hand = role.get("hand")  # of a file that has both, as Kinects do
+        limbs[f"hand_{s}"] = hand or role.get("finger") or beyond(elbow, wrist, 0.3)
+        limbs[f"hand_tip_{s}"] = role.get("hand_tip") or (
+            beyond(wrist, hand, 0.8) if hand else beyond(elbow, wrist, 0.6)
+        )
+        limbs[f"thumb_{s}"] = role.get("thumb") or hand or beyond(elbow, wrist, 0.3)
     return limbs

@@ -6,6 +6,7 @@ lower limbs are the two longest bones in a row of each. Left and right follow fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from itertools import combinations, zip_longest
 
@@ -28,23 +29,23 @@ class Rig:
     Args:
         joints: Names of the V joints.
         parents: Index of each joint's parent, -1 for the root.
-        poses: [N, V, 3]; frames with joints that are not tracked are left out.
+        poses: [N, V, 3], NaN where not tracked.
         sides: ``left``, ``right`` or nothing, by the names.
     """
 
     def __init__(
         self, joints: Sequence[str], parents: Sequence[int], poses: NDArray[np.floating], sides: Sequence[str]
     ) -> None:
-        whole = poses[np.isfinite(poses).all((1, 2))].astype(np.float64)
         self.joints, self.parents, self.sides = list(joints), list(parents), list(sides)
-        self.poses: Array = whole if len(whole) else np.zeros((1, len(joints), 3))
+        self.poses: Array = np.asarray(poses, dtype=np.float64)
         self.children: list[list[int]] = [[] for _ in joints]
         for joint, parent in enumerate(parents):
             if parent >= 0:
                 self.children[parent].append(joint)
         bones = self.poses - np.where(np.array(self.parents)[:, None] >= 0, self.poses[:, self.parents], self.poses)
-        self.lengths: list[float] = np.median(np.linalg.norm(bones, axis=-1), axis=0).tolist()
-        """Length of the bone from each joint's parent."""
+        lengths = [_median(bone) for bone in np.linalg.norm(bones, axis=-1).T]
+        self.lengths = [length if length > 0 else 0.0 for length in lengths]
+        """Length of the bone from each joint's parent; 0 where it is never seen."""
         self.chains = self._longest_chains()
         """For each joint, the joints of the longest way down from it, itself first."""
 
@@ -255,14 +256,14 @@ def _is_left(rig: Rig, first: list[int], second: list[int], up: Array, legs: Seq
         hip, knee, ankle = (rig.at(joint) for joint in leg[:3])
         forward += rig.at(leg[3]) - ankle if len(leg) > 3 else knee - (hip + ankle) / 2
     across = rig.at(first[0]) - rig.at(second[0])
-    return float(np.median((np.cross(up, forward) * across).sum(-1))) > 0
+    return _median((np.cross(up, forward) * across).sum(-1)) > 0
 
 
 def _trunk_length(rig: Rig, roles: dict[str, str]) -> float:
     hips, shoulders = (
         (rig.at(roles[f"left_{part}"]) + rig.at(roles[f"right_{part}"])) / 2 for part in ("hip", "shoulder")
     )
-    return float(np.median(np.linalg.norm(shoulders - hips, axis=-1)))
+    return _median(np.linalg.norm(shoulders - hips, axis=-1))
 
 
 def _height(rig: Rig, roles: dict[str, str], joint: str) -> float:
@@ -272,8 +273,14 @@ def _height(rig: Rig, roles: dict[str, str], joint: str) -> float:
     )
     trunk = shoulders - hips
     along = ((rig.at(joint) - hips) * trunk).sum(-1) / np.maximum((trunk**2).sum(-1), 1e-12)
-    return float(np.median(along))
+    return _median(along)
 
 
 def _distance(rig: Rig, a: str, b: str) -> float:
-    return float(np.median(np.linalg.norm(rig.at(a) - rig.at(b), axis=-1)))
+    return _median(np.linalg.norm(rig.at(a) - rig.at(b), axis=-1))
+
+
+def _median(values: Array) -> float:
+    """Of what is seen; NaN, which compares false, if that is nothing."""
+    seen = values[np.isfinite(values)]
+    return float(np.median(seen)) if len(seen) else math.nan

@@ -91,10 +91,15 @@ def _parse_motion(rows: list[str], frames: int, channels: int, path: StrPath) ->
     if len(rows) == frames - 1:
         logger.warning("%s: %d frames announced, %d found and read.", path, frames, len(rows))
     rows = rows[:frames]
-    if any(GLUED.search(row) and len(row.split()) != channels for row in rows):
-        logger.warning("%s: blanks between numbers are missing; a minus inside a number begins the next.", path)
-        rows = [GLUED.sub(" -", row) for row in rows]
-    return parse_table(rows, f"{path}, MOTION", columns=channels)
+    try:
+        return parse_table(rows, f"{path}, MOTION", columns=channels)
+    except ReadError:
+        apart = [GLUED.sub(" -", row) for row in rows]
+        if apart == rows:
+            raise
+    values = parse_table(apart, f"{path}, MOTION", columns=channels)
+    logger.warning("%s: blanks between numbers are missing; a minus inside a number begins the next.", path)
+    return values
 
 
 def forward_kinematics(motion: Motion) -> NDArray[np.float64]:
