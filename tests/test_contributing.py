@@ -82,6 +82,13 @@ def test_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["headline"]["mean"] == 100 and found["settings"]["power"] == 1
 
 
+def test_map_is_the_one_that_is_checked() -> None:
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8")
+    rows = re.findall(r"^    (.*)$", contract.partition("\nlayers =\n")[2].partition("\n\n")[0], re.MULTILINE)
+    shown = PAGE.partition("## The map")[2].partition("```text\n")[2].partition("```")[0]
+    assert [re.split(r"  +", line)[0] for line in shown.splitlines()] == rows
+
+
 def test_files_that_the_page_names_exist() -> None:
     for path in re.findall(r"`((?:mamp|tests|benchmarks|docs)/[\w./]+\.(?:py|md))`", PAGE):
         assert (ROOT / path).exists(), path
