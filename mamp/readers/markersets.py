@@ -2,7 +2,7 @@
 
 Plug-in Gait (full and lower body), CMU's 41, Helen Hayes, IOR, Qualisys, Motive's baseline, the anatomical markers of
 OpenCap and Cortex, and joint centres as OpenSim, Visual3D and Theia name them. The sets overlap, and laboratories leave
-out and add markers, so there is one vocabulary of anatomical points, and for each joint the ways to find it, best first.
+out and add markers, so there is one vocabulary of anatomical points, and the ways to find each joint, best first.
 
 Hip centres follow from the pelvis (Bell, Brand and Pedersen 1989: 14 % of its width inward, 19 % backward and 30 %
 downward from the front spine). Other joints are in the middle of the markers on both sides of them; where there is only
