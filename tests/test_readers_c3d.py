@@ -329,3 +329,10 @@ BAD = {
 def test_bad(tmp_path: Path, data: bytes, message: str):
     with pytest.raises(ReadError, match=message):
         load(save(tmp_path, data))
+
+
+def test_labels_cut_before_their_sizes(tmp_path: Path):
+    data = c3d_file()
+    at = data.index(b"LABELS") + 8
+    with pytest.raises(ReadError, match="damaged or cut"):
+        parse_c3d(data[: at + 2], "clip.c3d")

@@ -207,3 +207,10 @@ def test_columns_beyond_number(tmp_path: Path):
     path.write_text("," * 200_000)
     with pytest.raises(ReadError, match="200001 columns are more than any recording has"):
         load(path)
+
+
+@pytest.mark.parametrize("text", ['""', '""\n""\n', '"\n"'])
+def test_quotes_without_cells(tmp_path: Path, text: str):
+    (tmp_path / "clip.csv").write_text(text)
+    with pytest.raises(ReadError):
+        load(tmp_path / "clip.csv")

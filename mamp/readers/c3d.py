@@ -140,7 +140,7 @@ def _value(data: bytes, at: int, numbers: _Numbers) -> Any:
     at += 2 + rank
     raw = data[at : at + abs(kind) * math.prod(dims)]
     if kind == -1:
-        width = dims[0] if rank > 0 else 1
+        width = dims[0] if dims else 1
         return [raw[i : i + width].decode("latin-1").strip(" \0") for i in range(0, len(raw), max(width, 1))]
     if kind == 1:
         return list(raw)

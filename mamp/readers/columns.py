@@ -93,7 +93,7 @@ def read_columns(path: StrPath, rows: int | None = None) -> Columns:
         raise ReadError(f"{path}: not a table of cells, or damaged ({error}).") from None
     if not named:
         cells.insert(0, header)
-    if not cells:
+    if not header or not cells:
         raise ReadError(f"{path}: expected a row for each frame after the header, found none.")
     for number, row in enumerate(cells, start=1):
         if len(row) != len(header):
