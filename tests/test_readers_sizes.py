@@ -117,3 +117,15 @@ def test_the_floor_says_up_of_people_who_lie(tmp_path: Path, up: str):
     lying[..., 2] += away
     skeleton = load(save(tmp_path, lying @ np.array(TO_Y_UP[up])), layout="ntu25", unit="m")
     assert (skeleton.info["up"], skeleton.info["up_from"]) == (up, "inferred")
+
+
+@pytest.mark.parametrize("layout", ["ntu25", "body25", "coco17", "h36m17"])
+@pytest.mark.parametrize("scale", [1, 455, 0.48])
+def test_of_layouts_of_as_many_joints_the_one_that_makes_a_body(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str, scale: float
+):
+    with caplog.at_level(logging.WARNING, logger="mamp"):
+        skeleton = load(save(tmp_path, person(layout, 8) * scale))
+    other = {"ntu25": "body25", "body25": "ntu25", "coco17": "h36m17", "h36m17": "coco17"}[layout]
+    assert skeleton.layout.name == layout
+    assert f"taken as layout {layout!r}; {other!r} has as many" in caplog.text

@@ -129,7 +129,7 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
         LayoutError: The layout is unknown or has another number of joints.
     """
     positions = _without_guesses(_without_untracked(raw), raw, options)
-    layout = _layout(raw, options)
+    layout = _layout(raw, options, positions)
     facts = _facts(raw, options, Body(positions, layout))
     rate = _rate(raw, options)
     return Skeleton(
@@ -149,8 +149,16 @@ def assemble(raw: Raw, options: Options) -> Skeleton:
     )
 
 
-def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layout:
+def choose_layout(
+    layout: LayoutLike | None, joints: int, path: StrPath, positions: NDArray[np.floating] | None = None
+) -> Layout:
     """Resolve a layout, or find the only registered one with ``joints`` joints; the model's own takes precedence.
+
+    Args:
+        layout: What the caller or the file says.
+        joints: How many there are.
+        path: The file.
+        positions: [M, T, V, 3]. Of several layouts, those that make no body of them are left out.
 
     Raises:
         LayoutError: It is unknown, or none or several have that many joints.
@@ -160,10 +168,13 @@ def choose_layout(layout: LayoutLike | None, joints: int, path: StrPath) -> Layo
     if layout is not None:
         return resolve_layout(layout)
     known = {name: get_layout(name) for name in list_layouts() if name != "bvh"}
-    candidates = [name for name, one in known.items() if len(one.joints) == joints]
+    fitting = candidates = [name for name, one in known.items() if len(one.joints) == joints]
+    bodies = [name for name in candidates if positions is not None and Body(positions, known[name]).looks_human]
+    if len(candidates) > 1 and bodies and (len(bodies) == 1 or MODEL_LAYOUT.name not in candidates):
+        candidates = bodies
     if len(candidates) == 1 or MODEL_LAYOUT.name in candidates:
         taken = MODEL_LAYOUT.name if MODEL_LAYOUT.name in candidates else candidates[0]
-        others = [f"; {name!r} has as many" for name in candidates if name != taken]
+        others = [f"; {name!r} has as many" for name in fitting if name != taken]
         logger.warning(
             "%s does not name its joints; %d of them taken as layout %r%s. Say layout=... if that is wrong.",
             path, joints, taken, "".join(others),
@@ -226,9 +237,9 @@ def _without_guesses(positions: NDArray[np.floating], raw: Raw, options: Options
     return np.where(guessed[..., None], np.nan, positions)
 
 
-def _layout(raw: Raw, options: Options) -> Layout:
+def _layout(raw: Raw, options: Options, positions: NDArray[np.floating]) -> Layout:
     joints = raw.positions.shape[2]
-    layout = choose_layout(options.layout if options.layout is not None else raw.layout, joints, raw.path)
+    layout = choose_layout(options.layout if options.layout is not None else raw.layout, joints, raw.path, positions)
     if len(layout.joints) != joints:
         raise LayoutError(
             f"{raw.path}: layout {layout.name!r} has {len(layout.joints)} joints, the file has {joints}. "

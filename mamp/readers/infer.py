@@ -56,6 +56,7 @@ _PARTS = {
     ("elbow_{}", "wrist_{}"): 0.26,
 }
 _UNEVEN = 1.7  # parts that differ by more than that from those of a person are no body
+_LOPSIDED = 0.3  # difference of left and right, relative to the longer, beyond which they are no pair
 _FLOOR = (0.05, 0.25)  # in bodies: how far the lowest joint moves, at most, along up, and at least along another axis
 _CLEAR = 0.3  # mean cosine between where the front should be and where it is, from which on the body says something
 _BENT = 0.05  # a knee this far off the line from hip to ankle, in lengths of that line, is bent
@@ -122,6 +123,23 @@ class Body:
             if len(lengths):
                 found[part] = float(np.median(lengths))
         return found
+
+    @property
+    def looks_human(self) -> bool:
+        """Whether limbs and trunk have the proportions of a person, and both sides the same; a wrong layout has not."""
+        if self.joints is None:
+            return False
+        ratios = [self.lengths.get(part, 0.0) / _PARTS[part] for part in list(_PARTS)[1:]]
+        sides = [[self._length(part, side) for side in ("left", "right")] for part in list(_PARTS)[2:]]
+        uneven = [abs(left - right) / max(left, right, 1e-9) for left, right in sides]
+        return min(ratios) > 0 and max(ratios) <= 2 * min(ratios) and max(uneven) <= _LOPSIDED
+
+    def _length(self, part: tuple[str, str], side: str) -> float:
+        """Median length of one part of one side; 0 if it is never seen."""
+        a, b = (self._joint(name.format(side)) for name in part)
+        lengths = np.linalg.norm(a - b, axis=-1)
+        lengths = lengths[np.isfinite(lengths)]
+        return float(np.median(lengths)) if len(lengths) else 0.0
 
     @property
     def head_to_ankle(self) -> float | None:
