@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,9 @@ def test_plug_in_gait(tmp_path: Path, prefix: str):
     skeleton = load(path)
     assert skeleton.layout.name == "ntu25" and skeleton.tracked.all()
     assert (skeleton.info["up"], skeleton.info["unit"], skeleton.fps) == ("z", "mm", 100)
-    assert skeleton.info["joints_from"] == "marker set"
+    among = skeleton.info["joints_from"]
+    assert [label.removeprefix(prefix) for label in among["wrist_right"]] == ["RWRA", "RWRB"]
+    assert [label.removeprefix(prefix) for label in among["hip_left"]] == ["LASI", "RASI", "LPSI", "RPSI"]
     for joint, place in PLUG_IN_GAIT_JOINTS.items():
         for name, side in ((joint, 1), (joint.replace("left", "right"), -1)):
             found = skeleton.positions[0, 0, NTU25.index(name)]
@@ -336,3 +339,11 @@ def test_labels_cut_before_their_sizes(tmp_path: Path):
     at = data.index(b"LABELS") + 8
     with pytest.raises(ReadError, match="damaged or cut"):
         parse_c3d(data[: at + 2], "clip.c3d")
+
+
+def test_info_says_which_markers_a_joint_is_among(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = save(tmp_path, c3d_bytes(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT), screen="+Z"))
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "placed among the markers of a usual marker set" in out
+    assert re.search(r"wrist_left +between LWRA, LWRB", out) and re.search(r"model joints +\d+ taken", out)

@@ -113,8 +113,20 @@ def recording_facts(recording: Skeleton) -> dict[str, Any]:
         "up_from": recording.info.get("up_from"),
         "tracked": round(float(recording.tracked.mean()), 4),
         "head_to_ankle": None if length is None else round(length, 3),
-        "model_joints": recording.layout.describe(target),
+        "model_joints": _among_markers(recording) or recording.layout.describe(target),
         "inferred": say_inferred(recording),
+    }
+
+
+def _among_markers(recording: Skeleton) -> dict[str, str]:
+    """How the joints of the model are had from markers of a usual set; empty if they are not."""
+    among = recording.info.get("joints_from")
+    if not among:
+        return {}
+    how = {joint: ("taken from", "between")[len(labels) > 1] for joint, labels in among.items()}
+    return {
+        joint: f"{how[joint]} {', '.join(among[joint])}" if joint in among else "absent"
+        for joint in recording.layout.joints
     }
 
 

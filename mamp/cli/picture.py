@@ -131,5 +131,7 @@ def say_inferred(recording: Skeleton) -> dict[str, str]:
     how = {"bvh": "found by their names", "tree": "found by the shape of the tree and the body; the names say nothing"}
     layout = recording.layout.name
     words["joints"] = how.get(layout, f"those of layout {layout}")
+    if info.get("joints_from"):
+        words["joints"] = "placed among the markers of a usual marker set"
     absent = recording.layout.absent(MODEL_LAYOUT)
     return words | ({"absent": ", ".join(absent)} if absent else {})

@@ -67,8 +67,8 @@ def assemble_markers(markers: Markers, path: StrPath, format: str, options: Opti
     elif options.layout is not None:
         layout, positions = _named(markers, choose_layout(options.layout, 0, path)), markers.positions[None]
     else:
-        layout, positions, from_set = _find_joints(markers, path)
-        info |= {"joints_from": "marker set"} if from_set else {}
+        layout, positions, placed = _find_joints(markers, path)
+        info |= {"joints_from": placed} if placed else {}
     raw = Raw(
         positions, path, format, layout=layout, fps=markers.fps, unit=markers.unit, up=markers.up, zeros="keep",
         info=info,
@@ -128,33 +128,47 @@ def _named(markers: Markers, layout: Layout) -> Layout:
     return layout
 
 
-def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64], bool]:
-    """Layout, positions [M, T, V, 3], and whether they are from a marker set."""
+def _find_joints(markers: Markers, path: StrPath) -> tuple[Layout, NDArray[np.float64], dict[str, list[str]]]:
+    """Layout, positions [M, T, V, 3], and, where these are of a marker set, the markers that each joint is among."""
     if markers.joints:
-        return *_skeletons(markers, path), False
+        return *_skeletons(markers, path), {}
     people = [find_points(labels, points) for labels, points in _subjects(markers)]
-    joints = [place_joints(points) for points in people if is_marker_set(points)]
-    if not any(map(is_body, joints)):
-        names = [_bare(label) for label in markers.labels]
+    bodies = _bodies([person for person in people if is_marker_set(person[0])], markers)
+    if bodies is None:
         if (averaged := _clusters(markers)) is not None:
             with suppress(LayoutError):
                 return _find_joints(averaged, path)
-        try:
+        names = [_bare(label) for label in markers.labels]
+        with suppress(LayoutError):
             if len(set(names)) == len(names):
-                return find_layout(names), markers.positions[None], False
+                return find_layout(names), markers.positions[None], {}
             if len(people) > 1:
-                return *_skeletons(markers, path), False
-        except LayoutError:
-            pass
-        joints = [place_joints(points) for points in people]
-    bodies = [_body(one, len(markers.positions)) for one in joints if is_body(one)]
-    if not bodies:
+                return *_skeletons(markers, path), {}
+        bodies = _bodies(people, markers)
+    if bodies is None:
         raise LayoutError(
             f"{path}: markers are not joints, and their labels are not understood: "
             f"{', '.join(markers.labels)[:400]}. Say markers={{joint: [labels], ...}}, the markers around each joint "
             f"of the model ({', '.join(MODEL_LAYOUT.joints)}), or of the layout=NAME that you give."
         )
-    return MODEL_LAYOUT, np.stack(bodies), True
+    return MODEL_LAYOUT, *bodies
+
+
+def _bodies(
+    people: Sequence[tuple[Points, dict[str, str]]], markers: Markers
+) -> tuple[NDArray[np.float64], dict[str, list[str]]] | None:
+    """Positions [M, T, V, 3] in the model's joints, NaN for those that are not there, and the markers of each joint."""
+    found: list[NDArray[np.float64]] = []
+    among: dict[str, list[str]] = {}
+    for points, labels in people:
+        joints, of = place_joints(points)
+        if is_body(joints):
+            body = np.full((len(markers.positions), len(MODEL_LAYOUT.joints), 3), np.nan)
+            for joint, place in joints.items():
+                body[:, MODEL_LAYOUT.joints.index(joint)] = place
+            found.append(body)
+            among = {joint: [labels[point] for point in parts] for joint, parts in of.items()} | among
+    return (np.stack(found), among) if found else None
 
 
 def _clusters(markers: Markers) -> Markers | None:
@@ -193,14 +207,6 @@ def _subjects(markers: Markers) -> list[tuple[list[str], NDArray[np.float64]]]:
         if len(start) > 3 and count >= 6 and 2 * count > len(labels):
             labels = [label.removeprefix(start) for label in labels]
     return [(labels, markers.positions)]
-
-
-def _body(joints: Points, frames: int) -> NDArray[np.float64]:
-    """[T, V, 3] in the model's joints; NaN for those that there are not."""
-    positions = np.full((frames, len(MODEL_LAYOUT.joints), 3), np.nan)
-    for joint, places in joints.items():
-        positions[:, MODEL_LAYOUT.joints.index(joint)] = places
-    return positions
 
 
 def _bare(label: str) -> str:

@@ -156,8 +156,8 @@ def identify(label: str) -> str | None:
     return _CENTRAL.get(key)
 
 
-def find_points(labels: Sequence[str], positions: NDArray[np.float64]) -> Points:
-    """Points [T, 3] that the labels of markers [T, N, 3] name; what is exactly zero was not seen."""
+def find_points(labels: Sequence[str], positions: NDArray[np.float64]) -> tuple[Points, dict[str, str]]:
+    """Points [T, 3] that the labels of markers [T, N, 3] name, and these labels; what is exactly zero was not seen."""
     points: Points = {}
     used: dict[str, str] = {}
     for place, label in enumerate(labels):
@@ -170,7 +170,7 @@ def find_points(labels: Sequence[str], positions: NDArray[np.float64]) -> Points
             zero = (positions[:, place] == 0).all(-1, keepdims=True)
             points[point] = np.where(zero, np.nan, positions[:, place])
             used[point] = label
-    return points
+    return points, used
 
 
 def is_marker_set(points: Points) -> bool:
@@ -179,19 +179,18 @@ def is_marker_set(points: Points) -> bool:
     return {"LASI", "RASI"} <= found or ({"LSHO", "RSHO"} <= found and bool({"C7", "CLAV", "STRN", "T10"} & found))
 
 
-def place_joints(points: Points) -> Points:
-    """Joints of the model, [T, 3] each, as far as they can be found."""
+def place_joints(points: Points) -> tuple[Points, dict[str, list[str]]]:
+    """Joints of the model, [T, 3] each, as far as they can be found, and the points that each is made of."""
     known = dict(points)
+    of = {point: [point] for point in points}
     for side, other in ("LR", "RL"):
         hip = _bell(points, side, other)
         if hip is not None:
             known[f"{side}BELL"] = hip
+            of[f"{side}BELL"] = [point for point in ("LASI", "RASI", "LPSI", "RPSI", "SACR") if point in points]
     joints: Points = {}
-    for table, own, opposite, side in (
-        (_SIDE_JOINTS, "L", "R", "left"),
-        (_SIDE_JOINTS, "R", "L", "right"),
-        (_TRUNK, "", "", ""),
-    ):
+    sides = ((_SIDE_JOINTS, "L", "R", "left"), (_SIDE_JOINTS, "R", "L", "right"), (_TRUNK, "", "", ""))
+    for table, own, opposite, side in sides:
         for joint, ways in table.items():
             name = joint.format(s=side)
             for way in ways:
@@ -200,8 +199,10 @@ def place_joints(points: Points) -> Points:
                     known[name] = joints[name] = sum(
                         (weight * known[point] for point, weight in weights.items()), np.zeros(3)
                     )
+                    of[name] = list(dict.fromkeys(base for point in weights for base in of[point]))
                     break
-    return {joint: place for joint, place in joints.items() if not joint.startswith("mid_")}
+    names = [joint for joint in joints if not joint.startswith("mid_")]
+    return {joint: joints[joint] for joint in names}, {joint: of[joint] for joint in names}
 
 
 def is_body(joints: Points) -> bool:
