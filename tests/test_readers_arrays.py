@@ -303,7 +303,7 @@ def test_bad_npz(tmp_path):
 def test_formats_are_told(tmp_path):
     everyday = {"uiprmd", "utdmhad", "sbu", "utkinect"}
     estimators = {"mediapipe", "openpose", "mmpose", "azure", "smpl", "c3d", "trc", "panoptic", "easymocap"}
-    tables = {"motive", "nexus", "freemocap", "mvnx", "gltf"}
+    tables = {"motive", "nexus", "freemocap", "qtm", "mvnx", "gltf"}
     assert set(FORMATS) == {
         "ntu",
         "bvh",

@@ -46,7 +46,7 @@ from readers_helpers import (
 )
 from test_readers_gltf import glb, gltf, mvnx, suit
 from test_readers_mocap import human_amc, human_asf, human_bvh
-from test_readers_mocap_csv import BONES, long, motive, nexus
+from test_readers_mocap_csv import BONES, long, motive, nexus, qtm
 from test_readers_ntu import ntu_text
 
 from mamp.errors import MAMPError
@@ -131,6 +131,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     "easymocap": ("clip.json", json.dumps([{"id": 0, "keypoints3d": [[1.5, 2, 3, 0.9]] * 25}]).encode()),
     "csv motive": ("clip.csv", motive([f"A:{bone}" for bone in BONES], POINTS[:, : len(BONES)]).encode()),
     "csv nexus": ("clip.csv", nexus(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT)).encode()),
+    "tsv qtm": ("clip.tsv", qtm(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT)).encode()),
     "csv freemocap": ("clip.csv", long(person("mediapipe33", 3)).encode()),
     "mvnx": ("clip.mvnx", mvnx(suit(3)).encode()),
     "glb": ("clip.glb", glb(*gltf())),

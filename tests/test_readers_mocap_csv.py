@@ -120,6 +120,39 @@ def test_trajectories_of_nexus(tmp_path: Path, before: str):
         assert np.linalg.norm(skeleton.positions[0, 0, NTU25.index(joint)] - place) < 0.06, joint
 
 
+def qtm(labels: list[str], points: np.ndarray, *, columns: bool = False) -> str:
+    """QTM's export of positions [T, N, 3] in mm; NaN becomes zeros."""
+    rows: list[list[Any]] = [["NO_OF_FRAMES", len(points)], ["NO_OF_CAMERAS", 8], ["NO_OF_MARKERS", len(labels)],
+                             ["FREQUENCY", 120], ["DESCRIPTION", "--"], ["TIME_STAMP", "2020-01-01, 10:00:00"],
+                             ["DATA_INCLUDED", "3D"], ["MARKER_NAMES", *labels]]  # fmt: skip
+    if columns:
+        rows.append(["Frame", "Time", *(f"{label} {axis}" for label in labels for axis in "XYZ")])
+    for number, frame in enumerate(np.nan_to_num(points)):
+        before = [number + 1, f"{number / 120:.5f}"] if columns else []
+        rows.append([*before, *(f"{value:.3f}" for value in frame.ravel())])
+    return "\n".join("\t".join(map(str, row)) for row in rows) + "\n"
+
+
+@pytest.mark.parametrize("columns", [True, False])
+def test_tsv_of_qualisys(tmp_path: Path, columns: bool):
+    points = walked(PLUG_IN_GAIT)
+    points[1, list(PLUG_IN_GAIT).index("LKNE")] = np.nan
+    path = save(tmp_path, qtm(list(PLUG_IN_GAIT), points, columns=columns), "take.tsv")
+    assert find_format(path) == "qtm"
+    skeleton = load(path)
+    assert (skeleton.fps, skeleton.info["unit"], skeleton.info["up"]) == (120, "mm", "z")
+    assert skeleton.tracked[0].sum(1).tolist() == [25, 24, 25, 25]
+    for joint, place in PLUG_IN_GAIT_JOINTS.items():
+        assert np.linalg.norm(skeleton.positions[0, 0, NTU25.index(joint)] - place) < 0.06, joint
+
+
+def test_tables_separated_by_tabs_may_be_called_so(tmp_path: Path):
+    body = person("ntu25", 4)
+    path = save(tmp_path, wide(NTU25, body).replace(",", "\t"), "take.tsv")
+    assert find_format(path) == "csv"
+    np.testing.assert_allclose(load(path).positions[0], body, atol=1e-5)
+
+
 def z_up(points: np.ndarray) -> np.ndarray:
     x, y, z = np.moveaxis(points, -1, 0)
     return np.stack([x, -z, y], axis=-1)
@@ -236,6 +269,8 @@ BAD = {
     "motive, a word": (GOOD.replace("1.000000", "x", 1), "row 1 of the frames: could not convert"),
     "motive, no positions": (GOOD.replace("Position", "Rotation"), "expected positions of bones or markers"),
     "motive, cut": (GOOD[:-200], "the last row has .* Is the file cut"),
+    "qtm, no frames": (qtm(["a"], np.ones((0, 1, 3))), "expected frames after the header"),
+    "qtm, no names": ("NO_OF_FRAMES\t3\n1\t2\t3\n", "MARKER_NAMES"),
     "nexus, no trajectories": ("Model Outputs\n100\n,,a\nFrame,Sub Frame,X\n,,deg\n1,0,5\n", "section Trajectories"),
     "nexus, no rows": ("Trajectories\n100\n,,a,,\nFrame,Sub Frame,X,Y,Z\n,,mm,mm,mm\n\n", "section Trajectories"),
     "nexus, a word": (nexus(["a"], np.ones((2, 1, 3))).replace("1.000", "y", 1), "could not convert"),
@@ -245,7 +280,7 @@ BAD = {
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
 def test_bad(tmp_path: Path, text: str, message: str):
     with pytest.raises(ReadError, match=message):
-        load(save(tmp_path, text))
+        load(save(tmp_path, text, "take.tsv" if text.startswith("NO_OF") else "take.csv"))
 
 
 def test_names_that_say_nothing(tmp_path: Path):

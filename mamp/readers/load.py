@@ -36,6 +36,7 @@ READERS = (
     "smpl",
     "c3d",
     "trc",
+    "qtm",
     "mvnx",
     "gltf",
     "nwucla",

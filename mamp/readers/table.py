@@ -275,7 +275,7 @@ def _rate(columns: Columns, time: NDArray[np.float64] | None) -> float | None:
 
 FORMAT = Format(
     "csv",
-    (".csv",),
+    (".csv", ".tsv"),
     "a row a frame with head_x, head_y, head_z, ..., or a row a joint",
     read,
 )
