@@ -104,3 +104,26 @@ def test_arrays_of_21_joints(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, logger="mamp"):
         skeleton = load(save(tmp_path, np.random.default_rng(0).normal(size=(4, 21, 3))), unit="m", up="y")
     assert skeleton.layout.name == "mmm21" and "21 of them taken as layout 'mmm21'" in caplog.text
+
+
+@pytest.mark.parametrize("people", [None, 2])
+def test_smpl_without_pelvis(tmp_path: Path, people: int | None, caplog: pytest.LogCaptureFixture):
+    body = person("smpl22", 4)
+    array = body[:, 1:] if people is None else np.stack([body[:, 1:]] * people)
+    with caplog.at_level(logging.WARNING, logger="mamp"):
+        skeleton = load(save(tmp_path, array))
+    assert skeleton.layout.name == "smpl22" and "smpl22 without its pelvis" in caplog.text
+    np.testing.assert_allclose(skeleton.positions[0][:, 1:], body[:, 1:], atol=1e-5)
+    assert np.linalg.norm(skeleton.positions[0][:, 0] - body[:, 0], axis=-1).max() < 0.06
+
+
+def test_master_motor_map(tmp_path: Path):
+    side = {
+        "S": (0.18, 1.42, 0), "E": (0.25, 1.15, -0.02), "W": (0.28, 0.9, 0.05), "H": (0.1, 0.93, 0),
+        "K": (0.11, 0.5, 0.06), "A": (0.11, 0.09, 0), "Mrot": (0.11, 0.05, 0.02), "F": (0.12, 0.03, 0.14),
+    }  # fmt: skip
+    middle = {"root": (0, 0.95, 0), "BP": (0, 1.05, 0), "BT": (0, 1.2, 0), "BLN": (0, 1.45, 0), "BUN": (0, 1.55, 0)}
+    points = [middle.get(name) or np.array(side[name[1:]]) * [1 if name[0] == "L" else -1, 1, 1]
+              for name in get_layout("mmm21").joints]  # fmt: skip
+    skeleton = load(save(tmp_path, np.stack([np.array(points, dtype=np.float64)] * 3)))
+    assert (skeleton.layout.name, skeleton.info["unit"], skeleton.info["up"]) == ("mmm21", "m", "y")

@@ -11,6 +11,7 @@ Shape          What it is                                                       
 [T, 52, 3]     SMPL-H: body and hands                                              the 22 joints of the body
 [T, 55, 3]     SMPL-X: body, jaw, eyes and hands; 127 and 144 with points of face  the 22 joints of the body
 [T, 45, 3]     SMPL with 21 points of face, feet and fingers                       SMPL's 24 joints
+[T, 21, 3]     MMM's joints, or SMPL's without the pelvis: whose left and right agree  these 21, or SMPL's 22
 [T, 49, 3]     VIBE and SPIN: OpenPose's 25, then 24 of data sets                  OpenPose's 25 joints
 =============  ==================================================================  ====================================
 """
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mamp.layouts import get_layout
+
 Array = NDArray[np.floating]
 
 # Joints of an array -> layout, of which they begin with the joints.
@@ -29,6 +32,7 @@ BODIES = {
     553: ("mediapipe33", 33), 543: ("mediapipe33", 33), 75: ("mediapipe33", 33), 52: ("smpl22", 22),
     55: ("smpl22", 22), 127: ("smpl22", 22), 144: ("smpl22", 22), 45: ("smpl24", 24), 49: ("body25", 25),
 }  # fmt: skip
+EVEN = 0.2  # difference of left and right bones, in shares of them, above which they are no body's
 # Numbers a frame -> joints, layout, unit and frames per second.
 FEATURES: dict[int, tuple[int, str, str | None, float]] = {
     263: (22, "smpl22", "m", 20.0),  # HumanML3D
@@ -57,7 +61,30 @@ def by_shape(array: Array) -> Shaped | None:
     if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-2] in BODIES:
         layout, joints = BODIES[array.shape[-2]]
         return Shaped(array[..., :joints, :], layout, f"{layout} with other points behind it")
+    if array.ndim in (3, 4) and array.shape[-2:] == (21, 3):
+        smpl = _with_pelvis(array)
+        if _asymmetry(smpl, "smpl22") < min(EVEN, _asymmetry(array, "mmm21")):
+            return Shaped(smpl, "smpl22", "smpl22 without its pelvis, which is put between the hips and spine1")
     return None
+
+
+def _with_pelvis(body: Array) -> Array:
+    """[..., 22, 3] SMPL's joints from those without the pelvis, [..., 21, 3]."""
+    pelvis = (body[..., 0, :] + body[..., 1, :]) / 4 + body[..., 2, :] / 2
+    return np.concatenate([pelvis[..., None, :], body], axis=-2)
+
+
+def _asymmetry(positions: Array, name: str) -> float:
+    """How much the bones of left and right differ in length, if the joints are those of a layout."""
+    layout = get_layout(name)
+    place = {joint: at for at, joint in enumerate(layout.joints)}
+    pairs = [[place[left], place[right]] for left, right in layout.pairs]
+    above = [[layout.parents[left], layout.parents[right]] for left, right in pairs]
+    lengths = np.linalg.norm(positions[..., pairs, :] - positions[..., above, :], axis=-1)
+    with np.errstate(all="ignore"):
+        ratios = np.abs(np.log(lengths[..., 0] / lengths[..., 1]))
+    ratios = ratios[np.isfinite(ratios)]
+    return float(np.median(ratios)) if len(ratios) else np.inf
 
 
 def decode_features(features: NDArray[np.float64], joints: int) -> NDArray[np.float64]:
