@@ -37,11 +37,16 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch norm over the clips that all processes take at a time, on CPUs as well as on GPUs.
 
     ``forward`` maps [B, D] to [B, D]. In one process it is :class:`torch.nn.BatchNorm1d`. All processes must hold the
-    same number of clips.
+    same number of clips. With ``group`` each ``group`` clips are normalised by themselves, as on a GPU of the published
+    runs, and the running statistics are those of the first group of the first process, as there.
     """
+
+    group: int | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each feature."""
+        if self.training and self.group is not None:
+            return self._in_groups(x, self.group)
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
@@ -55,6 +60,29 @@ class BatchNorm(nn.BatchNorm1d):
                 self.num_batches_tracked.add_(1)
         y = (x - mean) * (var + self.eps).rsqrt()
         return y if self.weight is None else y * self.weight + self.bias
+
+    def _in_groups(self, x: Tensor, size: int) -> Tensor:
+        parts = x.split(size)
+        assert len(parts[-1]) == size or len(parts) == 1, "the batch is a multiple of the group"
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        with torch.no_grad():
+            var, mean = torch.var_mean(parts[0], dim=0)
+            if dist.is_initialized() and dist.get_world_size() > 1:
+                dist.broadcast(mean, 0)
+                dist.broadcast(var, 0)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        weight, bias = self.weight, self.bias
+        return torch.cat([F.batch_norm(part, None, None, weight, bias, True, 0.0, self.eps) for part in parts])
+
+
+def set_norm_clips(model: nn.Module, clips: int | None) -> None:
+    """Let every :class:`BatchNorm` of a model take its statistics over so many clips; ``None`` over all of them."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.group = clips
 
 
 def mean_over_people(x: Tensor, present: Tensor | None) -> Tensor:

@@ -16,6 +16,7 @@ from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, complain, exi
 from mamp.errors import ConfigError
 from mamp.evaluate.page import show_headline
 from mamp.evaluate.protocol import Protocol
+from mamp.evaluate.recipes import RECIPES, get_evaluation_recipe
 from mamp.evaluate.registry import PROTOCOLS, get_protocol
 from mamp.evaluate.runner import evaluate
 from mamp.options import Setting, add_setting, nearest, override, parse, settings
@@ -35,6 +36,7 @@ examples:
   python -m mamp.evaluate --list
   python -m mamp.evaluate knn --help
   python -m mamp.evaluate knn --weights openmocap --data store --output results/knn
+  python -m mamp.evaluate linear --recipe ntu60-xsub --weights ntu60 --data ntu60 --output results/linear
   python -m mamp.evaluate fewshot --weights runs/a --data store --output results/fewshot --shots 1 --novel 50-59
   torchrun --nproc-per-node 4 -m mamp.evaluate logistic --weights runs/a --data store --output results/logistic
 
@@ -64,7 +66,8 @@ def build_parser(protocol: Protocol | None = None, whole: bool = True) -> Parser
     parser.add_argument(
         "--split-protocol", metavar="NAME", help="which split of a set that has several: xsub, xview ..."
     )
-    parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="N,N", help="seeds, a trial for each [0]")
+    parser.add_argument("--recipe", metavar="NAME", help=f"the published settings for a data set: {', '.join(RECIPES)}")
+    parser.add_argument("--seeds", type=_seeds, metavar="N,N", help="seeds, a trial for each [0, or of the recipe]")
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 ... [auto]"
     )
@@ -132,7 +135,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol |
     args.overrides = {one.name: given[one.name] for one in settings(protocol.config) if one.name in given}
     known = {one.name: one for one in encoder_settings() if one.name in given}
     try:
-        override(protocol.config, args.overrides)
+        known_recipe = {} if args.recipe is None else get_evaluation_recipe(args.recipe, protocol.name).settings
+        override(protocol.config, {**known_recipe.get(protocol.name, {}), **args.overrides})
         words = {name: [given[name]] if isinstance(given[name], str) else given[name] for name in known}
         args.encoder = {name.removeprefix(ENCODER): parse(known[name], words[name]) for name in known}
     except ConfigError as error:
@@ -151,7 +155,20 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol |
 
 def _nearest_option(name: str, protocol: Protocol) -> str:
     """Suggest an option: a field, or one of the command itself."""
-    words = ("weights", "data", "output", "split-protocol", "seeds", "device", "cache", "list", "json", "debug", "help")
+    words = (
+        "weights",
+        "data",
+        "output",
+        "recipe",
+        "split-protocol",
+        "seeds",
+        "device",
+        "cache",
+        "list",
+        "json",
+        "debug",
+        "help",
+    )
     known = [Setting(word, str, None, "") for word in words] + settings(protocol.config) + encoder_settings()
     return nearest(name, known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
 
@@ -193,6 +210,7 @@ def _evaluate(args: argparse.Namespace, protocol: Protocol, talk: bool) -> int:
                 args.data,
                 args.output,
                 args.seeds,
+                recipe=args.recipe,
                 split_protocol=args.split_protocol,
                 overrides=args.overrides,
                 encoder_overrides=args.encoder,

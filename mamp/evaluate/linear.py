@@ -24,7 +24,7 @@ from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
 from mamp.evaluate.supervised import make_trial, run_trials, source_of
-from mamp.heads import Classifier, LinearHead
+from mamp.heads import BatchNorm, Classifier, LinearHead, set_norm_clips
 from mamp.train.optim import set_learning_rate
 
 FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."
@@ -54,8 +54,9 @@ class LinearConfig(SupervisedConfig):
         super().__post_init__()
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum: expected a number in [0, 1), found {self.momentum}.")
-        if self.augment == "none" and self.num_frames is not None:
-            raise ConfigError("num_frames: features that are extracted once are those of encode; leave it out.")
+        for name in ("num_frames", "preprocessing"):
+            if self.augment == "none" and getattr(self, name) is not None:
+                raise ConfigError(f"{name}: features that are extracted once are those of encode; leave it out.")
 
 
 def make_classifier(config: MAMPConfig, num_classes: int) -> Classifier:
@@ -113,7 +114,9 @@ def fit_head(features: NDArray[np.float32], job: Job, seed: int) -> Trial:
     train, test = (torch.from_numpy(np.asarray(clips)) for clips in (data.train, data.test))
     with torch.random.fork_rng(devices=[]):
         seeded("head", seed)
-        head = LinearHead(x.shape[1], len(data.classes), nn.BatchNorm1d).to(device)
+        norm = nn.BatchNorm1d if config.norm_clips is None else BatchNorm
+        head = LinearHead(x.shape[1], len(data.classes), norm).to(device)
+        set_norm_clips(head, config.norm_clips)
     optim, optimizer = config.optimization(), make_optimizer(config, head)
     steps = len(train) // config.batch_size
     total = round(config.epochs * steps)

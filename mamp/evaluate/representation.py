@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from mamp.config import MAMPConfig
+from mamp.config import MAMPConfig, Preprocessing
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError
 from mamp.hub import describe, fingerprint
@@ -97,3 +98,17 @@ def _config_of(name: str) -> MAMPConfig:
     """Architecture and preprocessing of weights, which need not be on this machine when their name is known."""
     found = describe(name)["config"]
     return MAMPEncoder.from_pretrained(name).config if found is None else MAMPConfig.from_dict(found)
+
+
+def preprocessing_of(name: str) -> Preprocessing:
+    """The preprocessing that weights expect, which need not be on this machine when their name is known."""
+    return _config_of(name).preprocessing
+
+
+def with_preprocessing(encoder: MAMPEncoder, preprocessing: Preprocessing) -> MAMPEncoder:
+    """A copy of an encoder that expects clips which are preprocessed otherwise; the layout stays."""
+    wanted = dataclasses.replace(preprocessing, layout=encoder.config.preprocessing.layout)
+    with torch.random.fork_rng(devices=[]):
+        copy = MAMPEncoder(encoder.config.replace(preprocessing=wanted)).to(encoder.device, encoder.dtype)
+    copy.load_state_dict(encoder.state_dict())
+    return copy.train(encoder.training)

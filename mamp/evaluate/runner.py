@@ -13,11 +13,13 @@ from typing import Any
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.data import Labelled, open_labelled
 from mamp.evaluate.protocol import Job, Protocol
+from mamp.evaluate.recipes import get_evaluation_recipe
 from mamp.evaluate.registry import get_protocol
 from mamp.evaluate.representation import POSES, UNTRAINED, Representation, load_representation
 from mamp.evaluate.result import read_results, write_result
+from mamp.evaluate.settings import changed_settings
 from mamp.options import override
-from mamp.outputs import changed_fields, claim, dump_json, one_writer, plain, write_whole
+from mamp.outputs import claim, dump_json, one_writer, plain, write_whole
 from mamp.train.distributed import world
 
 RECORD = "evaluation.json"
@@ -28,8 +30,9 @@ def evaluate(
     weights: str,
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     *,
+    recipe: str | None = None,
     split_protocol: str | None = None,
     overrides: Mapping[str, str | Sequence[str]] | None = None,
     encoder_overrides: Mapping[str, Any] | None = None,
@@ -46,8 +49,9 @@ def evaluate(
         weights: What to evaluate; see :func:`mamp.evaluate.representation.load_representation`.
         data: Store of labelled clips, made by ``python -m mamp.prepare``.
         output: Folder of the results.
-        seeds: One trial for each.
-        split_protocol: Which split of a set that has several.
+        seeds: One trial for each; 0 by default, or those of the recipe.
+        recipe: Name of the published settings for a data set and split; see :data:`mamp.evaluate.recipes.RECIPES`.
+        split_protocol: Which split of a set that has several; that of the recipe by default.
         overrides: Fields of the protocol's configuration by dotted name, as words of a command line.
         encoder_overrides: Values of fields of the encoder's configuration by dotted name, for fresh weights.
         device: ``auto`` takes a GPU where there is one.
@@ -62,8 +66,17 @@ def evaluate(
         StoppedError: A signal stopped a protocol that trains; it saved first.
     """
     chosen = get_protocol(protocol)
+    published = None if recipe is None else get_evaluation_recipe(recipe, protocol)
+    notes: list[str] = []
+    if published is not None:
+        overrides = {**published.settings[protocol], **(overrides or {})}
+        seeds = seeds or published.seeds.get(protocol)
+        split_protocol = split_protocol or published.split
+        notes = [f"Settings of the published runs on {published.dataset} (recipe {published.name})."]
+        notes += [published.notes[protocol]] if protocol in published.notes else []
     config = override(chosen.config, overrides or {})
-    weights, seeds, path = _weights_for(chosen, weights), _checked(seeds), Path(output)
+    weights, path = _weights_for(chosen, weights), Path(output)
+    seeds = _checked((0,) if seeds is None else seeds)
     changed = dict(encoder_overrides or {})
     with world(device) as here, ExitStack() as held:
         opened, finished = None, False
@@ -77,7 +90,8 @@ def evaluate(
         representation, labelled = opened or _open(weights, seeds[0], changed, data, split_protocol)
         kept = None if cache is None else Path(cache)
         job = Job(labelled, weights, path, seeds, config, here, progress, changed, kept, representation)
-        result = dataclasses.replace(chosen.run(job), protocol=chosen.name)
+        result = chosen.run(job)
+        result = dataclasses.replace(result, protocol=chosen.name, notes=[*notes, *result.notes])
         if not here.is_main:
             return {}
         write_result(result, path)
@@ -140,7 +154,7 @@ def _claim(output: Path, wanted: dict[str, Any], seeds: tuple[int, ...], free: t
     facts = {"evaluation": wanted, "seeds": list(seeds)}
     free_fields = ("weights.name", "data.name", *(f"settings.{name}" for name in free))
     evaluation = None if found is None else found["evaluation"]
-    different = [] if found is None else changed_fields(found["evaluation"], wanted, free_fields)
+    different = [] if found is None else changed_settings(found["evaluation"], wanted, free_fields)
     claim(path, facts, evaluation, different, "evaluation", ConfigError)
     if found is None or (found["seeds"] == facts["seeds"] and results.exists()):
         return found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from mamp.data import ClipStore
 from mamp.data.augment import Augmentation
 from mamp.data.loader import generator_for
 from mamp.errors import ConfigError
+from mamp.outputs import changed_fields, flatten
 from mamp.train.config import Optimization, Run
 
 # What may change between two starts of a run: its result does not depend on it.
@@ -37,6 +39,9 @@ class SupervisedConfig:
         eval_batch: Test clips that are read together.
         num_frames: Frames to which a clip is resized; the temporal embeddings are resized too, as published. None: as
             the weights say.
+        preprocessing: Preprocess as these weights expect, such as pku2-xsub. None: as the evaluated ones expect.
+        norm_clips: Clips over which batch norm takes its statistics in training; the published runs had as many as one
+            GPU held, and running statistics of the first GPU. None: all that are computed together, on all processes.
         precision: float32, or bfloat16 for mixed precision.
         workers: Threads that read training clips ahead.
         log_every: Steps between lines of metrics.jsonl.
@@ -56,6 +61,8 @@ class SupervisedConfig:
     eval_every: int = 1
     eval_batch: int = 64
     num_frames: int | None = None
+    preprocessing: str | None = None
+    norm_clips: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = 1
     log_every: int = 20
@@ -68,7 +75,9 @@ class SupervisedConfig:
         lowest = dict.fromkeys(
             ("per_device_batch", "num_frames", "eval_every", "eval_batch", "log_every", "checkpoint_every"), 1
         )
-        lowest |= {"batch_size": 2} | dict.fromkeys(("workers", "warmup_epochs", "lr", "min_lr", "weight_decay"), 0)
+        lowest |= {"batch_size": 2, "norm_clips": 2} | dict.fromkeys(
+            ("workers", "warmup_epochs", "lr", "min_lr", "weight_decay"), 0
+        )
         for name, low in (lowest | {"clip_grad": 0}).items():
             value = getattr(self, name)
             if value is not None and not low <= value < float("inf"):
@@ -105,6 +114,12 @@ class SupervisedConfig:
     def identity(self) -> dict[str, Any]:
         """The fields on which the result depends, as plain values."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in SPREAD}
+
+
+def changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
+    """Names of what differs; a setting that an older version did not have yet was what ``None`` is now."""
+    here, there = ({name: x for name, x in flatten(one).items() if x is not None} for one in (wanted, found))
+    return changed_fields(there, here, free)
 
 
 def training_augmentation(wanted: Augmentation, expected: Preprocessing, store: ClipStore) -> Augmentation:

@@ -25,14 +25,14 @@ from mamp.evaluate.clips import PreparedClips
 from mamp.evaluate.data import IntArray, Labelled
 from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job
-from mamp.evaluate.representation import Representation
+from mamp.evaluate.representation import Representation, preprocessing_of, with_preprocessing
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
-from mamp.evaluate.settings import SupervisedConfig, seeded, training_augmentation
-from mamp.heads import Classifier
+from mamp.evaluate.settings import SupervisedConfig, changed_settings, seeded, training_augmentation
+from mamp.heads import Classifier, set_norm_clips
 from mamp.hub import resize_encoder
 from mamp.hub.heads import save_classifier
-from mamp.outputs import changed_fields, claim, plain
+from mamp.outputs import claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.distributed import World
 from mamp.train.loop import Loop, Mean, StoppedError
@@ -84,6 +84,13 @@ class Supervised(Loop):
             )
         if config.batch_size // (world.size * self.shard.micro_batches) * world.size < 2:
             raise ConfigError("per_device_batch: batch norm needs at least two clips at a time, found one.")
+        together = config.batch_size // (world.size * self.shard.micro_batches)
+        if config.norm_clips is not None and together % config.norm_clips:
+            raise ConfigError(
+                f"norm_clips: expected a divisor of the {together} clips that a process takes at a time, found "
+                f"{config.norm_clips}. Change batch_size or the number of processes, or set norm_clips none."
+            )
+        set_norm_clips(model, config.norm_clips)
         self.clips = torch.from_numpy(np.asarray(clips))
         self.labels = torch.from_numpy(data.labels).to(world.device)
         expected = model.config.preprocessing
@@ -231,6 +238,8 @@ def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:
             f"{job.data.store.path}: the weights expect the layout {encoder.config.preprocessing.layout}, the clips "
             f"have {job.data.store.layout.name}. Prepare the data for the layout of the weights, or choose others."
         )
+    if job.config.preprocessing is not None:
+        encoder = with_preprocessing(encoder, preprocessing_of(job.config.preprocessing))
     if job.config.num_frames is not None:
         encoder = resize_encoder(encoder, job.config.num_frames)
     return source, encoder
@@ -268,7 +277,7 @@ def claim_trial(folder: Path, facts: dict[str, Any]) -> None:
             found = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder}: cannot be used ({error}). Choose another output folder.") from None
-    claim(record, facts, found, changed_fields(found or {}, plain(facts)), "run", TrainingError)
+    claim(record, facts, found, changed_settings(found or {}, plain(facts)), "run", TrainingError)
 
 
 def run_trials(
