@@ -5,6 +5,7 @@
 >>> vector = encoder.encode(load("walk.bvh"))
 """
 
+from mamp import interrupts  # noqa: F401, before torch, which takes seconds to import
 from mamp.classifier import MAMPClassifier
 from mamp.config import MAMPConfig, Preprocessing
 from mamp.encoder import MAMPEncoder

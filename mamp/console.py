@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import os
@@ -11,12 +12,14 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+from mamp import interrupts
 from mamp.errors import MAMPError
 
 DONE, FAILED, USAGE_ERROR, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 130, 141, 143
@@ -64,6 +67,8 @@ def terminable() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Write a line to standard output."""
+    if sys.stdout is None:  # closed before the process began
+        raise BrokenPipeError
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -75,7 +80,8 @@ def say_result(as_json: bool, data: dict[str, Any], text: str) -> None:
 
 def complain(prog: str, message: str) -> None:
     """Write a line to standard error."""
-    sys.stderr.write(f"{prog}: {message}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"{prog}: {message}\n")
 
 
 @contextmanager
@@ -110,6 +116,40 @@ def messages(prog: str, level: int, once: tuple[str, ...] = ()) -> Iterator[None
         logger.setLevel(before)
 
 
+def entry(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """Decorate the ``main`` of a command: whatever it writes, its help too, is written or counts in the exit status."""
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        if sys.stderr is None:  # closed before the process began; progress bars and messages go nowhere
+            sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+        status = main(argv)
+        try:
+            _flush()
+        except OSError as error:
+            _discard_output()
+            if status == DONE and isinstance(error, BrokenPipeError):
+                return BROKEN_PIPE
+            if status == DONE:
+                complain("mamp", f"error: {error}")
+                return FAILED
+        return status
+
+    return run
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _discard_output() -> int:
+    """Nothing more can be written: give the interpreter's last flush somewhere to go."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
 def exit_status(
     prog: str, work: Callable[[], int], debug: bool = False, untold: tuple[type[BaseException], ...] = ()
 ) -> int:
@@ -122,13 +162,12 @@ def exit_status(
         untold: Errors that another process tells.
     """
     try:
-        status = work()
-        sys.stdout.flush()
+        with interrupts.raised():
+            status = work()
+            _flush()
         return status
     except BrokenPipeError:
-        # Nothing more can be written; give the interpreter's last flush somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _discard_output()
     except (KeyboardInterrupt, torch.OutOfMemoryError, MAMPError, OSError) as error:
         if debug:
             traceback.print_exc()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import mamp
 from mamp.cli import ablate, convert, demo, embed, info, list_weights, predict, readout, report, reproduce
 from mamp.cli.command import Command
-from mamp.console import USAGE_ERROR, exit_status, messages
+from mamp.console import USAGE_ERROR, entry, exit_status, messages
 
 COMMANDS: tuple[Command, ...] = (
     embed.COMMAND,
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@entry
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mamp.config import MAMPConfig
-from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, complain, exit_status, messages, say_result
+from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, complain, entry, exit_status, messages, say_result
 from mamp.errors import ConfigError
 from mamp.evaluate.page import show_headline
 from mamp.evaluate.protocol import Protocol
@@ -227,6 +227,7 @@ def _evaluate(args: argparse.Namespace, protocol: Protocol, talk: bool) -> int:
     return DONE
 
 
+@entry
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mamp.console import DONE, Parser, exit_status, messages, positive, say_result, terminable
+from mamp.console import DONE, Parser, entry, exit_status, messages, positive, say_result, terminable
 from mamp.prepare import corpora, ctrgcn, folder, ntu, pku, pyskl, recordings
 from mamp.prepare.build import Settings, dry_run, dry_run_text, prepare
 from mamp.prepare.dataset import Source
@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return source.failed_status if report["failed"] else DONE
 
 
+@entry
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 

@@ -12,7 +12,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, exit_status, messages, say_result
+from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, entry, exit_status, messages, say_result
 from mamp.errors import ConfigError
 from mamp.options import Setting, add_setting, nearest, override, settings
 from mamp.train.config import TrainConfig
@@ -178,6 +178,7 @@ def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk
     return DONE
 
 
+@entry
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
