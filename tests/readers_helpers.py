@@ -230,7 +230,7 @@ def c3d_bytes(
     records += parameter(1, "LABELS", -1, [width, markers], text)
     if analog:
         records += group(2, "ANALOG") + parameter(2, "USED", 2, [], short(analog))
-        records += parameter(2, "RATE", 4, [], floats(rate))
+        records += parameter(2, "RATE", 4, [], floats(rate)) + parameter(2, "SCALE", 4, [], floats(0.5))
     if twice:
         records += parameter(1, "RATE", 4, [], floats(rate)) * 2
     if trial:

@@ -135,7 +135,7 @@ def test_the_option_of_the_commands(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "mediapipe33" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("key", ["metadata", "meta", "info"])
+@pytest.mark.parametrize("key", ["metadata", "meta", "video_info"])
 def test_the_rate_may_be_in_the_metadata(tmp_path: Path, key: str):
     assert load(guessed_legs(tmp_path, **{key: {"fps": 24, "width": 640}})).fps == 24
     assert load(guessed_legs(tmp_path, fps=25, **{key: {"fps": 24}})).fps == 25

@@ -229,6 +229,9 @@ def test_subsets_of_landmarks(tmp_path: Path, names: list[str]):
     skeleton = load(save(tmp_path, wide(names, points, 0.9, label=["C"] * 4)))
     assert (skeleton.info["unit"], skeleton.layout.joints) == ("m", tuple(names))
     np.testing.assert_allclose(skeleton.positions[0], points * np.array([1, -1, -1]), atol=1e-5)
+    absent = set(skeleton.layout.absent(get_layout("ntu25")))
+    assert not absent & {"spine_base", "spine_shoulder", "hip_left", "knee_right", "ankle_left"}
+    assert "left_wrist" not in names or not absent & {"hand_left", "hand_tip_right", "head", "neck"}
     fractions = points * 0.3 + np.array([0.5, 0.5, 0])
     for image in (fractions, fractions * np.array([1280, 720, 1280])):
         with pytest.raises(ReadError, match="found those of the image"):
@@ -268,6 +271,7 @@ BAD = {
     "motive, cut header": ("\n".join(GOOD.splitlines()[:4]), "expected the header of Motive"),
     "motive, a word": (GOOD.replace("1.000000", "x", 1), "row 1 of the frames: could not convert"),
     "motive, no positions": (GOOD.replace("Position", "Rotation"), "expected positions of bones or markers"),
+    "motive, local": (GOOD.replace("Length Units,", "Coordinate Space,Local,Length Units,"), "global coordinates"),
     "motive, cut": (GOOD[:-200], "the last row has .* Is the file cut"),
     "qtm, no frames": (qtm(["a"], np.ones((0, 1, 3))), "expected frames after the header"),
     "qtm, no names": ("NO_OF_FRAMES\t3\n1\t2\t3\n", "MARKER_NAMES"),

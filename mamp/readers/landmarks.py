@@ -65,7 +65,8 @@ def layout_of(joints: Sequence[str]) -> Layout:
         return find_layout(joints)
     mapping: dict[str, Any] = {
         joint: way
-        for joint, way in LAYOUT.mapping.items()
+        for ways in (get_layout("coco17").mapping, LAYOUT.mapping)  # without knuckles, hands are on the forearm's line
+        for joint, way in ways.items()
         if set([way] if isinstance(way, str) else way) <= set(joints)
     }
     if "head" not in mapping and "nose" in joints:

@@ -53,7 +53,6 @@ KINDS: dict[str, Kind] = {
 NAMES = tuple(map(key, LAYOUT.joints))
 ORDER: tuple[Kind, ...] = ("world", "unsaid", "image")
 FRAMES = ("frames", "data", "results", "sequence")
-ABOUT = ("metadata", "meta", "info", "header", "video")  # objects that the rate may be in
 RATES = ("fps", "frame_rate", "framerate", "frameRate")
 DEPTH = 8
 
@@ -112,9 +111,11 @@ def _read_csv(path: StrPath, options: Options) -> Skeleton:
     if kind == "image":
         raise refusal(path, reason)
     whole = len(joints) == len(LAYOUT.joints)
+    ours = whole or kind == "world"  # and not a table of other joints of these names
     raw = Raw(
-        positions, path, "mediapipe", layout=layout_of(joints), fps=table.fps, unit="m" if kind == "world" else None,
-        up="-y" if kind == "world" and whole else None, min_confidence=GUESSED,
+        positions, path, "mediapipe" if ours else "csv", layout=layout_of(joints), fps=table.fps,
+        unit="m" if kind == "world" else None, up="-y" if kind == "world" and whole else None,
+        min_confidence=GUESSED if ours else None,
         confidence=None if table.confidence is None else table.confidence[:, :, order],
     )  # fmt: skip
     return assemble(raw, options)
@@ -126,7 +127,7 @@ def _frames(content: Any, path: StrPath) -> tuple[list[Any], float | None]:
         return ([content] if content and _is_landmark(content[0]) else content), None
     if not isinstance(content, Mapping):
         raise ReadError(f"{path}: expected frames of landmarks, found {describe(content)}.")
-    places = [content, *(value for name in ABOUT if isinstance(value := content.get(name), Mapping))]
+    places = [content, *(value for value in content.values() if isinstance(value, Mapping))]  # metadata, info, ...
     rates = (to_number(place.get(name)) for place in places for name in RATES)
     fps = next((rate for rate in rates if rate and rate > 0), None)
     for name in FRAMES:

@@ -54,6 +54,8 @@ def parse_motive(text: str, where: str) -> Markers:
     kind_of = dict(enumerate(kinds))
     bones = [at for at in places if kind_of.get(at, "").lower() == "bone"]
     places = bones or [at for at in places if "rigid" not in kind_of.get(at, "").lower()] or places
+    if bones and said.get("coordinate space", "").lower() == "local":
+        raise ReadError(f"{where}: its bones are placed from their parents; export with global coordinates.")
     labels, columns = _points(places, axes, names)
     if not labels:
         raise ReadError(f"{where}: expected positions of bones or markers, found none. Export them with positions.")
