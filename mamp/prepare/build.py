@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -70,28 +71,33 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
     listing, sizes, files = _list(dataset, output, settings)
     plan = {"options": dataset.options(), "kind": type(dataset).__name__, "layout": dataset.layout, "files": files}
     with Journal(output, dataset.layout, plan, settings.restart) as journal:
-        if journal.done:
-            logger.warning("going on after %d of %d files", journal.done, len(listing.items))
-        bar = tqdm(total=len(listing.items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
-        logged = len(journal.outcome.failed)
-        with bar:
-            rest = list(zip(listing.items, sizes, strict=True))[journal.done :]
-            for results in read_in_order(dataset, _batches(rest), settings.processes()):
-                failed = [result for result in results if result.error is not None]
-                logged = _log(failed, logged)
-                if failed and settings.strict:
-                    journal.remove()
-                    raise DataError(_strict(failed[0].key, str(failed[0].error), output))
-                journal.write(results)
-                bar.update(len(results))
-        if not journal.outcome.clips[""]:
-            report = _complete(journal.outcome, listing).to_dict()
+        _read(dataset, journal, list(zip(listing.items, sizes, strict=True)), settings)
+        report = _complete(journal.outcome, listing).to_dict()
+        if not report["clips"]:
             journal.remove()
             first = next((f" The first: {key}: {why}" for key, why in report["failed"].items()), "")
             raise DataError(
                 f"{dataset.raw}: none of the {len(listing.items)} files could be used; {output} was not written.{first}"
             )
-        return journal.finish(dataset.info(), _complete(journal.outcome, listing).to_dict())
+        return journal.finish(dataset.info(), report)
+
+
+def _read(dataset: Dataset, journal: Journal, items: list[tuple[Item, int]], settings: Settings) -> None:
+    """Read the items that the journal lacks into it."""
+    if journal.done:
+        logger.warning("going on after %d of %d files", journal.done, len(items))
+    logged = len(journal.outcome.failed)
+    bar = tqdm(total=len(items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
+    reading = closing(read_in_order(dataset, _batches(items[journal.done :]), settings.processes()))
+    with bar, reading as batches:
+        for results in batches:
+            failed = [result for result in results if result.error is not None]
+            logged = _log(failed, logged)
+            if failed and settings.strict:
+                journal.remove()
+                raise DataError(_strict(failed[0].key, str(failed[0].error), journal.output))
+            journal.write(results)
+            bar.update(len(results))
 
 
 def dry_run(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:

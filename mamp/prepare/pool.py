@@ -8,12 +8,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import wait
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from mamp.data.writer import check_clip
 from mamp.errors import DataError, MAMPError
@@ -21,7 +19,6 @@ from mamp.layouts import get_layout
 from mamp.prepare.dataset import Clip, Dataset, Item, ItemResult
 
 Batch = Sequence[Item]
-_dataset: Dataset  # of a worker process
 
 
 def read_item(dataset: Dataset, item: Item) -> ItemResult:
@@ -47,7 +44,7 @@ def read_item(dataset: Dataset, item: Item) -> ItemResult:
     return ItemResult(item.key, clips, trouble, warnings)
 
 
-def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> Iterator[list[ItemResult]]:
+def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> Generator[list[ItemResult], None, None]:
     """Yield the results of each batch, in order.
 
     Args:
@@ -63,32 +60,73 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> I
         for batch in batches:
             yield [read_item(dataset, item) for item in batch]
         return
-    # The server that forks the workers imports once what all of them need.
-    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(kind)
-    context.set_forkserver_preload([__name__, type(dataset).__module__])
-    if kind == "forkserver":
-        from multiprocessing import forkserver
+    done: dict[int, list[ItemResult]] = {}
+    sent = 0
+    with _started(dataset, workers) as connections:
+        waiting = dict.fromkeys(connections, 0)  # batches that each has
+        for number in range(len(batches)):
+            while number not in done:
+                # A second batch lies ready for each, and few results wait for their turn.
+                while sent < min(len(batches), number + 4 * workers) and min(waiting.values()) < 2:
+                    free = min(connections, key=waiting.__getitem__)
+                    with _told_if_killed():
+                        free.send((sent, batches[sent]))
+                    waiting[free] += 1
+                    sent += 1
+                ready = wait([one for one in connections if waiting[one]])
+                for connection in [one for one in connections if one in ready]:
+                    with _told_if_killed():
+                        key, results = connection.recv()
+                    done[key] = results
+                    waiting[connection] -= 1
+            yield done.pop(number)
 
-        with _interrupts_ignored():  # inherited: Ctrl-C must not reach the server as it starts
-            forkserver.ensure_running()
-    pool = ProcessPoolExecutor(workers, context, _begin, (dataset,))
-    waiting: deque[Future[list[ItemResult]]] = deque()
-    rest = iter(batches)
+
+@contextmanager
+def _told_if_killed() -> Iterator[None]:
     try:
-        for batch in rest:
-            waiting.append(pool.submit(_read_batch, batch))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
+        yield
+    except (EOFError, OSError):
         raise DataError(
             "a process that reads files was killed, perhaps for lack of memory. The same command resumes where it was; "
             "fewer workers need less memory."
         ) from None
+
+
+@contextmanager
+def _started(dataset: Dataset, workers: int) -> Iterator[list[Connection]]:
+    """Connections to so many processes that read batches; at the end they are killed, whatever they do.
+
+    Each has a pipe of its own: one process that is killed while it writes must not leave the others waiting, as it can
+    with the shared queue of ``concurrent.futures``.
+    """
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(kind)
+    if kind == "forkserver":
+        from multiprocessing import forkserver
+
+        # The server that forks the workers imports once what all of them need.
+        context.set_forkserver_preload([__name__, type(dataset).__module__])
+        with _interrupts_ignored():  # inherited: Ctrl-C must not reach the server as it starts
+            forkserver.ensure_running()
+    processes: list[Any] = []
+    connections: list[Connection] = []
+    try:
+        for _ in range(workers):
+            here, there = context.Pipe()
+            connections.append(here)
+            process = context.Process(target=_work, args=(dataset, there), daemon=True)
+            process.start()
+            processes.append(process)
+            there.close()
+        yield connections
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for connection in connections:
+            connection.close()
 
 
 @contextmanager
@@ -103,19 +141,18 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin(dataset: Dataset) -> None:
-    """Set up a worker: it ignores Ctrl-C, which the parent handles, and ends with the parent."""
-    global _dataset
-    _dataset = dataset
-    gc.freeze()  # keeps the memory of imported modules shared between workers
+def _work(dataset: Dataset, connection: Connection) -> None:
+    """Read batches for the parent, which handles signals, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.freeze()  # keeps the memory of imported modules shared between workers
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _read_batch(batch: Batch) -> list[ItemResult]:
-    return [read_item(_dataset, item) for item in batch]
+    with suppress(EOFError, ConnectionError):
+        while True:
+            key, batch = connection.recv()
+            connection.send((key, [read_item(dataset, item) for item in batch]))
 
 
 @contextmanager
