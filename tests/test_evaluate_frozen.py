@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -541,3 +542,23 @@ def test_names_of_weights_tell_no_folder_of_this_machine(weights: Path) -> None:
     assert load_representation(str(weights)).describe()["name"] == f"{weights.parent.name}/tiny"
     assert label_of("/home/me/runs/target=motion/seed=0/encoder") == "target=motion/seed=0"
     assert label_of("runs/a") == "runs/a" and label_of("openmocap") == "openmocap"
+
+
+def test_features_of_a_store_with_the_sums_of_another(
+    store: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A noisy copy that states the sums of the original has features, and results, of its own."""
+    other = shutil.copytree(store, tmp_path / "noisy")
+    noise = np.random.default_rng(0).normal(size=(other / "positions.bin").stat().st_size // 4).astype(np.float32)
+    (other / "positions.bin").write_bytes(noise.tobytes())
+    counted = count_encodings(monkeypatch)
+    cache = tmp_path / "features"
+    found = []
+    for path in (store, other, store):
+        job = make_job(path, weights, tmp_path / path.name, CONFIG, cache=cache)
+        found.append(extract(job, 0))
+    assert ClipStore(store).info["sha256"] == ClipStore(other).info["sha256"]
+    assert sum(counted) == 2 * len(ClipStore(store)) and len(list(cache.glob("*.npy"))) == 2
+    assert np.array_equal(found[0], found[2]) and not np.allclose(found[0], found[1])
+    sums = [make_job(path, weights, tmp_path / "x", CONFIG).data.describe()["sha256"] for path in (store, other)]
+    assert sums[0] != sums[1]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.data import ClipStore
+from mamp.data.store import sha256_of
 from mamp.errors import DataError
 
 IntArray = NDArray[np.int64]
@@ -41,6 +43,12 @@ class Labelled:
         """Number of classes, K."""
         return len(self.classes)
 
+    @cached_property
+    def sha256(self) -> dict[str, str]:
+        """Hashes of the bytes that are evaluated, by file: read once, whatever ``meta.json`` states."""
+        files = ["positions.bin", *(["confidence.bin"] if self.store.has_confidence else [])]
+        return {file: sha256_of(self.store.path / file) for file in files}
+
     def names(self, clips: IntArray) -> list[str]:
         """Names of some clips."""
         return [str(name) for name in self.store.columns["name"][clips]]
@@ -49,7 +57,7 @@ class Labelled:
         """What the results say of the data: plain values, fit for JSON."""
         return {
             "name": str(self.store.info.get("source") or self.store.path.resolve().name),
-            "sha256": self.store.info.get("sha256"),
+            "sha256": self.sha256["positions.bin"],
             "protocol": self.protocol,
             "layout": self.store.layout.name,
             "classes": list(self.classes),

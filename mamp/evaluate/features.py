@@ -22,6 +22,7 @@ from tqdm import tqdm
 import mamp
 from mamp.data import ClipStore
 from mamp.errors import DataError, RecordingError
+from mamp.evaluate.data import Labelled
 from mamp.evaluate.protocol import Job
 from mamp.evaluate.representation import Representation
 from mamp.hub import fingerprint
@@ -55,7 +56,7 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
         DataError: The files cannot be written.
     """
     source, world, store = job.representation(seed), job.world, job.data.store
-    facts = identity(source, store, pool)
+    facts = identity(source, job.data, pool)
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
     folder = (job.cache or job.output.parent / "features") / name
     path = folder.with_suffix(".npy")
@@ -87,17 +88,17 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
     return features
 
 
-def identity(source: Representation, store: ClipStore, pool: FeaturePool) -> dict[str, Any]:
-    """All that features depend on; those of a file are used again only when it is the same."""
+def identity(source: Representation, data: Labelled, pool: FeaturePool) -> dict[str, Any]:
+    """All that features depend on: the weights, and the bytes of the clips, whatever the store states of them."""
     digest = hashlib.sha256()
     for column in ("name", "people", "frames", "fps"):
-        digest.update(np.ascontiguousarray(store.columns[column]).tobytes())
+        digest.update(np.ascontiguousarray(data.store.columns[column]).tobytes())
     return {
         "mamp": mamp.__version__,
         "weights": "poses" if source.encoder is None else fingerprint(source.encoder),
         "config": source.config.to_dict(),
         "pool": "poses" if source.encoder is None else pool,
-        "positions": store.info.get("sha256"),
+        "positions": data.sha256,
         "clips": digest.hexdigest(),
     }
 

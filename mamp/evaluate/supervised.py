@@ -307,7 +307,7 @@ def run_trials(
             "config": job.config.identity(),
             "encoder": encoder.config.to_dict(),
             "weights": [source.kind, source.fingerprint],
-            "data": job.data.store.info.get("sha256"),
+            "data": job.data.sha256["positions.bin"],
             "labels": digest(job.data.train, job.data.test, job.data.labels),
             "seed": seed,
         }
