@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ezc3d
 import numpy as np
 import pytest
 
-from mamp.errors import ReadError
+from mamp.errors import LayoutError, ReadError
 from mamp.layouts import get_layout
 from mamp.readers import load
+from mamp.readers.c3d import parse_c3d
 from mamp.readers.infer import Body
 from mamp.skeleton import Skeleton
 
@@ -92,3 +94,51 @@ def test_json_and_arrays(cases: Path):
     for lifted in recordings(cases / "npy_lifted_scale"):
         length = Body(lifted.positions, lifted.layout).head_to_ankle
         assert length is not None and 1.3 < length < 1.8
+
+
+@pytest.fixture
+def writers(shared: Path) -> Path:
+    folder = shared / "data" / "raw" / "writers"
+    if not folder.is_dir():
+        pytest.skip("needs the shared files of real writers, which are not part of the project")
+    return folder
+
+
+WALKS = {"bmc-walk.trc": 9, "bmc-gait.c3d": 23, "opensim-walk.trc": 23, "opensim-walking.c3d": 11,
+         "plug-in-gait-static.c3d": 25}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", WALKS)
+def test_real_markers_make_a_body(writers: Path, file: str):
+    """Legs of an adult, upright, the left one at the left, and as many joints as the markers give."""
+    skeleton = load(writers / file)
+    body = model(skeleton)
+    assert skeleton.tracked.any((0, 1)).sum() == WALKS[file]
+    hips, knees, ankles = (body[:, [MODEL.joints.index(f"{part}_{side}") for side in ("left", "right")]]
+                           for part in ("hip", "knee", "ankle"))  # fmt: skip
+    for upper, lower, low, high in ((hips, knees, 0.36, 0.5), (knees, ankles, 0.34, 0.48)):
+        length = np.linalg.norm(upper - lower, axis=-1)
+        assert low < np.nanmedian(length) < high and np.nanstd(length, axis=0).max() < 0.03, (
+            "thighs and shins are rigid"
+        )
+    assert 0.75 < np.nanmedian(hips[..., 1] - ankles[..., 1].min(1, keepdims=True)) < 1.0
+    across = np.nanmedian(np.linalg.norm(hips[:, 0] - hips[:, 1], axis=-1))
+    assert 0.1 < across < 0.25
+
+
+@pytest.mark.parametrize("file", ["bmc-gait.c3d", "motive-walking.c3d", "opensim-walking.c3d",
+                                  "plug-in-gait-static.c3d"])  # fmt: skip
+def test_real_markers_are_those_of_ezc3d(writers: Path, file: str):
+    content = ezc3d.c3d(str(writers / file))["data"]
+    points = content["points"][:3].transpose(2, 1, 0)
+    unseen = content["meta_points"]["residuals"][0].T < 0
+    ours = parse_c3d((writers / file).read_bytes(), file).positions
+    np.testing.assert_array_equal(ours.astype(np.float32), np.where(unseen[..., None], np.nan, points).astype("f4"))
+
+
+def test_markers_of_no_body(writers: Path):
+    for file in ("motive-walking.c3d", "pyomeca-markers.trc"):
+        with pytest.raises(LayoutError, match="markers are not joints"):
+            load(writers / file)
+    leg = {"foot_left": [f"Foot_Marker{number}" for number in range(1, 6)], "knee_left": "Knee_Marker1"}
+    assert load(writers / "motive-walking.c3d", markers=leg).positions.shape[1] == 3361
