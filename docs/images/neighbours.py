@@ -44,7 +44,7 @@ def strip(axes: plt.Axes, recording: Skeleton, colour: str) -> None:
                 width = 1.8 if LEFT[joint] else 1.1
                 axes.plot(across[ends], up[ends], color=colour, alpha=shade, linewidth=width, solid_capstyle="round")
         axes.plot(across[3], up[3] + 0.04, "o", color=colour, alpha=shade, markersize=5, markeredgewidth=0)
-    axes.set(xlim=(-0.4, STEP * (POSES - 1) + 0.5), ylim=(-0.05, 1.95), aspect="equal")
+    axes.set(xlim=(-0.4, STEP * (POSES - 1) + 0.65), ylim=(-0.05, 1.95), aspect="equal")
     axes.axis("off")
 
 

@@ -18,7 +18,7 @@ run. The same command resumes where it was stopped or killed."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("benchmark", help="ntu60 or ntu120")
+    parser.add_argument("benchmark", help="ntu60, ntu120, pku1 or pku2")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--raw", type=Path, metavar="DIR", help="raw files, as for python -m mamp.prepare")
     source.add_argument("--store", type=Path, metavar="DIR", help="a store of them that is prepared already")

@@ -63,9 +63,13 @@ def costs(plan: Plan) -> list[Cost]:
             continue
         counts = plan.counts(stage.split)
         if stage.evaluation is None:
-            training = estimate_training(plan.training(stage.split), None, clips=counts.train)
+            config = plan.training(stage.split)
+            training = estimate_training(config, None, clips=counts.train)
+            seconds = training.run_seconds
+            if seconds is not None and config.run.stop_after is not None:
+                seconds = config.run.stop_after * training.step_seconds
             model = 16 * (training.encoder_parameters + training.decoder_parameters)
-            found.append(Cost(stage.name, command, training.run_seconds, 3 * model, training.peak_bytes))
+            found.append(Cost(stage.name, command, seconds, 3 * model, training.peak_bytes))
             continue
         if (folder / "results.json").exists():
             found.append(Cost(stage.name, command, done=True))
@@ -158,7 +162,9 @@ def flops(config: TrainConfig) -> tuple[float, float, float]:
 def published_operations(plan: Plan, stage: Stage) -> float:
     """Floating-point operations of a stage on the official splits."""
     assert stage.split is not None
-    train, test = plan.benchmark.splits[stage.split]
+    official = plan.benchmark.splits[stage.split]
+    assert official is not None
+    train, test = official
     config = plan.training(stage.split)
     pretrain, encode, finetune = flops(config)
     if stage.evaluation is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mamp.config import suggest
 from mamp.errors import ConfigError
 from mamp.prepare.dataset import Dataset
 from mamp.prepare.ntu import NTU
+from mamp.prepare.pku import PKU
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,17 @@ class Benchmark:
         name: What the user types; with a split, the name of the recipe.
         title: Its name in words.
         open: Its raw files.
-        splits: Training and test clips of each split, by the official lists.
+        splits: Training and test clips of each split, by the official lists; ``None`` where these do not give them.
+        linear: What the published linear evaluation of this set changes of the protocol.
+        epochs: Epochs of the schedule after which the published evaluation takes the encoder; ``None``: at its end.
     """
 
     name: str
     title: str
     open: Callable[[Path], Dataset]
-    splits: Mapping[str, tuple[int, int]]
+    splits: Mapping[str, tuple[int, int] | None]
+    linear: Mapping[str, str] = field(default_factory=dict)
+    epochs: int | None = None
 
 
 BENCHMARKS = {
@@ -35,6 +40,10 @@ BENCHMARKS = {
         Benchmark("ntu60", "NTU RGB+D 60", lambda raw: NTU(raw, 60), {"xsub": (40091, 16487), "xview": (37646, 18932)}),
         Benchmark(
             "ntu120", "NTU RGB+D 120", lambda raw: NTU(raw, 120), {"xsub": (63026, 50919), "xset": (54468, 59477)}
+        ),
+        Benchmark("pku1", "PKU-MMD I", lambda raw: PKU(raw, 1), {"xsub": None}, {"batch_size": "128"}, 301),
+        Benchmark(
+            "pku2", "PKU-MMD II", lambda raw: PKU(raw, 2), {"xsub": None}, {"batch_size": "32", "lr": "0.01"}, 301
         ),
     )
 }
@@ -74,6 +83,8 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("ntu60", "xview"): {"linear": 89.1, "finetune": 97.5, "semi-1": 68.7, "semi-10": 91.5, "knn": 70.0},
     ("ntu120", "xsub"): {"linear": 78.6, "finetune": 90.0},
     ("ntu120", "xset"): {"linear": 79.1, "finetune": 91.3},
+    ("pku1", "xsub"): {"linear": 92.2},
+    ("pku2", "xsub"): {"linear": 53.8},
 }
 # The same for the checkpoints that the authors released, as their repository reports them.
 RELEASED: dict[tuple[str, str], dict[str, float]] = {

@@ -13,10 +13,12 @@ import numpy as np
 from mamp.data import ClipStore
 from mamp.errors import ConfigError
 from mamp.evaluate.registry import get_protocol
+from mamp.options import override
 from mamp.outputs import flatten
 from mamp.prepare.dataset import Dataset
 from mamp.prepare.ntu import NTU
 from mamp.prepare.ntu import get_protocol as get_split
+from mamp.prepare.pku import PKU, read_label_file
 from mamp.readers import ntu
 from mamp.reproduce.paper import EVALUATIONS, PAPER, Benchmark, Evaluation, get_benchmark
 from mamp.train.config import TrainConfig
@@ -126,16 +128,12 @@ class Plan:
         return stages
 
     def counts(self, split: str) -> Counts:
-        """Clips of a split: those of the store, or, before there is one, those that the names of the files give."""
+        """Clips of a split: those of the store, or, before there is one, those that the raw files name."""
         if self.prepared or (self.store / "meta.json").exists():
             store = ClipStore(self.store)
-            train, test = store.split("train", split), store.split("test", split)
-            return Counts(len(train), len(test), len(np.unique(store.columns["label"][train])))
-        assert isinstance(self.dataset, NTU)
-        names = [ntu.parse_name(item.path.name.partition(".")[0]) for item in self.dataset.list_items().items]
-        rule = get_split(self.dataset.benchmark, split)
-        inside = [rule.split(name[rule.column]) == "train" for name in names]
-        return Counts(sum(inside), len(names) - sum(inside), len({name["label"] for name in names}))
+            inside = store.columns[store.split_column(split)] == "train"
+            return Counts(int(inside.sum()), int((~inside).sum()), len(np.unique(store.columns["label"])))
+        return _counts_of(self.dataset, split)
 
     def recipe(self, split: str) -> str:
         """Name of the recipe of the pre-training."""
@@ -145,6 +143,9 @@ class Plan:
         """The published pre-training, cut to the budget."""
         config = get_recipe(self.recipe(split)).config
         config = replace(config, run=replace(config.run, device=self.device))
+        if self.budget == 1 and self.benchmark.epochs is not None:
+            steps = self.benchmark.epochs * (self.counts(split).train // config.optim.batch_size)
+            config = replace(config, run=replace(config.run, stop_after=max(1, steps)))
         if self.budget == 1:
             return config
         optim = replace(
@@ -165,15 +166,16 @@ class Plan:
     def overrides(self, stage: Stage) -> dict[str, str]:
         """What an evaluation changes of its protocol, by field."""
         assert stage.split is not None and stage.evaluation is not None
-        config = get_protocol(stage.evaluation.protocol).config
+        changed = dict(self.benchmark.linear) if stage.evaluation.protocol == "linear" else {}
+        config = override(get_protocol(stage.evaluation.protocol).config, changed)
         share = stage.evaluation.share
-        changed = {} if share is None else {"share": f"{share:g}"}
+        changed |= {} if share is None else {"share": f"{share:g}"}
         if self.budget == 1 or not hasattr(config, "epochs"):
             return changed
         train, _, classes = self.counts(stage.split)
         if share is not None:
             share = min(max(share, FEW * classes / train), 1.0)
-            changed = {"share": f"{share:.4g}", "balanced": "true"}
+            changed |= {"share": f"{share:.4g}", "balanced": "true"}
             train = int(train * share)
         batch_size = _fitting(config.batch_size, train)
         epochs = max(config.epochs * self.budget, -(-STEPS // (train // batch_size)))
@@ -204,6 +206,20 @@ class Plan:
             f"{self.folder(self.pretraining(stage.split))} --data {self.store} --split-protocol {stage.split} "
             f"--output {folder}{options}{device}"
         )
+
+
+def _counts_of(dataset: Dataset, split: str) -> Counts:
+    """Clips of raw files that are not prepared yet."""
+    names = [item.path.name.partition(".")[0] for item in dataset.list_items().items]
+    if isinstance(dataset, NTU):
+        facts, rule = list(map(ntu.parse_name, names)), get_split(dataset.benchmark, split)
+        rows = [(rule.split(fact[rule.column]) == "train", fact["label"]) for fact in facts]
+    else:
+        assert isinstance(dataset, PKU)
+        inside = dataset.train.get(split, frozenset())
+        rows = [(name in inside, row[0]) for name in names for row in read_label_file(dataset.labels[name])]
+    train = sum(first for first, _ in rows)
+    return Counts(train, len(rows) - train, len({label for _, label in rows}))
 
 
 def _fitting(batch_size: int, clips: int) -> int:

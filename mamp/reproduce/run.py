@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mamp.errors import ConfigError, DataError
@@ -63,8 +64,9 @@ def _run(plan: Plan, stage: Stage, here: World) -> None:
         while not (folder / "meta.json").exists():  # torchrun ends this process when the main one fails
             time.sleep(WAIT)
     elif stage.evaluation is None:
-        train(plan.training(stage.split), plan.store, folder, recipe=plan.recipe(stage.split))
-        if not here.sum([float(here.is_main and describe_run(folder)["finished"])])[0]:
+        config = plan.training(stage.split)
+        train(config, plan.store, folder, recipe=plan.recipe(stage.split))
+        if not here.sum([float(here.is_main and _at_end(folder, config.run.stop_after))])[0]:
             raise StoppedError(f"{folder}: stopped before the end; the same command resumes.")
     else:
         evaluate(
@@ -77,6 +79,11 @@ def _run(plan: Plan, stage: Stage, here: World) -> None:
             device=plan.device,
             progress=here.is_main,
         )
+
+
+def _at_end(folder: Path, stop_after: int | None) -> bool:
+    run = describe_run(folder)
+    return bool(run["finished"] or (stop_after is not None and run["step"] >= stop_after))
 
 
 class _Record:
