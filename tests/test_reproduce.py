@@ -100,7 +100,11 @@ def test_commands_of_the_plan_are_the_published_ones() -> None:
     commands = [plan.command(stage) for stage in stages]
     assert commands[0] == "python -m mamp.prepare ntu60 raw out/store"
     assert commands[1] == "python -m mamp.train ntu60-xsub --data out/store --output out/xsub/pretrain"
-    assert commands[4].endswith("--split-protocol xsub --output out/xsub/semi-1 --share 0.01")
+    assert commands[4] == (
+        "python -m mamp.evaluate semi --recipe ntu60-xsub --weights out/xsub/pretrain --data out/store "
+        "--output out/xsub/semi-1 --share 0.01"
+    )
+    assert commands[6].startswith("python -m mamp.evaluate knn --split-protocol xsub")
     assert not any("--epochs" in one or "--lr" in one for one in commands)
 
 
@@ -173,8 +177,7 @@ def test_pku_is_evaluated_as_published(tmp_path: Path, monkeypatch: pytest.Monke
     before = plan.counts("xsub")
     prepare(plan.dataset, plan.store, Settings(workers=1))
     assert before.train == 8 and plan.counts("xsub").train == 6, "two of the labelled intervals are empty"
-    linear = plan.overrides(plan.stages()[-1])
-    assert linear == {"batch_size": "32", "lr": "0.01"}, "phase II"
+    assert "linear --recipe pku2-xsub" in plan.command(plan.stages()[-1])
     monkeypatch.setattr(Plan, "counts", lambda plan, split: Counts(1280, 100, 51))
     config = plan.training("xsub")
     assert (config.optim.epochs, config.run.stop_after) == (400, 301 * 10), (

@@ -114,13 +114,16 @@ def evaluation_cost(plan: Plan, stage: Stage, counts: Counts, encode: float, tra
     """What an evaluation takes if a clip takes ``encode`` to be encoded and ``train`` to be trained on."""
     assert stage.evaluation is not None
     protocol = stage.evaluation.protocol
-    config = override(get_protocol(protocol).config, plan.overrides(stage))
     if protocol == "knn":
         return (counts.train + counts.test) * encode
+    recipe = plan.evaluation_recipe(stage)
+    published = {} if recipe is None else recipe.settings[protocol]
+    config = override(get_protocol(protocol).config, {**published, **plan.overrides(stage)})
+    trials = 1 if recipe is None else len(recipe.seeds.get(protocol, (0,)))
     share = getattr(config, "share", 1.0)
     step = encode if protocol == "linear" else train
     evaluations = max(1, round(config.epochs / config.eval_every))
-    return float(config.epochs * counts.train * share * step + evaluations * counts.test * encode)
+    return float(trials * (config.epochs * counts.train * share * step + evaluations * counts.test * encode))
 
 
 def costs_text(plan: Plan, found: list[Cost]) -> str:

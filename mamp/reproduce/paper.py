@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mamp.config import suggest
@@ -22,7 +22,6 @@ class Benchmark:
         title: Its name in words.
         open: Its raw files.
         splits: Training and test clips of each split, by the official lists; ``None`` where these do not give them.
-        linear: What the published linear evaluation of this set changes of the protocol.
         epochs: Epochs of the schedule after which the published evaluation takes the encoder; ``None``: at its end.
     """
 
@@ -30,7 +29,6 @@ class Benchmark:
     title: str
     open: Callable[[Path], Dataset]
     splits: Mapping[str, tuple[int, int] | None]
-    linear: Mapping[str, str] = field(default_factory=dict)
     epochs: int | None = None
 
 
@@ -41,10 +39,8 @@ BENCHMARKS = {
         Benchmark(
             "ntu120", "NTU RGB+D 120", lambda raw: NTU(raw, 120), {"xsub": (63026, 50919), "xset": (54468, 59477)}
         ),
-        Benchmark("pku1", "PKU-MMD I", lambda raw: PKU(raw, 1), {"xsub": None}, {"batch_size": "128"}, 301),
-        Benchmark(
-            "pku2", "PKU-MMD II", lambda raw: PKU(raw, 2), {"xsub": None}, {"batch_size": "32", "lr": "0.01"}, 301
-        ),
+        Benchmark("pku1", "PKU-MMD I", lambda raw: PKU(raw, 1), {"xsub": None}, 301),
+        Benchmark("pku2", "PKU-MMD II", lambda raw: PKU(raw, 2), {"xsub": None}, 301),
     )
 }
 

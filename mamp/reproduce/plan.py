@@ -12,8 +12,8 @@ import numpy as np
 
 from mamp.data import ClipStore
 from mamp.errors import ConfigError
+from mamp.evaluate.recipes import RECIPES, EvaluationRecipe
 from mamp.evaluate.registry import get_protocol
-from mamp.options import override
 from mamp.outputs import flatten
 from mamp.prepare.dataset import Dataset
 from mamp.prepare.ntu import NTU
@@ -163,19 +163,23 @@ class Plan:
             objective=replace(config.objective, decoder_dim_feat=64, decoder_depth=1),
         )
 
-    def overrides(self, stage: Stage) -> dict[str, str]:
-        """What an evaluation changes of its protocol, by field."""
+    def evaluation_recipe(self, stage: Stage) -> EvaluationRecipe | None:
+        """The published settings of an evaluation; ``None`` for 1-NN, which has none, and for a budget below 1."""
         assert stage.split is not None and stage.evaluation is not None
-        changed = dict(self.benchmark.linear) if stage.evaluation.protocol == "linear" else {}
-        config = override(get_protocol(stage.evaluation.protocol).config, changed)
-        share = stage.evaluation.share
-        changed |= {} if share is None else {"share": f"{share:g}"}
+        recipe = RECIPES[self.recipe(stage.split)]
+        return recipe if self.budget == 1 and stage.evaluation.protocol in recipe.settings else None
+
+    def overrides(self, stage: Stage) -> dict[str, str]:
+        """What an evaluation changes of its protocol, or of the recipe, by field."""
+        assert stage.split is not None and stage.evaluation is not None
+        config, share = get_protocol(stage.evaluation.protocol).config, stage.evaluation.share
+        changed = {} if share is None else {"share": f"{share:g}"}
         if self.budget == 1 or not hasattr(config, "epochs"):
             return changed
         train, _, classes = self.counts(stage.split)
         if share is not None:
             share = min(max(share, FEW * classes / train), 1.0)
-            changed |= {"share": f"{share:.4g}", "balanced": "true"}
+            changed = {"share": f"{share:.4g}", "balanced": "true"}
             train = int(train * share)
         batch_size = _fitting(config.batch_size, train)
         epochs = max(config.epochs * self.budget, -(-STEPS // (train // batch_size)))
@@ -201,10 +205,11 @@ class Plan:
             return f"python -m mamp.train {self.recipe(stage.split)} --data {self.store} --output {folder}{options}"
         options = "".join(f" --{name} {value}" for name, value in self.overrides(stage).items())
         device = "" if self.device == "auto" else f" --device {self.device}"
+        recipe = self.evaluation_recipe(stage)
+        what = f"--split-protocol {stage.split}" if recipe is None else f"--recipe {recipe.name}"
         return (
-            f"python -m mamp.evaluate {stage.evaluation.protocol} --weights "
-            f"{self.folder(self.pretraining(stage.split))} --data {self.store} --split-protocol {stage.split} "
-            f"--output {folder}{options}{device}"
+            f"python -m mamp.evaluate {stage.evaluation.protocol} {what} --weights "
+            f"{self.folder(self.pretraining(stage.split))} --data {self.store} --output {folder}{options}{device}"
         )
 
 

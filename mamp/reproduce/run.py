@@ -69,11 +69,13 @@ def _run(plan: Plan, stage: Stage, here: World) -> None:
         if not here.sum([float(here.is_main and _at_end(folder, config.run.stop_after))])[0]:
             raise StoppedError(f"{folder}: stopped before the end; the same command resumes.")
     else:
+        recipe = plan.evaluation_recipe(stage)
         evaluate(
             stage.evaluation.protocol,
             str(plan.folder(plan.pretraining(stage.split))),
             plan.store,
             folder,
+            recipe=None if recipe is None else recipe.name,
             split_protocol=stage.split,
             overrides=plan.overrides(stage),
             device=plan.device,
