@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -367,6 +368,38 @@ def test_a_killed_worker_is_told_of_and_the_work_kept(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="a process that reads files was killed"):
         prepare(Numbers(raw), tmp_path / "store", Settings(workers=2))
     assert work_folder(tmp_path / "store").exists() and not (tmp_path / "store").exists()
+
+
+class Dying:
+    """Kills the process that pickles it, a moment later."""
+
+    def __reduce__(self) -> Any:
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return int, ()
+
+
+class Huge(Numbers):
+    """Results that take long to send, during which the process dies."""
+
+    def read(self, item: Item) -> list[Clip]:
+        positions = np.ones((1, 400_000, 25, 3), np.float32)
+        return [Clip(item.key, positions, dropped_frames={"odd": Dying()})]  # type: ignore[dict-item]
+
+
+def test_a_worker_that_is_killed_while_it_returns_a_result_leaves_nobody_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "BATCH_ITEMS", 1)
+
+    def hangs(*_: object) -> None:
+        raise AssertionError("hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(60)
+    try:
+        with pytest.raises(DataError, match="a process that reads files was killed"):
+            prepare(Huge(make_raw(tmp_path / "raw", 8)), tmp_path / "store", Settings(workers=2))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_estimate_writes_nothing(raw, whole, tmp_path):
