@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,9 @@ def test_where_the_preprocessing_comes_from(
     for data, preset in (
         ("data/NTU120_XSet.npz", "ntu120-xset"),
         ("NTU60_XView.npz", "ntu60-xview"),
+        ("data/PKUMMD_v1_xsub.npz", "pku1-xsub"),
+        ("data/pku_v2/train.npz", "pku2-xsub"),
+        ("data/PKU-MMD/skeleton", "pku1-xsub"),
         ("", "ntu60-xsub"),
     ):
         caplog.clear()
@@ -139,6 +143,29 @@ def test_where_the_preprocessing_comes_from(
         convert_checkpoint(file, tmp_path / "out", preset="ntu6O")
     with pytest.raises(ConfigError, match="found 'openmocap'"):
         convert_checkpoint(file, tmp_path / "out", preset="openmocap")
+
+
+def test_data_prepared_differently_are_asked_for(model: MAMPForPretraining, tmp_path: Path) -> None:
+    """Transfer names two sets of data: one is centred, the other is not."""
+    args = arguments("data/PKUMMD_v2.npz", finetune="runs/NTU60_XSub/checkpoint-399.pth")
+    file = checkpoint(tmp_path / "c.pth", model.state_dict(), args)
+    with pytest.raises(ConfigError, match="names the data of ntu60-xsub and pku2-xsub, which are prepared differently"):
+        convert_checkpoint(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert convert_checkpoint(file, tmp_path / "out", preset="pku2").config.preprocessing.center == "none"
+    both = arguments("data/NTU60_XSub.npz", config="configs/ntu60_xview/pretrain.yaml")
+    file = checkpoint(tmp_path / "d.pth", model.state_dict(), both)
+    assert convert_checkpoint(file, tmp_path / "alike").config.preprocessing.center == "clip"
+
+
+def test_arguments_of_any_size_are_looked_at_quickly(model: MAMPForPretraining, tmp_path: Path) -> None:
+    deep: Any = "NTU120_XSet"
+    for _ in range(300):
+        deep = [deep]
+    file = checkpoint(tmp_path / "c.pth", model.state_dict(), arguments(many=["x" * 5000] * 20_000, deep=deep))
+    began = time.perf_counter()
+    convert_checkpoint(file, tmp_path / "out")
+    assert time.perf_counter() - began < 10
 
 
 def test_heads_that_the_checkpoint_does_not_state(

@@ -11,6 +11,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,10 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PRESET = "ntu60-xsub"
 _HEADS = 8
-_PUBLISHED_DATA = re.compile(r"NTU(60|120)_(XSub|XView|XSet)", re.IGNORECASE)
+# How the published runs name their data, in paths of files and configurations.
+_NTU = re.compile(r"ntu[-_]?(?:rgb\W?d)?[-_]?(60|120)[-_](xsub|xview|xset)", re.IGNORECASE)
+_PKU = re.compile(r"pku(?:[-_]?mmd)?(?:[-_/]?(?:v|phase|part)?[-_]?(1|2)(?!\d))?", re.IGNORECASE)
+_WORDS, _WORD_LENGTH = 500, 1000  # of the arguments of a run that are looked at
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def convert_checkpoint(
         checkpoint: ``checkpoint-399.pth`` or the like.
         out_dir: Folder to write.
         preset: Registered name whose preprocessing the weights expect, such as ``"ntu120-xset"``. When not given, what
-            the checkpoint says of its data decides, or else ``"ntu60-xsub"``; either is logged.
+            the checkpoint says of its data decides, or else ``"ntu60-xsub"``; either is logged. A checkpoint that names
+            data which are prepared differently needs it.
         preprocessing: The preprocessing itself, instead of ``preset``.
         num_frames: Clip length of the result; the temporal embeddings are resized.
         dtype: Type to store the weights as; their own by default.
@@ -290,6 +295,40 @@ def _fields(values: object) -> Mapping[str, Any]:
     return values if isinstance(values, Mapping) else {}
 
 
+def _words(values: object) -> Iterator[str]:
+    """Texts and paths among the arguments of a run, the first few and cut: a checkpoint may hold anything."""
+    waiting, seen = [values], 0
+    while waiting and seen < _WORDS:
+        value, seen = waiting.pop(), seen + 1
+        if isinstance(value, (str, pathlib.PurePath)):
+            yield str(value)[:_WORD_LENGTH]
+        elif isinstance(value, (list, tuple)):
+            waiting += reversed(value[:_WORDS])
+        else:
+            waiting += list(islice(_fields(value).values(), _WORDS))
+
+
+def _data_of(args: object, presets: list[str]) -> str | None:
+    """The preset of the data that the arguments of a run name, or ``None`` when they name none.
+
+    Raises:
+        ConfigError: They name data that are prepared differently, so that a guess could be wrong.
+    """
+    named: set[str] = set()
+    for word in _words(args):
+        named |= {f"ntu{number}-{split}".lower() for number, split in _NTU.findall(word)}
+        named |= {f"pku{phase or 1}-xsub" for phase in _PKU.findall(word)}  # both phases are prepared alike
+    manifest = load_manifest()
+    found = sorted(named & set(presets))
+    configs = [entry.config for name in found if (entry := manifest.find(name)) and entry.config]
+    if len({config.preprocessing for config in configs}) > 1:
+        raise ConfigError(
+            f"preset: the checkpoint names the data of {' and '.join(found)}, which are prepared differently, so a "
+            "guess could be wrong. Name the one that the weights were trained on: preset=..."
+        )
+    return found[0] if found else None
+
+
 def _preprocessing(
     preset: str | None, preprocessing: Preprocessing | None, args: object
 ) -> tuple[str | None, Preprocessing]:
@@ -301,14 +340,12 @@ def _preprocessing(
     manifest = load_manifest()
     presets = [name for name in known_names() if (found := manifest.find(name)) and found.config]
     if preset is None:
-        named = {f"ntu{n}-{split}".lower() for n, split in _PUBLISHED_DATA.findall(str(_fields(args)))}
-        named &= set(presets)
-        if len(named) == 1:
-            preset = named.pop()
-            logger.info("The checkpoint names the data of %r; that preprocessing is taken.", preset)
-        else:
+        preset = _data_of(args, presets)
+        if preset is None:
             preset = DEFAULT_PRESET
             logger.warning("No preset was named; the preprocessing of %r is taken.", preset)
+        else:
+            logger.info("The checkpoint names the data of %r; that preprocessing is taken.", preset)
     entry = manifest.find(preset) if preset in presets else None
     if entry is None or entry.config is None:
         raise ConfigError(
