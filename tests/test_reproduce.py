@@ -22,8 +22,8 @@ from mamp.prepare.build import Settings, prepare
 from mamp.reproduce.cost import costs, flops, published_operations
 from mamp.reproduce.page import page
 from mamp.reproduce.paper import BENCHMARKS, EVALUATIONS, PAPER
-from mamp.reproduce.plan import Counts, Plan, Stage
-from mamp.reproduce.run import PAGE, RECORD, reproduce
+from mamp.reproduce.plan import RECORD, Counts, Plan, Stage
+from mamp.reproduce.run import PAGE, reproduce
 from mamp.train.recipes import get_recipe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "reproduce.md"
@@ -87,6 +87,8 @@ def test_small_reproduction_after_a_kill(
 
     assert main([*command(raw, output), "--json"]) == 0, "all is done"
     assert list(json.loads(capsys.readouterr().out)["stages"]) == NAMES
+    assert main([*command(raw, output), "--dry-run", "--json"]) == 0
+    assert all(stage["done"] for stage in json.loads(capsys.readouterr().out)["stages"])
     assert main([*command(raw, output), "--budget", "0.02"]) == 1
     assert "different: budget" in capsys.readouterr().err
 

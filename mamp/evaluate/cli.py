@@ -28,7 +28,7 @@ ENCODER = "encoder."
 USAGE = "%(prog)s PROTOCOL --weights NAME --data DIR --output DIR [--field VALUE ...]"
 EPILOG = f"""\
 weights:
-  openmocap, another name of "mamp weights", a folder, a run of mamp.train, a repository of the Hugging Face Hub;
+  openmocap, another name of "mamp list", a folder, a run of mamp.train, a repository of the Hugging Face Hub;
   untrained or untrained:NAME   the architecture and preprocessing of NAME [openmocap] with fresh weights of the seed
   poses                         no encoder: normalised poses (protocols on frozen features only)
 

@@ -51,32 +51,32 @@ def costs(plan: Plan) -> list[Cost]:
         MAMPError: The raw files cannot be found, or the device cannot be used.
     """
     per_clip: tuple[float, float] | None = None
-    found = []
+    found, done = [], plan.done()
     for stage in plan.stages():
-        command, folder = plan.command(stage), plan.folder(stage)
-        if stage.split is None:
-            if (folder / "meta.json").exists():
-                found.append(Cost(stage.name, command, done=True))
-            else:
-                told = dry_run(plan.dataset, folder)
-                found.append(Cost(stage.name, command, told["seconds"], told["bytes"]))
-            continue
-        counts = plan.counts(stage.split)
-        if stage.evaluation is None:
-            config = plan.training(stage.split)
-            training = estimate_training(config, None, clips=counts.train)
-            seconds = training.run_seconds
-            if seconds is not None and config.run.stop_after is not None:
-                seconds = config.run.stop_after * training.step_seconds
-            model = 16 * (training.encoder_parameters + training.decoder_parameters)
-            found.append(Cost(stage.name, command, seconds, 3 * model, training.peak_bytes))
-            continue
-        if (folder / "results.json").exists():
+        command = plan.command(stage)
+        if stage.name in done:
             found.append(Cost(stage.name, command, done=True))
-            continue
-        per_clip = per_clip or seconds_per_clip(plan.training(stage.split).encoder, counts.classes, plan.device)
-        found.append(Cost(stage.name, command, evaluation_cost(plan, stage, counts, *per_clip)))
+        elif stage.split is None:
+            told = dry_run(plan.dataset, plan.folder(stage))
+            found.append(Cost(stage.name, command, told["seconds"], told["bytes"]))
+        elif stage.evaluation is None:
+            found.append(_training_cost(plan, stage, command))
+        else:
+            counts, encoder = plan.counts(stage.split), plan.training(stage.split).encoder
+            per_clip = per_clip or seconds_per_clip(encoder, counts.classes, plan.device)
+            found.append(Cost(stage.name, command, evaluation_cost(plan, stage, counts, *per_clip)))
     return found
+
+
+def _training_cost(plan: Plan, stage: Stage, command: str) -> Cost:
+    assert stage.split is not None
+    config = plan.training(stage.split)
+    training = estimate_training(config, None, clips=plan.counts(stage.split).train)
+    seconds = training.run_seconds
+    if seconds is not None and config.run.stop_after is not None:
+        seconds = config.run.stop_after * training.step_seconds
+    checkpoint = 12 * (training.encoder_parameters + training.decoder_parameters)  # weights and two averages, float32
+    return Cost(stage.name, command, seconds, (config.run.keep + 1) * checkpoint, training.peak_bytes)
 
 
 def seconds_per_clip(config: MAMPConfig, classes: int, device: str = "auto") -> tuple[float, float]:

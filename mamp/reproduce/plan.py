@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mamp.data import ClipStore
-from mamp.errors import ConfigError
+from mamp.errors import ConfigError, DataError
 from mamp.evaluate.recipes import RECIPES, EvaluationRecipe
 from mamp.evaluate.registry import get_protocol
 from mamp.outputs import flatten
@@ -24,6 +25,7 @@ from mamp.reproduce.paper import EVALUATIONS, PAPER, Benchmark, Evaluation, get_
 from mamp.train.config import TrainConfig
 from mamp.train.recipes import get_recipe
 
+RECORD = "reproduction.json"
 SMALL = 0.1  # below this budget the encoder is small too
 FEW = 4  # labelled clips of a class that a small run takes at least, and batches of an epoch
 STEPS = 60  # that a small evaluation makes at least
@@ -114,6 +116,26 @@ class Plan:
     def pretraining(self, split: str) -> Stage:
         """The stage that trains the encoder of a split."""
         return Stage(f"{split}/pretrain", split)
+
+    def done(self) -> dict[str, float]:
+        """Seconds of the stages that ``reproduction.json`` notes and whose results are there, by name.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        path = self.output / RECORD
+        try:
+            noted: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))["stages"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: expected what a reproduction writes, found it damaged ({error!r}).") from None
+        stages = {stage.name: stage for stage in self.stages()}
+        return {name: seconds for name, seconds in noted.items() if name not in stages or self._is_made(stages[name])}
+
+    def _is_made(self, stage: Stage) -> bool:
+        made = "meta.json" if stage.split is None else "encoder/config.json"
+        return (self.folder(stage) / (made if stage.evaluation is None else "results.json")).exists()
 
     def evaluations(self, split: str) -> list[Evaluation]:
         """The numbers that the paper reports of a split."""

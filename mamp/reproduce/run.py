@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mamp.errors import ConfigError, DataError
+from mamp.data import ClipStore
+from mamp.errors import ConfigError
 from mamp.evaluate.result import read_results
 from mamp.evaluate.runner import evaluate
 from mamp.outputs import changed_fields, claim, dump_json, write_whole
 from mamp.prepare.build import Settings, prepare
 from mamp.reproduce.page import page
-from mamp.reproduce.plan import Plan, Stage
+from mamp.reproduce.plan import RECORD, Plan, Stage
 from mamp.train.distributed import World, world
 from mamp.train.engine import train
 from mamp.train.loop import StoppedError
@@ -23,7 +24,7 @@ from mamp.train.report import describe_run
 
 logger = logging.getLogger(__name__)
 
-RECORD, PAGE = "reproduction.json", "reproduction.md"
+PAGE = "reproduction.md"
 WAIT = 5.0  # seconds between two looks for a store that another process prepares
 
 
@@ -93,23 +94,18 @@ class _Record:
 
     def __init__(self, plan: Plan, is_main: bool) -> None:
         self.plan, self.path, self.is_main = plan, plan.output / RECORD, is_main
-        wanted = {"benchmark": plan.name, "budget": plan.budget}
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            found = None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.path}: expected what a reproduction writes, found it damaged ({error}).") from None
-        different = [] if found is None else changed_fields(found, wanted, free=("stages",))
-        if self.is_main:
-            claim(self.path, wanted | {"stages": {}}, found, different, "reproduction", ConfigError)
-        self.facts: dict[str, Any] = found or wanted | {"stages": {}}
+        facts: dict[str, Any] = {"benchmark": plan.name, "budget": plan.budget}
+        if plan.prepared is not None:
+            facts["store"] = ClipStore(plan.prepared).info.get("sha256")
+        self.facts = facts | {"stages": plan.done()}
+        if is_main:
+            found = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else None
+            different = [] if found is None else changed_fields(found, facts, free=("stages",))
+            claim(self.path, self.facts, found, different, "reproduction", ConfigError)
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether a stage is noted and what it made is there."""
-        made = {True: "meta.json", False: "encoder/config.json"}[stage.split is None]
-        made = made if stage.evaluation is None else "results.json"
-        return stage.name in self.facts["stages"] and (self.plan.folder(stage) / made).exists()
+        """Whether a stage is done."""
+        return stage.name in self.facts["stages"]
 
     def add(self, stage: Stage, seconds: float) -> None:
         """Note a stage, and write the page as it is now."""
