@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 from train_helpers import (
     ROOT,
     TENSORBOARD,
@@ -33,7 +35,7 @@ from train_helpers import (
     weights,
 )
 
-from mamp import MAMPEncoder
+from mamp import MAMPConfig, MAMPEncoder
 from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
 from mamp.data.augment import Augmentation
@@ -41,11 +43,13 @@ from mamp.data.loader import TrainingBatches, clip_weights
 from mamp.errors import ConfigError, DataError, MAMPError, TrainingError, WeightsError
 from mamp.hub import convert_checkpoint
 from mamp.layouts import get_layout
+from mamp.pretraining import MAMPForPretraining, Objective
 from mamp.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from mamp.train.distributed import World
 from mamp.train.engine import Trainer, train
 from mamp.train.estimate import estimate
 from mamp.train.memory import SHARE, available_bytes, bytes_of_a_body, clips_at_a_time
+from mamp.train.metrics import Metrics, TensorBoard
 from mamp.train.optim import learning_rate
 from mamp.train.recipes import get_recipe
 from mamp.train.record import differences
@@ -542,6 +546,25 @@ def test_another_configuration_is_refused(finished: Path, store: Path) -> None:
     assert files(finished) == before
 
 
+def test_tensorboard_on_a_full_disk_does_not_end_the_run(
+    small_disk: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    before = threading.excepthook
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, TENSORBOARD)
+        board = TensorBoard(small_disk)
+    metrics = Metrics(tmp_path, 1, 8, tqdm(disable=True), board)
+    metrics.add(1, 9, 0.1, {"loss": 1.0, "lr": 0.1})
+    (small_disk / "filler").write_bytes(b"0" * shutil.disk_usage(small_disk).free)
+    for step in range(2, 600):
+        metrics.add(step, 9, 0.1, {"loss": 1.0, "lr": 0.1})
+    metrics.close()
+    assert caplog.text.count("TensorBoard's files cannot be written") == 1 and threading.excepthook is before
+    assert "Traceback" not in capfd.readouterr().err
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 599
+
+
 # Stores that are missing or damaged.
 
 
@@ -697,3 +720,39 @@ def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, ema: floa
     exported = MAMPEncoder.from_pretrained(tmp_path / "out")
     assert exported.config == config.encoder
     assert_same(exported.state_dict(), MAMPEncoder.from_pretrained(tmp_path / "run").state_dict())
+
+
+# The same numbers again.
+
+
+def test_no_gradient_is_added_up_by_racing_threads() -> None:
+    """The gradient of advanced indexing is an addition in whichever order the threads come."""
+    objective = Objective(
+        decoder_dim_feat=16, decoder_depth=1, decoded_tokens=9, joints_weight=1.0, agreement_weight=1.0
+    )
+    model = MAMPForPretraining(MAMPConfig(dim_feat=16, depth=1, num_heads=2, num_frames=16, pooling="std"), objective)
+    loss = model(torch.randn(4, 2, 16, 25, 3), confidence=torch.rand(4, 2, 16, 25)).loss
+    nodes, found = [loss.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            nodes += [before for before, _ in node.next_functions]
+    names = {type(node).__name__.rstrip("0") for node in found}
+    assert "EmbeddingBackward" in names and not names & {"IndexBackward", "IndexPutBackward", "TakeBackward"}, names
+
+
+@pytest.mark.slow
+def test_runs_are_the_same_again_with_two_threads(store: Path, tmp_path: Path) -> None:
+    """Runs of one seed, stopped or not, with two threads and clips read ahead: bit for bit."""
+    torch.set_num_threads(2)
+    config = tiny(encoder__dim_feat=64, objective__decoder_dim_feat=64, data__workers=1, objective__joints_weight=0.5)
+    try:
+        for number in range(6):
+            for stop in (4, None) if number % 2 else (None,):
+                run = dataclasses.replace(config.run, stop_after=stop)
+                train(dataclasses.replace(config, run=run), store, tmp_path / str(number))
+    finally:
+        torch.set_num_threads(1)
+    for number in range(1, 6):
+        assert_same(weights(tmp_path / str(number)), weights(tmp_path / "0"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,11 +34,13 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int = 0) -> None:
         self.writer: Any = None
         self.draws = True
+        self._hook: Any = None  # of failing threads, as it was
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             logger.info("TensorBoard is not installed (pip install 'mamp[train]'); metrics.jsonl has all numbers")
             return
+        self._hook, threading.excepthook = threading.excepthook, self._thread_failed
         with self._guarded():
             self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
@@ -71,6 +74,13 @@ class TensorBoard:
         with self._guarded():
             if self.writer is not None:
                 self.writer.close()
+        if self._hook is not None:
+            self._hook, threading.excepthook = None, self._hook
+
+    def _thread_failed(self, failure: Any) -> None:
+        """Keep the traceback of the thread that writes for TensorBoard to ourselves: the next call raises its error."""
+        if self._hook is not None and not isinstance(failure.exc_value, OSError):
+            self._hook(failure)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
