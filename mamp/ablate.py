@@ -6,11 +6,13 @@ them. What is finished is not done again; a run that fails does not stop the oth
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 import re
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,13 +35,14 @@ from mamp.outputs import dump_json, plain, write_whole
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.config import TrainConfig
 from mamp.train.engine import train
+from mamp.train.estimate import estimate
 from mamp.train.grids import get_grid
 from mamp.train.loop import StoppedError
 from mamp.train.readout import ReadoutSettings, add_readout
 from mamp.train.recipes import get_recipe
 from mamp.train.record import differences, environment
 from mamp.train.report import describe_run, is_run, read_run_file
-from mamp.train.start import check_device, check_store, interrupt_saves
+from mamp.train.start import check_device, check_store, interrupt_saves, silence
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ Changes = Mapping[str, str | Sequence[str]]
 FORMAT = 1
 UNTRAINED = "untrained"
 FINISHED, FAILED, PENDING = "finished", "failed", "pending"
+SMALL_RUN = 600.0  # seconds
+FIRST_STEPS, MORE_STEPS = 2, 14
 UNFIT = re.compile(r"[^\w.+-]+")  # for the name of a folder
 SET_BY_US = {"run.seed": "--seeds", "run.stop_after": "nothing, since every run is to reach its end"}
 
@@ -391,6 +396,47 @@ def _evaluate(plan: Plan, outcome: Outcome, column: Column, where: str) -> dict[
     if not found:
         raise StoppedError(f"{output}: stopped; the same command goes on.")
     return found
+
+
+def estimate_seconds(plan: Plan, arm: Arm) -> tuple[float, bool]:
+    """About how long a run of an arm takes, and whether its evaluations are in that.
+
+    Large runs are extrapolated from a few steps. Of a run of minutes, start, checkpoints, readout and evaluation are a
+    large part: the first steps and everything after the last one are really done then, in a temporary folder.
+    """
+    assert plan.data is not None
+    rough = estimate(arm.config, check_store(arm.config, plan.data)).run_seconds or 0.0
+    if rough > SMALL_RUN:
+        return rough, False
+    with tempfile.TemporaryDirectory(prefix="mamp-dry-run-") as place, silence():
+        trial = dataclasses.replace(plan, output=Path(place), arms=(arm,))
+        try:
+            return _try_run(trial, arm, plan.data), True
+        except MAMPError:
+            return rough, False  # what is wrong with the run will be said by the run
+
+
+def _try_run(plan: Plan, arm: Arm, data: Path) -> float:
+    """Seconds of a run: a first piece, a second one that tells what a step takes, and what follows the last step."""
+    folder, seed = plan.folder(arm, plan.seeds[0]), plan.seeds[0]
+    spent = []
+    for stop in FIRST_STEPS, MORE_STEPS:
+        began = time.perf_counter()
+        train(override(plan.config(arm, seed), {"run.stop_after": str(stop)}), data, folder, recipe=arm.recipe)
+        spent.append(time.perf_counter() - began)
+    run = describe_run(folder)
+    steps = run["step"] - FIRST_STEPS
+    step = max(spent[1] - spent[0], 0.0) / (steps - FIRST_STEPS) if steps > FIRST_STEPS else 0.0
+    seconds = spent[0] + max(run["total_steps"] - FIRST_STEPS, 0) * step
+    began = time.perf_counter()
+    if plan.readout is not None:
+        encoder = add_readout(MAMPEncoder.from_pretrained(folder), ClipStore(data), plan.readout)
+        encoder.save_pretrained(folder / "readout")
+    outcome = Outcome(arm, seed, folder)
+    for column in plan.columns:
+        if not hasattr(get_protocol(column.protocol).config, "epochs"):  # those that train take what they take
+            _evaluate(plan, outcome, column, arm.name)
+    return seconds + time.perf_counter() - began
 
 
 def is_finished(folder: Path) -> bool:

@@ -436,3 +436,15 @@ def test_arms_that_are_not_trained(store: Path, tmp_path: Path) -> None:
     assert [outcome.state for outcome in outcomes] == ["finished", "finished"] and not stopped
     assert [outcome.evaluations["knn"]["weights"]["kind"] for outcome in outcomes] == ["poses", "pretrained"]
     assert not (plan.folder(fresh, 0) / "run.json").exists()
+
+
+def test_dry_run_estimates_a_small_run(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Start, checkpoints and evaluation are most of it: what is told is within a factor of what is taken."""
+    grid = ["--vary", "objective.mask_ratio=0.5,0.9", "--seeds", "0", "--evaluate", "knn"]
+    assert main(command(store, tmp_path / "out", "--dry-run", "--json", grid=grid)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["not_counted"] == [] and not (tmp_path / "out").exists()
+    began = time.perf_counter()
+    assert main(command(store, tmp_path / "out", grid=grid)) == 0
+    taken = time.perf_counter() - began
+    assert taken / 5 < told["seconds"] < 5 * taken

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mamp.ablate import Plan, is_finished, make_plan, run_plan, tabulate, write_tables
+from mamp.ablate import Plan, estimate_seconds, is_finished, make_plan, run_plan, tabulate, write_tables
 from mamp.console import DONE, EXIT_STATUSES, FAILED, INTERRUPTED, Parser, exit_status, messages, say_result
 from mamp.errors import ConfigError
 from mamp.evaluate.comparison import comparison_table
+from mamp.evaluate.registry import get_protocol
 from mamp.options import add_setting, nearest, settings
 from mamp.train.config import TrainConfig
-from mamp.train.estimate import estimate, show_time
+from mamp.train.estimate import show_time
 from mamp.train.grids import GRIDS
 from mamp.train.readout import ReadoutSettings
 from mamp.train.recipes import RECIPES
-from mamp.train.start import check_device, check_store
+from mamp.train.report import describe_run, is_run
+from mamp.train.start import check_device
 
 PROG = "mamp ablate"
 USAGE = "%(prog)s RECIPE --data STORE --output DIR (--grid NAME | --vary FIELD=a,b) [--section.field VALUE ...]"
@@ -163,30 +165,38 @@ def _run(args: argparse.Namespace, plan: Plan) -> int:
 
 
 def _dry_run(args: argparse.Namespace, plan: Plan) -> int:
-    """Print the commands of what is not done, and about how long pre-training would take."""
+    """Print the commands of what is not done, and about how long it would take."""
     check_device(plan.arms[0].config.run.device)
     left = [(arm, seed) for arm, seed in plan.runs() if not is_finished(plan.folder(arm, seed))]
-    seconds = {}
-    for arm in dict.fromkeys(arm.name for arm, _ in left):
-        config = next(one.config for one in plan.arms if one.name == arm)
-        seconds[arm] = estimate(config, check_store(config, args.data)).run_seconds or 0.0
-    total = sum(seconds[arm.name] for arm, _ in left)
+    tried = {arm.name: estimate_seconds(plan, arm) for arm in {arm.name: arm for arm, _ in left}.values()}
+    seconds = {name: value for name, (value, _) in tried.items()}
+    total = sum(seconds[arm.name] * (1 - _progress(plan.folder(arm, seed))) for arm, seed in left)
+    training = [column.protocol for column in plan.columns if hasattr(get_protocol(column.protocol).config, "epochs")]
+    whole = all(known for _, known in tried.values())
+    uncounted = training if whole else [column.protocol for column in plan.columns]
     commands = [line for arm, seed in plan.runs() for line in plan.commands(arm, seed)]
     found = {
         "runs": len(plan.runs()),
         "finished": len(plan.runs()) - len(left),
         "seconds_of_a_run": seconds,
         "seconds": total,
+        "not_counted": uncounted,
         "commands": commands,
     }
     lines = [*commands, ""]
     lines += [f"{name}: about {show_time(value)} a run" for name, value in seconds.items()]
+    without = f", without {', '.join(dict.fromkeys(uncounted))}" if uncounted else ", evaluation included"
     lines.append(
-        f"{found['runs']} runs, {found['finished']} of them trained already; pre-training of the others: about "
-        f"{show_time(total)} on this device, evaluation not counted."
+        f"{found['runs']} runs, {found['finished']} of them trained already; the others: about {show_time(total)} on "
+        f"this device{without}."
     )
     say_result(args.json, found, "\n".join(lines))
     return DONE
+
+
+def _progress(folder: Path) -> float:
+    """Share of a run that is done."""
+    return float(describe_run(folder)["progress"] or 0.0) if is_run(folder) else 0.0
 
 
 def main(argv: Sequence[str]) -> int:
