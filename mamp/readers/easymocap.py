@@ -7,14 +7,13 @@ may be followed by those of hands and face, or 17 (COCO). A joint of confidence 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mamp.errors import MissingFileError, ReadError
+from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import StrPath, frame_files
+from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, NO, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.tracks import Body, join_bodies
@@ -30,10 +29,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     Raises:
         ReadError: There are no frames, or bodies of another number of joints.
     """
-    path = Path(path)
-    files = frame_files(path) if path.is_dir() else [path]
-    if not files:
-        raise MissingFileError(f"{path}: expected a folder of JSON files as EasyMocap writes them, found none.")
+    files = recording_files(path, "EasyMocap")
     frames = [frame for file in files for frame in _frames(read_json(file))]
     bodies = [_bodies(frame, f"{path}, frame {number}") for number, frame in enumerate(frames)]
     positions, confidence = join_bodies(bodies, path)

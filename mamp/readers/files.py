@@ -101,6 +101,19 @@ def frame_files(folder: Path) -> list[Path]:
     return sorted((file for file in list_folder(folder) if file.suffix.lower() == ".json"), key=number)
 
 
+def recording_files(path: StrPath, writer: str) -> list[Path]:
+    """A file, or the files of a folder with one frame each, in order.
+
+    Raises:
+        MissingFileError: The folder holds none.
+    """
+    path = Path(path)
+    files = frame_files(path) if path.is_dir() else [path]
+    if not files:
+        raise MissingFileError(f"{path}: expected a folder of JSON files as {writer} writes them, found none.")
+    return files
+
+
 def read_text(path: StrPath) -> str:
     """Read a text file: UTF-8 or UTF-16 with or without byte order mark, else Latin-1; lines end in ``\\n``.
 

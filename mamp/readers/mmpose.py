@@ -9,14 +9,13 @@ inferred. 2D predictions are refused unless 2D is asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mamp.errors import MissingFileError, ReadError
+from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import StrPath, frame_files
+from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.table import FLAT
@@ -34,10 +33,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         LayoutError: The keypoints are not 17, and no ``layout`` is given.
     """
     options = options or Options()
-    path = Path(path)
-    files = frame_files(path) if path.is_dir() else [path]
-    if not files:
-        raise MissingFileError(f"{path}: expected a folder of JSON files as MMPose writes them, found none.")
+    files = recording_files(path, "MMPose")
     frames = [frame for file in files for frame in _frames(read_json(file), file)]
     bodies = [[_body(one, f"{path}, frame {number}") for one in frame] for number, frame in enumerate(frames)]
     positions, confidence = join_bodies(bodies, path)

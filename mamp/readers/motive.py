@@ -18,7 +18,7 @@ from mamp.readers.cells import Cells, parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
 from mamp.readers.format import KEYED, NO, Contents, Format
 from mamp.readers.markers import Markers, assemble_markers, known_unit
-from mamp.readers.tracks import rate_of_times
+from mamp.readers.tracks import parse_rate, rate_of_times
 from mamp.skeleton import Skeleton
 
 FIRST = "format version"
@@ -60,7 +60,7 @@ def parse_motive(text: str, where: str) -> Markers:
     if not labels:
         raise ReadError(f"{where}: expected positions of bones or markers, found none. Export them with positions.")
     cells = parse_cells(rows[start + 1 :], [1, *columns], where, ended=text.endswith(("\n", "\r")))
-    rates = (_number(said.get(key, "")) for key in ("export frame rate", "capture frame rate"))
+    rates = (parse_rate(said.get(key, "")) for key in ("export frame rate", "capture frame rate"))
     fps = next((rate for rate in rates if rate), None) or rate_of_times(_seen(cells, 0), 1.0, where)
     return Markers(
         labels, cells[:, 1:].reshape(len(cells), -1, 3), fps=fps, unit=known_unit(said.get("length units", "")),
@@ -87,14 +87,6 @@ def _points(places: Sequence[int], axes: Sequence[str], names: Sequence[str]) ->
 def _seen(cells: Cells, column: int) -> Cells:
     values: Cells = cells[np.isfinite(cells[:, column]), column]
     return values
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < 1e6 else None
 
 
 def _fits(contents: Contents) -> int:

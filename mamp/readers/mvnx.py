@@ -18,6 +18,7 @@ from mamp.layouts import get_layout
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, decimal_comma, read_text
 from mamp.readers.format import Format
+from mamp.readers.tracks import parse_rate
 from mamp.skeleton import Skeleton
 
 LAYOUT = get_layout("xsens23")
@@ -39,7 +40,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         for event, element in ElementTree.iterparse(io.BytesIO(text.strip().encode()), events=("start", "end")):
             tag = element.tag.rsplit("}", 1)[-1]
             if event == "start" and tag == "subject":
-                fps = _number(element.get("frameRate"))
+                fps = parse_rate(element.get("frameRate"))
             elif event == "end" and tag == "segment":
                 segments.append(str(element.get("label")))
             elif event == "end" and tag == "frame":
@@ -67,14 +68,6 @@ def _numbers(text: str, where: str) -> np.ndarray:
         return np.array([float(word) for word in text.split()])
     except ValueError as error:
         raise ReadError(f"{where}: {str(error)[:80]}.{decimal_comma(text)}") from None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 < value < 1e6 else None
 
 
 FORMAT = Format("mvnx", (".mvnx",), "Xsens MVNX: positions of the segments of a body suit", read)

@@ -8,7 +8,6 @@ become joints as :mod:`mamp.readers.markers` says. An empty cell was not seen.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options
@@ -16,6 +15,7 @@ from mamp.readers.cells import parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
 from mamp.readers.format import KEYED, NO, Contents, Format
 from mamp.readers.markers import Markers, assemble_markers, known_unit
+from mamp.readers.tracks import parse_rate
 from mamp.skeleton import Skeleton
 
 SECTIONS = ("trajectories", "model outputs", "devices", "joints", "segments", "events")
@@ -51,15 +51,12 @@ def parse_nexus(text: str, where: str) -> Markers:
     ended = end < len(body) or text.endswith(("\n", "\r"))
     cells = parse_cells(body[:end], [column for at in places for column in range(at, at + 3)], where, ended=ended)
     unit = units[places[0]] if places[0] < len(units) else ""
-    return Markers([labels[at] for at in places], cells.reshape(len(cells), -1, 3), _rate(rate), known_unit(unit))
-
-
-def _rate(row: Sequence[str]) -> float | None:
-    try:
-        value = float(row[0]) if row else 0.0
-    except ValueError:
-        return None
-    return value if 0 < value < 1e6 else None
+    return Markers(
+        [labels[at] for at in places],
+        cells.reshape(len(cells), -1, 3),
+        parse_rate(rate[0] if rate else ""),
+        known_unit(unit),
+    )
 
 
 def _fits(contents: Contents) -> int:

@@ -8,15 +8,14 @@ in the axes and the unit of the calibration, which are inferred. A joint of conf
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from einops import rearrange
 
-from mamp.errors import MissingFileError, ReadError
+from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import StrPath, frame_files
+from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, LIKELY, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.table import FLAT
@@ -35,10 +34,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         ReadError: There are no frames, keypoints are of another number, or only 2D ones.
     """
     options = options or Options()
-    path = Path(path)
-    files = frame_files(path) if path.is_dir() else [path]
-    if not files:
-        raise MissingFileError(f"{path}: expected a folder of JSON files as OpenPose writes them, found none.")
+    files = recording_files(path, "OpenPose")
     frames = [frame for file in files for frame in _frames(read_json(file), file)]
     people = [person for frame in frames for person in frame]
     spatial = any(person.get(KEYS[3]) for person in people)

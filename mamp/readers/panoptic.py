@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mamp.errors import MissingFileError, ReadError
+from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import StrPath, frame_files
+from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, NO, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.tracks import Body, join_bodies
@@ -33,10 +32,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     Raises:
         ReadError: There are no frames, or bodies do not have 19 joints.
     """
-    path = Path(path)
-    files = frame_files(path) if path.is_dir() else [path]
-    if not files:
-        raise MissingFileError(f"{path}: expected a folder of JSON files as Panoptic Studio writes them, found none.")
+    files = recording_files(path, "Panoptic Studio")
     contents = [read_json(file) for file in files]
     frames = [frame for content in contents for frame in (content if isinstance(content, list) else [content])]
     bodies = [_bodies(frame, f"{path}, frame {number}") for number, frame in enumerate(frames)]

@@ -15,6 +15,7 @@ from mamp.readers.cells import parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
 from mamp.readers.format import KEYED, NO, Contents, Format
 from mamp.readers.markers import Markers, assemble_markers
+from mamp.readers.tracks import parse_rate
 from mamp.skeleton import Skeleton
 
 NAMES, FIRST = "MARKER_NAMES", "NO_OF_"
@@ -48,11 +49,7 @@ def parse_qtm(text: str, where: str) -> Markers:
     cells = parse_cells(body, range(skip, skip + 3 * len(labels)), where, ended=text.endswith(("\n", "\r")))
     positions = cells.reshape(len(cells), len(labels), 3)
     positions[(positions == 0).all(-1)] = np.nan
-    try:
-        fps = float(said.get("FREQUENCY", [""])[0])
-    except (ValueError, IndexError):
-        fps = 0.0
-    return Markers(labels, positions, fps=fps if 0 < fps < 1e6 else None, unit="mm")
+    return Markers(labels, positions, fps=parse_rate("".join(said.get("FREQUENCY", [])[:1])), unit="mm")
 
 
 def _fits(contents: Contents) -> int:

@@ -104,6 +104,15 @@ def rate_of_times(times: Sequence[float] | NDArray[np.floating], seconds: float 
     return round(rate, 2)
 
 
+def parse_rate(text: str | None) -> float | None:
+    """Frames per second as a header says them; ``None`` if it is no number above zero."""
+    try:
+        rate = float(text or "")
+    except ValueError:
+        return None
+    return rate if 0 < rate < 1e6 else None
+
+
 def seconds_in(name: str) -> float | None:
     """Seconds in one unit of the time with this name; ``None`` if the name does not say."""
     lower = name.lower()

@@ -21,7 +21,7 @@ from mamp.readers.cells import parse_cells
 from mamp.readers.files import StrPath, decimal_comma, read_text
 from mamp.readers.format import Format
 from mamp.readers.markers import Markers, assemble_markers, known_unit
-from mamp.readers.tracks import rate_of_times
+from mamp.readers.tracks import parse_rate, rate_of_times
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def parse_trc(text: str, where: str) -> Markers:
             raise ReadError(f"{where}: the file is cut: {announced[:9]} frames announced, {len(table)} found.")
         logger.warning("%s: %s frames announced, %d found and read.", where, announced[:9], len(table))
     positions = table[:, 2:].reshape(len(table), len(labels), 3)
-    fps = _number(said.get("datarate", "")) or rate_of_times(table[np.isfinite(table[:, 1]), 1], 1.0, where)
+    fps = parse_rate(said.get("datarate", "")) or rate_of_times(table[np.isfinite(table[:, 1]), 1], 1.0, where)
     return Markers(labels, positions, fps=fps, unit=known_unit(said.get("units", "")))
 
 
@@ -89,14 +89,6 @@ def _rows(lines: Sequence[str], delimiter: str | None, columns: int, where: str,
                 f"{decimal_comma(' '.join(row))}"
             )
     return parse_cells(rows, range(columns), where, ended=ended)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < 1e6 else None
 
 
 FORMAT = Format("trc", (".trc",), "TRC markers, as C3D's (OpenSim, OpenCap, Pose2Sim, Cortex)", read)
