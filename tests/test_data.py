@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -1126,3 +1127,33 @@ def test_verify_finds_changed_positions(tmp_path: Path) -> None:
     (path / "positions.bin").write_bytes(data)
     with pytest.raises(DataError, match=r"positions.bin has the sha256 .*, meta.json states .*Prepare the data again"):
         ClipStore(path).verify()
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        "[]",
+        "null",
+        "[" * 100_000,
+        '{"format": 1, "layout": [1]}',
+        '{"format": 1, "layout": 5}',
+        '{"format": "1"}',
+        "\xff",
+    ],
+)
+def test_a_meta_file_of_anything_else_is_one_error(tmp_path: Path, meta: str) -> None:
+    path = write(tmp_path / "s", [(1, 5)]).path
+    (path / "meta.json").write_text(meta, encoding="latin-1")
+    with pytest.raises(DataError, match=r"expected a meta.json of store format 1|not a store of clips"):
+        ClipStore(path)
+
+
+def test_a_damaged_index_is_our_error_or_none(tmp_path: Path) -> None:
+    path, rng = write(tmp_path / "s", [(1, 5), (2, 3)]).path / "clips.npz", np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(600):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[rng.integers(len(data), size=rng.choice([1, 2, 6]))] = rng.integers(256)
+        path.write_bytes(data.tobytes())
+        with contextlib.suppress(DataError):
+            ClipStore(path.parent)

@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import weakref
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,12 +64,12 @@ class ClipStore:
             self.info: dict[str, Any] = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
             with (self.path / "clips.npz").open("rb") as index, np.load(index, allow_pickle=False) as columns:
                 self.columns = {name: columns[name] for name in columns.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # what damaged files raise is not bounded
             raise DataError(
                 f"{self.path}: not a store of clips, or damaged ({error}). Make one with python -m mamp.prepare."
             ) from None
         found = self.info.get("format") if isinstance(self.info, dict) else None
-        if found != FORMAT or "layout" not in self.info:
+        if found != FORMAT or not isinstance(self.info.get("layout"), str):
             raise DataError(
                 f"{self.path}: expected a meta.json of store format {FORMAT} with a layout, found format {found!r}; "
                 "prepare the data again with this version of mamp."
@@ -81,7 +80,8 @@ class ClipStore:
         self.layout: Layout = get_layout(self.info["layout"])
         self._files: dict[str, int] = {}
         self._check_index()
-        if self.info.get("writer", 1) < WRITER:
+        writer = self.info.get("writer")
+        if not isinstance(writer, int) or writer < WRITER:
             self._correct_info()
         for file, values in (("positions.bin", 3), ("confidence.bin", 1))[: 2 if self.has_confidence else 1]:
             expected = self.num_rows * len(self.layout.joints) * values * 4
@@ -93,7 +93,8 @@ class ClipStore:
         """Check that clips follow one another, and that every column has one entry a clip."""
         advice = "expected clips behind one another and one entry a clip in each column; prepare the data again."
         lengths = {values.shape[:1] for values in self.columns.values()}
-        if len(lengths) != 1 or lengths & {(), (0,)}:
+        whole = all(self.columns[name].dtype.kind in "iu" for name in ("first_row", "people", "frames"))
+        if len(lengths) != 1 or lengths & {(), (0,)} or not whole:
             raise DataError(f"{self.path}: clips.npz is damaged: {advice}")
         rows = self.columns["people"].astype(np.int64) * self.columns["frames"]
         if rows.min() < 1 or not np.array_equal(self.columns["first_row"], rows.cumsum() - rows):
