@@ -80,6 +80,13 @@ def test_rows_may_end_where_the_last_markers_were_not_seen(tmp_path: Path):
     assert tracked.sum(1).tolist() == [25, 23, 25, 25]
 
 
+def test_what_is_at_zero_in_some_frames_was_not_seen(tmp_path: Path):
+    points = person("ntu25", 4) - person("ntu25", 4)[:, :1]  # the base of the spine is at zero throughout
+    points[1, 5] = 0
+    tracked = load(save(tmp_path, trc_text(NTU25, points, unit="m")), up="y").tracked[0]
+    assert tracked.sum(1).tolist() == [25, 24, 25, 25] and tracked[:, 0].all()
+
+
 def test_the_rate_may_be_in_the_times_only(tmp_path: Path):
     assert load(
         save(tmp_path, trc_text(NTU25, person("ntu25", 4), unit="m").replace("60.0", "0"))

@@ -61,6 +61,9 @@ def assemble_markers(markers: Markers, path: StrPath, format: str, options: Opti
         LayoutError: The labels are not understood, and no ``markers`` are given.
     """
     info: dict[str, Any] = {"markers": tuple(markers.labels)}
+    zero = (markers.positions == 0).all(-1)
+    gaps = zero & ~zero.all(0)  # some writers put what was not seen at zero; a root that is always there is at zero
+    markers = replace(markers, positions=np.where(gaps[..., None], np.nan, markers.positions))
     if options.markers is not None:
         layout = MODEL_LAYOUT if options.layout is None else choose_layout(options.layout, 0, path)
         positions = _average(markers, marker_table(options.markers), layout, path)[None]
