@@ -110,6 +110,14 @@ def test_commands_of_the_plan_are_the_published_ones() -> None:
     assert not any("--epochs" in one or "--lr" in one for one in commands)
 
 
+def test_batch_norm_spans_all_processes_where_one_has_fewer_clips_than_published() -> None:
+    alone, two, eight = (Plan("ntu60", Path("raw"), Path("out"), processes=number) for number in (1, 2, 8))
+    linear = alone.stages()[2]
+    assert alone.overrides(linear) == two.overrides(linear) == {}
+    assert eight.overrides(linear) == {"norm_clips": "none"}
+    assert "--recipe ntu60-xsub" in eight.command(linear) and eight.command(linear).endswith("--norm_clips none")
+
+
 def test_dry_run_says_what_each_stage_takes(raw: Path, tmp_path: Path, one_thread: None) -> None:
     plan = Plan("ntu60", raw, tmp_path / "out", ("xsub",), 0.01)
     assert plan.counts("xsub") == (24, 12, 4)

@@ -49,12 +49,25 @@ def _run(args: argparse.Namespace) -> int:
     from mamp.train.start import check_device, interrupt_saves, silence
 
     check_device(args.device, "--device")
-    plan = Plan(args.benchmark, args.raw, args.output, args.splits, args.budget, args.device, args.workers, args.store)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    plan = Plan(
+        args.benchmark,
+        args.raw,
+        args.output,
+        args.splits,
+        args.budget,
+        args.device,
+        args.workers,
+        args.store,
+        processes,
+    )
+    is_main = int(os.environ.get("RANK", 0)) == 0
+    if args.dry_run and not is_main:
+        return DONE
     if args.dry_run:
         found = costs(plan)
         say_result(args.json, {"benchmark": plan.name, "stages": to_dict(found)}, costs_text(plan, found))
         return DONE
-    is_main = int(os.environ.get("RANK", 0)) == 0
     with nullcontext() if is_main else silence(), interrupt_saves() as interrupted:
         try:
             done = reproduce(plan, lambda line: complain("mamp reproduce", line))

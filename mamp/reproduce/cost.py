@@ -64,14 +64,15 @@ def costs(plan: Plan) -> list[Cost]:
         else:
             counts, encoder = plan.counts(stage.split), plan.training(stage.split).encoder
             per_clip = per_clip or seconds_per_clip(encoder, counts.classes, plan.device)
-            found.append(Cost(stage.name, command, evaluation_cost(plan, stage, counts, *per_clip)))
+            seconds = evaluation_cost(plan, stage, counts, *per_clip) / plan.processes
+            found.append(Cost(stage.name, command, seconds))
     return found
 
 
 def _training_cost(plan: Plan, stage: Stage, command: str) -> Cost:
     assert stage.split is not None
     config = plan.training(stage.split)
-    training = estimate_training(config, None, clips=plan.counts(stage.split).train)
+    training = estimate_training(config, None, clips=plan.counts(stage.split).train, devices=plan.processes)
     seconds = training.run_seconds
     if seconds is not None and config.run.stop_after is not None:
         seconds = config.run.stop_after * training.step_seconds

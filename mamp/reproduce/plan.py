@@ -15,6 +15,7 @@ from mamp.data import ClipStore
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.recipes import RECIPES, EvaluationRecipe
 from mamp.evaluate.registry import get_protocol
+from mamp.options import override
 from mamp.outputs import flatten
 from mamp.prepare.dataset import Dataset
 from mamp.prepare.ntu import NTU
@@ -72,6 +73,7 @@ class Plan:
         device: ``auto`` takes a GPU if there is one.
         workers: Processes that read raw files; all cores by default.
         prepared: A store of the benchmark that is there already, which takes the place of the preparation.
+        processes: Processes of ``torchrun`` that share training and evaluation.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Plan:
     device: str = "auto"
     workers: int | None = None
     prepared: Path | None = None
+    processes: int = 1
 
     def __post_init__(self) -> None:
         known = tuple(self.benchmark.splits)
@@ -196,6 +199,11 @@ class Plan:
         assert stage.split is not None and stage.evaluation is not None
         config, share = get_protocol(stage.evaluation.protocol).config, stage.evaluation.share
         changed = {} if share is None else {"share": f"{share:g}"}
+        recipe = self.evaluation_recipe(stage)
+        if recipe is not None:
+            published = override(config, recipe.settings[stage.evaluation.protocol])
+            if published.batch_size // self.processes % published.norm_clips:
+                changed["norm_clips"] = "none"  # a process has fewer clips than a GPU of the published runs
         if self.budget == 1 or not hasattr(config, "epochs"):
             return changed
         train, _, classes = self.counts(stage.split)
