@@ -120,10 +120,10 @@ class Objective:
         if self.decoded_tokens is not None and self.decoded_tokens < 1:
             raise ConfigError(f"decoded_tokens: expected at least 1, or None for all, found {self.decoded_tokens!r}.")
         low_ratio = self.mask_ratio_low
-        if low_ratio is not None and not 0 <= low_ratio <= self.mask_ratio < 1:
+        if low_ratio is not None and not 0 < low_ratio <= self.mask_ratio < 1:
             raise ConfigError(
-                f"objective.mask_ratio_low: expected a share from 0 to mask_ratio ({self.mask_ratio}), which is below "
-                f"1 then; found {low_ratio}."
+                f"objective.mask_ratio_low: expected a share above 0, up to mask_ratio ({self.mask_ratio}), which is "
+                f"below 1 then; found {low_ratio}."
             )
         if not 0 <= self.missing_parts <= 1:
             raise ConfigError(f"objective.missing_parts: expected a share in [0, 1], found {self.missing_parts}.")
@@ -161,7 +161,11 @@ class MAMPForPretraining(Backbone):
             raise ConfigError(
                 f"decoder_dim_feat: expected a multiple of num_heads ({config.num_heads}), found {decoder_dim_feat}."
             )
-        num_kept(config.num_tokens, objective.mask_ratio)
+        if num_kept(config.num_tokens, objective.mask_ratio) == config.num_tokens:
+            raise ConfigError(
+                f"mask_ratio: expected a share that masks at least one of {config.num_tokens} tokens, found "
+                f"{objective.mask_ratio}: nothing would be left to predict."
+            )
 
         t, v = config.grid
         rates = self.drop_path_rates(drop_path_rate)

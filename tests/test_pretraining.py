@@ -522,7 +522,9 @@ def test_the_objective_is_declared_once() -> None:
     published |= {"motion_stride": 1, "target": "motion", "norm_target": True}
     assert {name: getattr(found, name) for name in published} == published
     assert TrainConfig().objective == found
-    with pytest.raises(ConfigError, match="expected a share from 0 to mask_ratio"):
+    with pytest.raises(ConfigError, match="expected a share above 0, up to mask_ratio"):
         Objective(mask_ratio=0.5, mask_ratio_low=0.6)
+    with pytest.raises(ConfigError, match="at least one of 100 tokens, found 0: nothing would be left to predict"):
+        MAMPForPretraining(TINY, mask_ratio=0)
     with pytest.raises(ConfigError, match="missing_parts knows the body parts of the 25 joints"):
         MAMPForPretraining(TINY.replace(num_joints=20), missing_parts=0.5)

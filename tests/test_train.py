@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from train_helpers import (
     ROOT,
@@ -38,7 +40,7 @@ from train_helpers import (
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.augment import Augmentation
+from mamp.data.augment import Augmentation, PackedBatch
 from mamp.data.loader import TrainingBatches, clip_weights
 from mamp.errors import ConfigError, DataError, MAMPError, TrainingError, WeightsError
 from mamp.hub import convert_checkpoint
@@ -720,6 +722,34 @@ def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, ema: floa
     exported = MAMPEncoder.from_pretrained(tmp_path / "out")
     assert exported.config == config.encoder
     assert_same(exported.state_dict(), MAMPEncoder.from_pretrained(tmp_path / "run").state_dict())
+
+
+@pytest.mark.parametrize("when", ["before the first block", "before the gradient", "between micro-batches"])
+def test_a_step_is_given_up_to_stop(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    """SIGTERM is obeyed within a block of a step, however long the step takes, and costs nothing but the step."""
+    config = tiny(optim__per_device_batch=4, run__log_every=3)
+    train(config, store, tmp_path / "undisturbed")
+    losses, asked = Trainer.losses, []
+
+    def stop(self: Trainer, part: PackedBatch, micro: int) -> dict[str, Tensor]:
+        at = self.step == 5 and not asked and micro == int(when == "between micro-batches")
+        if at and when != "before the gradient":
+            os.kill(os.getpid(), signal.SIGTERM)
+        found = losses(self, part, micro)
+        if at:
+            assert when == "before the gradient", "the forward pass went on"
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(Trainer, "losses", stop)
+    train(config, store, tmp_path / "run")
+    asked.append(True)
+    assert list_checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step-00000005.pt"
+    assert describe_run(tmp_path / "run")["step"] == 5
+    train(config, store, tmp_path / "run")
+    assert_same(weights(tmp_path / "run"), weights(tmp_path / "undisturbed"))
 
 
 # The same numbers again.

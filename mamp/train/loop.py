@@ -27,12 +27,17 @@ from mamp.train.config import Optimization, Run
 from mamp.train.distributed import World
 from mamp.train.metrics import Metrics, TensorBoard, drop_later_metrics
 from mamp.train.optim import set_learning_rate
+from mamp.transformer import Block
 
 logger = logging.getLogger(__name__)
 
 
 class StoppedError(TrainingError):
     """A run was stopped before its end, as it was asked to; the same command goes on."""
+
+
+class _StepAbandoned(Exception):
+    """A step was given up half way, since the run is to stop."""
 
 
 class Loop:
@@ -78,6 +83,7 @@ class Loop:
         self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
         self.step = 0
         self.asked_to_stop = False  # this process, by a signal
+        self.in_step = False  # whether a step can be given up now: nothing of it has changed the model
         self.stopping = False  # all processes, after the step in which one was asked
         self.best_loss, self.recent = math.inf, Mean()
 
@@ -143,6 +149,20 @@ class Loop:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
             # Buffers are the same everywhere: running statistics are those of the whole batch.
             self.parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+
+        if self.world.size == 1 and self.world.device.type == "cpu" and not self.run.compile:
+            for module in model.modules():
+                if isinstance(module, Block):
+                    module.register_forward_pre_hook(self.look_up)
+                    module.register_full_backward_pre_hook(self.look_up)
+
+    def look_up(self, *_: Any) -> None:
+        """Give up a step that is to stop, before each block and its gradient: on a CPU a step may take minutes.
+
+        Processes that share a step, and GPUs, which are quick, finish it.
+        """
+        if self.in_step and self.asked_to_stop:
+            raise _StepAbandoned
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -214,6 +234,9 @@ class Loop:
                 epoch, first = divmod(self.step, self.steps_per_epoch)
                 for batch in self.batches(epoch, first).load(self.workers, pin_memory=True):
                     values = self.train_step(batch)
+                    if values is None:
+                        self.metrics.write_line(self.step, self.total_steps, self.epoch)
+                        break
                     self.metrics.add(self.step, self.total_steps, self.epoch, values, self.ends)
                     self.after_step(values)
                     if self.step % self.run.checkpoint_every == 0 or self.ends:
@@ -230,22 +253,24 @@ class Loop:
         board = TensorBoard(folder / "tensorboard", self.step) if folder and self.tensorboard else None
         return Metrics(folder, self.run.log_every, self.optim.batch_size, bar, board)
 
-    def train_step(self, batch: list[PackedBatch]) -> dict[str, float]:
-        """One optimiser step over the micro-batches of this process."""
-        lr = set_learning_rate(self.optimizer, self.epoch, self.optim)
+    def train_step(self, batch: list[PackedBatch]) -> dict[str, float] | None:
+        """One optimiser step over the micro-batches of this process; ``None`` if it was given up to stop."""
+        lr, random = set_learning_rate(self.optimizer, self.epoch, self.optim), torch.get_rng_state()
         totals: dict[str, float] = {}
         suspects: list[str] = []
-        for micro, part in enumerate(batch):
-            part = part.to(self.world.device)
-            sync = micro + 1 == len(batch) or not isinstance(self.parallel, DistributedDataParallel)
-            with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
-                with self.autocast():
-                    values = self.losses(part, micro)
-                (values["loss"] / len(batch)).backward()
-            for name, value in values.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batch)
-            if not math.isfinite(totals["loss"]) and not suspects:
-                suspects = self.names(part)
+        self.in_step = True
+        try:
+            for micro, part in enumerate(batch):
+                self.accumulate(part, micro, len(batch), totals)
+                if not math.isfinite(totals["loss"]) and not suspects:
+                    suspects = self.names(part)
+        except _StepAbandoned:
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.set_rng_state(random)
+            self.stopping = True
+            return None
+        finally:
+            self.in_step = False
         names = sorted(totals)
         *means, stops = self.world.sum([totals[name] / self.world.size for name in names] + [float(self.asked_to_stop)])
         self.stopping = stops > 0
@@ -260,6 +285,17 @@ class Loop:
         self.recent.add(result["loss"])
         self.step += 1
         return {**result, "grad_norm": float(norm), "lr": lr}
+
+    def accumulate(self, part: PackedBatch, micro: int, count: int, totals: dict[str, float]) -> None:
+        """Add the gradient of one of ``count`` micro-batches, and its numbers to ``totals``."""
+        part = part.to(self.world.device)
+        sync = micro + 1 == count or not isinstance(self.parallel, DistributedDataParallel)
+        with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
+            with self.autocast():
+                values = self.losses(part, micro)
+            (values["loss"] / count).backward()
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, if asked for; the residual stream stays in float32."""
@@ -307,7 +343,7 @@ class Mean:
 
 @contextmanager
 def handle_termination(loop: Loop) -> Iterator[None]:
-    """On SIGTERM finish the step, save, and end normally."""
+    """On SIGTERM finish the step or give it up, save, and end normally."""
 
     def stop(number: int, frame: object) -> None:
         loop.asked_to_stop = True

@@ -108,7 +108,7 @@ class Metrics:
     ) -> None:
         self.folder, self.log_every, self.clips, self.bar, self.board = folder, log_every, clips, bar, board
         self.sums: dict[str, float] = {}
-        self.count, self.since = 0, time.perf_counter()
+        self.count, self.since, self.lr = 0, time.perf_counter(), 0.0
 
     def add(self, step: int, total_steps: int, epoch: float, values: dict[str, float], last: bool = False) -> None:
         """Take the numbers of one step.
@@ -119,8 +119,13 @@ class Metrics:
         self.bar.update(1)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-        if step % self.log_every and not last:
+        self.count, self.lr = self.count + 1, values["lr"]
+        if step % self.log_every == 0 or last:
+            self.write_line(step, total_steps, epoch)
+
+    def write_line(self, step: int, total_steps: int, epoch: float) -> None:
+        """Write the means of the steps since the last line, if there are any."""
+        if not self.count:
             return
         now = time.perf_counter()
         speed = self.clips * self.count / (now - self.since)
@@ -130,7 +135,7 @@ class Metrics:
             "epoch": round(epoch, 4),
             "clips": step * self.clips,
             **{name: value / self.count for name, value in self.sums.items()},
-            "lr": values["lr"],
+            "lr": self.lr,
             "clips_per_second": round(speed, 2),
             "time": round(time.time(), 1),
         }
