@@ -144,6 +144,18 @@ def test_the_axis_of_the_screen_points_up(tmp_path: Path, caplog: pytest.LogCapt
     assert load(save(tmp_path, c3d_bytes(list(legs), walked(legs), screen="-Y"))).info["up"] == "-y"
 
 
+def test_a_body_that_does_not_stand_along_the_axis_of_the_file_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """The file is believed, for people lie; but a file may have been turned without its parameters."""
+    path = save(tmp_path, c3d_bytes(list(PLUG_IN_GAIT), walked(PLUG_IN_GAIT), screen="+Y"))
+    with caplog.at_level(logging.WARNING, logger="mamp"):
+        assert load(path).info["up"] == "y"
+    assert "says that y points up, but the body lies: it stands along z. Say up='z' if the file is wrong" in caplog.text
+    caplog.clear()
+    assert load(path, up="z").info["up_from"] == "given" and not caplog.records
+
+
 @pytest.mark.parametrize("prefix", ["", "Ann:", "Ann_", "Session 1:Ann:"])
 def test_plug_in_gait(tmp_path: Path, prefix: str):
     path = save(tmp_path, c3d_bytes([prefix + label for label in PLUG_IN_GAIT], walked(PLUG_IN_GAIT)))

@@ -8,6 +8,7 @@ joint is not tracked in frames in which one of its markers is not.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,13 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
 from mamp.readers.assemble import Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath
+from mamp.readers.infer import Body
 from mamp.readers.jsonfile import describe, read_json
 from mamp.readers.markersets import Points, find_points, is_body, is_marker_set, place_joints
 from mamp.readers.units import LONG_NAMES, UNITS
 from mamp.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 _CLUSTERED = re.compile(r"[\s_.-]*(?:markers?|mkr|cluster)?[\s_.-]*\d+$", re.IGNORECASE)
 
@@ -72,6 +76,13 @@ def assemble_markers(markers: Markers, path: StrPath, format: str, options: Opti
     else:
         layout, positions, placed = _find_joints(markers, path)
         info |= {"joints_from": placed} if placed else {}
+    if markers.up is not None and options.up is None and len(layout.joints) == positions.shape[2]:
+        stands, sure = Body(positions, layout).guess_up()
+        if sure and stands != markers.up:
+            logger.warning(
+                "%s says that %s points up, but the body lies: it stands along %s. Say up=%r if the file is wrong.",
+                path, markers.up, stands, stands,
+            )  # fmt: skip
     raw = Raw(
         positions, path, format, layout=layout, fps=markers.fps, unit=markers.unit, up=markers.up, zeros="keep",
         info=info,
