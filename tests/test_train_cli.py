@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,9 @@ import pytest
 import torch
 
 from mamp import MAMPEncoder
-from mamp.data import ClipStore
+from mamp.data import ClipStore, StoreWriter
 from mamp.errors import ConfigError, MissingExtraError, TrainingError
+from mamp.layouts import get_layout
 from mamp.options import override
 from mamp.prepare.__main__ import main as prepare
 from mamp.synthetic import write_recordings
@@ -28,6 +30,7 @@ from mamp.train.config import TrainConfig
 from mamp.train.estimate import write_synthetic_store
 from mamp.train.recipes import RECIPES, get_recipe
 from mamp.train.report import describe_run, plot_run, read_metrics
+from mamp.train.start import surprises
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -295,10 +298,36 @@ def test_output_that_cannot_be_used(store: Path, tmp_path: Path, capsys: pytest.
     write_synthetic_store(other, clips=9, people=1, frames=40)
     assert run(other, tmp_path / "run") == 1
     assert "the clips:" in capsys.readouterr().err
+    relabelled = shutil.copytree(store, tmp_path / "relabelled")
+    with np.load(store / "clips.npz") as columns:
+        np.savez(relabelled / "clips.npz", **{**columns, "split": np.array(["test"] * 8)})
+    assert run(relabelled, tmp_path / "run") == 1
+    assert "the names, labels or splits of the clips:" in capsys.readouterr().err
     assert run(store, tmp_path / "run", "--run.log_every", "3") == 0, "how a run behaves may change on the way"
     (tmp_path / "run" / "run.json").write_text("{")
     assert run(store, tmp_path / "run") == 1
     assert "damaged" in capsys.readouterr().err
+
+
+def test_stores_unlike_what_a_recipe_expects_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, rng = get_layout("ntu25"), np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store", layout, {"source": "Somebody's dances"}) as writer:
+        for number in range(4):
+            clip = rng.normal(size=(1, 80, 25, 3)).astype(np.float32)
+            writer.add(str(number), clip, 120.0, label=7, split_xsub="train")
+    found = surprises(get_recipe("ntu60").config, ClipStore(tmp_path / "store"), get_recipe("ntu60"))
+    assert found == [
+        "clips have up to 1 people, the encoder takes 2",
+        "all training clips are of one class, 7",
+        'the clips are from "Somebody\'s dances", the recipe is for NTU RGB+D 60',
+        "there are 4 training clips, the published run had 40,091",
+        "the clips have 120 frames a second, those of the published run 30",
+    ]
+    assert (
+        surprises(get_recipe("openmocap").config, ClipStore(tmp_path / "store"), get_recipe("openmocap")) == found[1:2]
+    )
+    assert run(tmp_path / "store", tmp_path / "run", "--run.stop_after", "1") == 0
+    assert "all training clips are of one class, 7" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,7 +140,7 @@ def _recipes_text() -> str:
 def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
     """Run, and say what came of it."""
     check_device(config.run.device)
-    check_store(config, args.data)
+    check_store(config, args.data, recipe)
     began = time.perf_counter()
     with interrupt_saves() as interrupted:
         train(config, args.data, args.output, recipe=recipe.name)
@@ -172,7 +172,7 @@ def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk
     check_device(config.run.device)
     if not talk:
         return DONE
-    store = None if args.data is None else check_store(config, args.data)
+    store = None if args.data is None else check_store(config, args.data, recipe)
     found = estimate(config, store, clips=recipe.clips, devices=int(os.environ.get("WORLD_SIZE", 1)))
     say_result(args.json, {"recipe": recipe.name, **found.to_dict()}, found.text())
     return DONE

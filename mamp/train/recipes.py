@@ -37,6 +37,11 @@ class Recipe:
     config: TrainConfig
     clips: int | None = None
 
+    @property
+    def published(self) -> bool:
+        """Whether it is a run of the paper, on its data set."""
+        return self.name.partition("/")[0].removesuffix("-mae") in PUBLISHED
+
 
 @dataclass(frozen=True)
 class Published:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 import mamp
+from mamp.data import ClipStore
 from mamp.errors import ConfigError, TrainingError
 from mamp.outputs import changed_fields, claim, plain
 from mamp.train.checkpoint import list_checkpoints
@@ -46,6 +48,7 @@ def write_run_file(
         "config": plain(config.to_dict()),
         "data": str(data),
         "data_sha256": meta.get("sha256"),
+        "data_columns": columns_digest(data),
         "data_clips": meta.get("num_clips"),
         "clips_at_a_time": at_a_time,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -56,8 +59,9 @@ def write_run_file(
     if path.exists() and list_checkpoints(output / "checkpoints"):  # before the first one there is nothing to resume
         found = read_run_file(output)
         different = differences(found["config"], record["config"])
-        if found.get("data_sha256", meta.get("sha256")) != meta.get("sha256"):
-            different.append(f"the clips: {found['data']} then, {data} now")
+        for name, what in (("data_sha256", "clips"), ("data_columns", "names, labels or splits of the clips")):
+            if found.get(name, record[name]) != record[name]:
+                different.append(f"the {what}: {found['data']} then, {data} now")
     claim(path, record, found, different, "run", TrainingError)
 
 
@@ -68,6 +72,14 @@ def recorded_per_device(output: Path, config: TrainConfig, world: World) -> int 
     share = config.optim.batch_size // world.size
     found = read_run_file(output).get("clips_at_a_time", share)  # versions that did not write it took all at once
     return found if found and share % found == 0 else None
+
+
+def columns_digest(data: Path) -> str:
+    """Sum of what a store says of its clips beside their positions."""
+    total = hashlib.sha256()
+    for name, values in sorted(ClipStore(data).columns.items()):
+        total.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return total.hexdigest()
 
 
 # What may change on the way: the mathematics of a step does not depend on it.

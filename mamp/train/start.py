@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mamp.data import ClipStore
+from mamp.data.loader import training_clips
 from mamp.errors import ConfigError
 from mamp.options import show
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import OtherProcessError
+from mamp.train.recipes import Recipe
+
+logger = logging.getLogger(__name__)
 
 # What all processes find, or only hear of; the main one tells.
 TOLD_BY_MAIN = (ConfigError, OtherProcessError, KeyboardInterrupt)
@@ -33,8 +39,10 @@ def check_device(name: str, option: str = "run.device") -> None:
         ) from None
 
 
-def check_store(config: TrainConfig, data: Path) -> ClipStore:
+def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -> ClipStore:
     """Open the store; raise when its clips are placed otherwise than the encoder will expect.
+
+    What else a recipe does not lead one to expect is logged as a warning; see :func:`surprises`.
 
     What a store says of itself is in ``meta.json`` under ``preprocessing``; one that says nothing is taken as it is.
     """
@@ -55,7 +63,30 @@ def check_store(config: TrainConfig, data: Path) -> ClipStore:
             f"encoder is to expect {show(wanted)}. Take a recipe of this set, or set "
             f"--encoder.preprocessing.absent_person {show(found)}."
         )
+    for surprise in surprises(config, store, recipe):
+        logger.warning("%s: %s", data, surprise)
     return store
+
+
+def surprises(config: TrainConfig, store: ClipStore, recipe: Recipe | None = None) -> list[str]:
+    """What a store has that neither the configuration nor the recipe it was made from leads one to expect."""
+    found = []
+    chosen = training_clips(store, config.data.split, config.data.protocol).numpy()
+    columns = {name: values[chosen] for name, values in store.columns.items()}
+    expected, people = config.encoder.preprocessing.max_people, int(columns["people"].max())
+    if expected is not None and people != expected:
+        found.append(f"clips have up to {people} people, the encoder takes {expected}")
+    if "label" in columns and len(np.unique(columns["label"])) == 1:
+        found.append(f"all training clips are of one class, {columns['label'][0]}")
+    if recipe is not None and recipe.published:
+        source, rate = store.info.get("source"), float(np.median(columns["fps"]))
+        if source and not recipe.description.startswith(str(source)):
+            found.append(f"the clips are from {source!r}, the recipe is for {recipe.description.split(',')[0]}")
+        if recipe.clips is not None and len(chosen) != recipe.clips:
+            found.append(f"there are {len(chosen):,} training clips, the published run had {recipe.clips:,}")
+        if rate > 0 and not 25 <= rate <= 35:
+            found.append(f"the clips have {rate:g} frames a second, those of the published run 30")
+    return found
 
 
 @contextmanager
