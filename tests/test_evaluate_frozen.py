@@ -168,7 +168,7 @@ def test_logistic_chooses_its_penalty_on_whole_groups(store: Path, tmp_path: Pat
 def test_logistic_says_that_it_did_not_converge(store: Path) -> None:
     given = with_features(store, np.random.default_rng(0).normal(size=(18, 8)))
     frozen.logistic_trial(LogisticConfig(C=100.0, max_iter=2), given)
-    assert given.notes == ["Seed 0: the solver stopped at its 2 steps; raise --max_iter."]
+    assert given.notes == ["Seed 0: the solver stopped at its 2 steps; raise max_iter."]
 
 
 # ---- few shots

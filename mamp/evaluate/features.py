@@ -154,4 +154,6 @@ def _write(path: Path, features: FloatArray) -> None:
         with written_whole(path) as file:
             np.save(file, features)
     except OSError as error:
-        raise DataError(f"{path.parent}: cannot write the features here ({error}). Choose another --cache.") from None
+        raise DataError(
+            f"{path.parent}: cannot write the features here ({error}). Choose another folder for them."
+        ) from None

@@ -86,7 +86,7 @@ def plan(config: FewShotConfig, data: Labelled) -> Draw:
     if config.ways is not None and len(classes) < config.ways:
         raise ConfigError(f"ways: expected at most {len(classes)}, as many as there are classes, found {config.ways}.")
     if config.standardise and len(draw.known) < 2:
-        raise ConfigError("standardise: no clips are left to do it by: all classes are novel. Set --standardise false.")
+        raise ConfigError("standardise: no clips are left to do it by: all classes are novel. Set standardise false.")
     spare = 0 if config.novel is None else 1
     for one, clips in zip(classes, draw.support, strict=True):
         if len(clips) < max(config.shots) + spare:

@@ -151,7 +151,7 @@ def labelled_share(data: Labelled, share: float, seed: int, balanced: bool) -> I
         clips = clips[np.sort(np.concatenate([rows[: max(round(len(rows) * share), 1)] for rows in kept]))]
     if not len(clips):
         raise DataError(
-            f"{data.store.path}: a share of {share:g} of {len(data.train)} training clips is none; raise --share."
+            f"{data.store.path}: a share of {share:g} of {len(data.train)} training clips is none; raise share."
         )
     return clips
 

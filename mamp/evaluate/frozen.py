@@ -206,7 +206,7 @@ def logistic_trial(config: LogisticConfig, features: Features) -> Trial:
         model.fit(x[data.train], labels)
     steps = int(np.max(model[-1].n_iter_))
     if steps >= config.max_iter:
-        features.notes.append(f"Seed {features.seed}: the solver stopped at its {steps} steps; raise --max_iter.")
+        features.notes.append(f"Seed {features.seed}: the solver stopped at its {steps} steps; raise max_iter.")
     missing = np.setdiff1d(np.arange(data.num_classes), model.classes_)
     assert not len(
         missing

@@ -85,7 +85,7 @@ def run_on_features(job: Job) -> Result:
     if len(data.train) < config.batch_size:
         raise DataError(
             f"{data.store.path}: {len(data.train)} training clips are fewer than one batch of {config.batch_size}; use "
-            "a smaller --batch_size (and --lr) or more labels."
+            "a smaller batch_size (and lr) or more labels."
         )
     trials = []
     features: NDArray[np.float32] | None = None

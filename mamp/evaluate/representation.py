@@ -54,7 +54,7 @@ class Representation:
 
 
 def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] | None = None) -> Representation:
-    """Find what ``--weights`` names.
+    """Find what a name of weights stands for.
 
     Args:
         weights: Anything that :meth:`mamp.MAMPEncoder.from_pretrained` takes; ``untrained`` or ``untrained:NAME`` for
@@ -76,8 +76,8 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
         return Representation(label, "untrained", None, config, encoder)
     if overrides:
         raise ConfigError(
-            f"--encoder.{next(iter(overrides))}: the architecture of {weights!r} is given; only fresh weights can have "
-            f"another one: --weights {UNTRAINED}:{weights}, or the protocol scratch."
+            f"encoder.{next(iter(overrides))}: the architecture of {weights!r} is given; only fresh weights can have "
+            f"another one: the weights {UNTRAINED}:{weights}, or the protocol scratch."
         )
     if weights == POSES:
         return Representation(POSES, "poses", None, _config_of(DEFAULT), None)

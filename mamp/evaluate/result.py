@@ -76,7 +76,7 @@ def write_result(result: Result, output: Path) -> dict[str, Any]:
         write_whole(output / "results.md", result_page(found))
         write_whole(output / "results.json", dump_json(found) + "\n")
     except OSError as error:
-        raise DataError(f"{output}: cannot write the results here ({error}). Choose another --output.") from None
+        raise DataError(f"{output}: cannot write the results here ({error}). Choose another output folder.") from None
     return found
 
 

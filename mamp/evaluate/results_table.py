@@ -328,7 +328,7 @@ def differences(report: Report, against: str) -> tuple[list[tuple[Row, dict[str,
     bases = [row for row in report.rows if against in (row.weights, f"{row.weights}/{row.protocol}")]
     if not bases:
         known = ", ".join(dict.fromkeys(row.weights for row in report.rows))
-        raise DataError(f"--against {against}: expected weights of the table, or WEIGHTS/PROTOCOL; there are {known}.")
+        raise DataError(f"against {against!r}: expected weights of the table, or WEIGHTS/PROTOCOL; there are {known}.")
     anywhere = any(against == f"{row.weights}/{row.protocol}" for row in bases)
     lines, notes = [], []
     for row in report.rows:

@@ -80,7 +80,7 @@ class Supervised(Loop):
         if len(clips) < config.batch_size:
             raise DataError(
                 f"{data.store.path}: {len(clips)} training clips are fewer than one batch of {config.batch_size}; use "
-                f"a smaller batch (--batch_size {max(len(clips), 2)} or less, with a smaller --lr) or more labels."
+                f"a smaller batch (batch_size {max(len(clips), 2)} or less, with a smaller lr) or more labels."
             )
         if config.batch_size // (world.size * self.shard.micro_batches) * world.size < 2:
             raise ConfigError("per_device_batch: batch norm needs at least two clips at a time, found one.")
@@ -232,7 +232,7 @@ def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:
         source.encoder and source.encoder.without_readout()
     )  # heads take tokens, and training changes what it fits
     if encoder is None:
-        raise ConfigError(f"--weights {job.weights}: this protocol needs an encoder; name weights, or untrained.")
+        raise ConfigError(f"{job.weights}: this protocol needs an encoder; name weights, or untrained.")
     if encoder.config.preprocessing.layout != job.data.store.layout.name:
         raise DataError(
             f"{job.data.store.path}: the weights expect the layout {encoder.config.preprocessing.layout}, the clips "
