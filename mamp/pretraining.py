@@ -147,6 +147,7 @@ class MAMPForPretraining(Backbone):
     ) -> None:
         super().__init__(config, drop_path_rate)
         self.objective = objective = replace(objective or Objective(), **changes)
+        self.num_tokens, self.patch_values = config.num_tokens, config.patch_values
         by_part = objective.masking == "parts" or objective.missing_parts
         if by_part and (config.num_joints, config.patch_size) != (len(NTU25_PARTS), 1):
             what = "masking 'parts'" if objective.masking == "parts" else "missing_parts"
@@ -223,9 +224,9 @@ class MAMPForPretraining(Backbone):
         x = rearrange(x, "b m t v c -> (b m) t v c")
         target_x = x if target_x is None else rearrange(target_x, "b m t v c -> (b m) t v c")
         if noise is None:
-            noise = torch.rand(x.shape[0], cfg.num_tokens, device=x.device)
-        elif noise.shape != (x.shape[0], cfg.num_tokens):
-            raise ConfigError(f"noise: expected shape {(x.shape[0], cfg.num_tokens)}, found {tuple(noise.shape)}.")
+            noise = torch.rand(x.shape[0], self.num_tokens, device=x.device)
+        elif noise.shape != (x.shape[0], self.num_tokens):
+            raise ConfigError(f"noise: expected shape {(x.shape[0], self.num_tokens)}, found {tuple(noise.shape)}.")
 
         key = self._mask_key(x, noise, confidence)
         if missing is not None:
@@ -247,8 +248,8 @@ class MAMPForPretraining(Backbone):
             clips = rearrange(bodies, "(b m) d -> b m d", b=batch).mean(dim=1)
             losses["agreement"] = agreement(self.agreement_head(clips), goal.agreement_temperature)
             loss = loss + goal.agreement_weight * losses["agreement"]
-        in_token_order = prediction.new_zeros(x.shape[0], cfg.num_tokens, cfg.patch_values)
-        in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=cfg.patch_values), prediction)
+        in_token_order = prediction.new_zeros(x.shape[0], self.num_tokens, self.patch_values)
+        in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=self.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
 
     def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None) -> Tensor:
@@ -271,12 +272,12 @@ class MAMPForPretraining(Backbone):
     @property
     def num_kept(self) -> int:
         """Tokens of a body that the encoder sees, K."""
-        return num_kept(self.config.num_tokens, self.objective.mask_ratio)
+        return num_kept(self.num_tokens, self.objective.mask_ratio)
 
     def _decoded_ids(self, mask: Mask, draw: Tensor | None) -> Tensor:
         """Indices [N, P] of the masked tokens that are decoded: all of them, or a random part."""
         kept = mask.ids_keep.shape[1]
-        hidden = self.config.num_tokens - kept
+        hidden = self.num_tokens - kept
         wanted = self.objective.decoded_tokens
         if wanted is None or wanted >= hidden:
             return mask.ids_shuffle[:, kept:]
@@ -299,7 +300,7 @@ class MAMPForPretraining(Backbone):
         cfg = self.config
         values = temporal_motion(x, self.objective.motion_stride) if target == "motion" else x
         patches = patchify(values, cfg.t_patch_size, cfg.patch_size)
-        patches = patches.gather(1, repeat(ids_hidden, "n k -> n k c", c=cfg.patch_values))
+        patches = patches.gather(1, repeat(ids_hidden, "n k -> n k c", c=self.patch_values))
         if self.objective.norm_target:
             patches = normalize_target(patches)
         error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches

@@ -118,7 +118,7 @@ class Trainer(Loop):
             drawn = torch.rand(shape, generator=generator_for(purpose, *seeds))[rows]
             return rearrange(drawn, "b m u -> (b m) u").to(self.world.device)
 
-        tokens = cfg.encoder.num_tokens
+        tokens = self.model.num_tokens
         seen: dict[str, Any] = {"noise": draw("mask", tokens), "decoded_noise": draw("decoded", tokens)}
         if goal.mask_ratio_low is not None:
             u = float(torch.rand(1, generator=generator_for("ratio", *seeds)))

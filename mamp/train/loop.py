@@ -83,6 +83,7 @@ class Loop:
         self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
         self.step = 0
         self.asked_to_stop = False  # this process, by a signal
+        self.blocks: list[Block] = []  # between which a step can be given up
         self.in_step = False  # whether a step can be given up now: nothing of it has changed the model
         self.stopping = False  # all processes, after the step in which one was asked
         self.best_loss, self.recent = math.inf, Mean()
@@ -151,16 +152,21 @@ class Loop:
             self.parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
         if self.world.size == 1 and self.world.device.type == "cpu" and not self.run.compile:
-            for module in model.modules():
-                if isinstance(module, Block):
-                    module.register_forward_pre_hook(self.look_up)
-                    module.register_full_backward_pre_hook(self.look_up)
+            self.blocks = [module for module in model.modules() if isinstance(module, Block)]
+            for block in self.blocks:
+                block.register_full_backward_pre_hook(self.look_up)
 
-    def look_up(self, *_: Any) -> None:
-        """Give up a step that is to stop, before each block and its gradient: on a CPU a step may take minutes.
+    def stop(self) -> None:
+        """Stop after this step; on a CPU, where a step may take minutes, before the next block or its gradient.
 
         Processes that share a step, and GPUs, which are quick, finish it.
         """
+        self.asked_to_stop = True
+        for block in self.blocks:
+            block.register_forward_pre_hook(self.look_up)
+
+    def look_up(self, *_: Any) -> None:
+        """Give up the step if the run is to stop."""
         if self.in_step and self.asked_to_stop:
             raise _StepAbandoned
 
@@ -346,7 +352,7 @@ def handle_termination(loop: Loop) -> Iterator[None]:
     """On SIGTERM finish the step or give it up, save, and end normally."""
 
     def stop(number: int, frame: object) -> None:
-        loop.asked_to_stop = True
+        loop.stop()
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
