@@ -197,9 +197,9 @@ def test_pku_is_evaluated_as_published(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_two_processes(raw: Path, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mamp"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mamp"]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*launch, *command(raw, tmp_path / "out")], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-6000:]
     assert done.stdout.count("the paper and this run") == 1
     assert list(json.loads((tmp_path / "out" / RECORD).read_text())["stages"]) == NAMES
