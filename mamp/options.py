@@ -2,6 +2,12 @@
 
 Names, types and help are those of the dataclasses: ``optim.lr`` is the field ``lr`` of the field ``optim``, and its
 help is its entry in the ``Attributes:`` section of the docstring.
+
+tyro was tried on the same dataclasses (1.0.17) and is not used. With it, a mistake is a box of 5 to 14 lines where ours
+is one line; ``none``, ``true`` and ``30,150``, which docs and old command lines have, are not values; nothing separates
+the fields that were given from those at their defaults, which evaluations need for weights with a configuration of
+their own; and its import takes a quarter of a second. Own rules for values and own errors, most of this file, would
+stay.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def test_a_loss_that_is_not_finite_names_the_clips(weights: Path, tmp_path: Path
     values = np.memmap(store / "positions.bin", "<f4", "r+")
     values[: 25 * 3 * 20 : 2] = 1e30  # of the first clip
     values.flush()
-    with pytest.raises(TrainingError, match=r"not finite at step \d.*a lower --lr or with --clip_grad.*clip-00"):
+    with pytest.raises(TrainingError, match=r"not finite at step \d.*a lower lr or with clip_grad.*clip-00"):
         run("finetune", store, weights, tmp_path / "run", FinetuneConfig(**FINETUNE))
 
 

@@ -509,7 +509,7 @@ def test_a_full_disk(finished: Path, store: Path, tmp_path: Path, small_disk: Pa
 def test_an_output_that_is_a_file(store: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for output in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(TrainingError, match=r"cannot write here .*Choose another --output"):
+        with pytest.raises(TrainingError, match=r"cannot write here .*Choose another output folder"):
             train(tiny(), store, output)
     assert (tmp_path / "file").read_text() == "mine"
 

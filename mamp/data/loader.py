@@ -151,7 +151,7 @@ class TrainingBatches:
         if len(self.order) < batch_size:
             raise DataError(
                 f"{store.path}: an epoch of {len(self.order)} clips is smaller than one batch of {batch_size}; use a "
-                "smaller batch (--optim.batch_size) or more clips."
+                "smaller batch (optim.batch_size) or more clips."
             )
 
     def __len__(self) -> int:

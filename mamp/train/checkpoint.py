@@ -50,8 +50,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
                 leftover.unlink()
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise TrainingError(
-            f"{path}: cannot write the checkpoint ({reason}). Free some space or choose another --output; "
-            "the run goes on from the last checkpoint when it is started again."
+            f"{path}: cannot write the checkpoint ({reason}). Free some space or choose another folder; "
+            "the run resumes from the last checkpoint when it is started again."
         ) from None
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         old.unlink(missing_ok=True)
@@ -77,7 +77,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         except MemoryError:
             raise
         except Exception as error:  # whatever a cut or changed file makes of the unpickler
-            logger.warning("%s: damaged checkpoint (%s); going on from the one before", path, _first_line(error))
+            logger.warning("%s: damaged checkpoint (%s); resuming from the one before", path, _first_line(error))
     if checkpoints:
         raise TrainingError(
             f"{folder}: all checkpoints are damaged ({', '.join(path.name for path in checkpoints)}). Remove them to "

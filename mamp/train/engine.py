@@ -201,12 +201,12 @@ def train(
     output: str | os.PathLike[str],
     recipe: str | None = None,
 ) -> None:
-    """Run, or go on with, a pre-training run.
+    """Run, or resume, a pre-training run.
 
     Args:
         config: The run; see :mod:`mamp.train.recipes`.
         data: Store of clips, written by ``python -m mamp.prepare``.
-        output: Folder of the run. When it holds checkpoints of the same configuration, the run goes on from them.
+        output: Folder of the run. When it holds checkpoints of the same configuration, the run resumes from them.
         recipe: Name of the recipe that the configuration was made from, for ``run.json``.
 
     Raises:

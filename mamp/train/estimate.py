@@ -133,7 +133,7 @@ def show_time(seconds: float) -> str:
 
 
 def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = None, devices: int = 1) -> Estimate:
-    """Try a few steps of a run on synthetic clips, and tell what the run would take.
+    """Try a few steps of a run on synthetic clips, and say what the run would take.
 
     The steps are those of training itself (loading, augmentation, model, optimiser) on this process's device, with a
     device's share of the batch on a GPU and a few clips on a CPU. Nothing of the run is written.
@@ -158,7 +158,7 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
     if per_device < 1 or optim.batch_size % (per_device * devices):
         raise ConfigError(
             f"optim.batch_size: {optim.batch_size} cannot be split over {devices} devices of {per_device} clips each; "
-            "choose --optim.per_device_batch so that it can."
+            "choose optim.per_device_batch so that it can."
         )
     if store is not None:
         clips = len(training_clips(store, config.data.split, config.data.protocol))

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class StoppedError(TrainingError):
-    """A run was stopped before its end, as it was asked to; the same command goes on."""
+    """A run was stopped before its end, as it was asked to; the same command resumes it."""
 
 
 class _StepAbandoned(Exception):
@@ -43,8 +43,8 @@ class _StepAbandoned(Exception):
 class Loop:
     """One training run in this process.
 
-    A subclass says what a step sees (:meth:`batches`) and what it minimises (:meth:`losses`); it calls :meth:`plan`
-    once its clips are known, and then :meth:`begin`. What else it keeps, shows and writes is in the hooks below these.
+    A subclass defines what a step sees (:meth:`batches`) and what it minimises (:meth:`losses`); it calls :meth:`plan`
+    once its clips are known, and then :meth:`begin`. The hooks below these add to checkpoints, metrics and exports.
 
     Args:
         optim: Effective batch and schedule.
@@ -78,7 +78,7 @@ class Loop:
         if per_device < 1 or optim.batch_size % (per_device * world.size):
             raise ConfigError(
                 f"{self.section}batch_size: {optim.batch_size} cannot be split over {world.size} processes of "
-                f"{per_device} clips each; it must be a multiple of processes times --{self.section}per_device_batch."
+                f"{per_device} clips each; it must be a multiple of processes times {self.section}per_device_batch."
             )
         self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
         self.step = 0
@@ -100,11 +100,11 @@ class Loop:
         raise NotImplementedError
 
     def extra_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside what all hold."""
+        """Values to keep in a checkpoint beside model, optimiser and step."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore :meth:`extra_state` from a checkpoint."""
 
     def after_step(self, values: dict[str, float]) -> None:
         """Called with the numbers of each step, before what is saved."""
@@ -137,7 +137,7 @@ class Loop:
             )
 
     def begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Take model and optimiser, and go on from the newest checkpoint if there is one."""
+        """Take model and optimiser, and resume from the newest checkpoint if there is one."""
         if self.run.precision == "bfloat16":
             kernels.warn_if_bfloat16_is_slow(str(self.world.device))
         self.model, self.optimizer = model, optimizer
@@ -171,7 +171,7 @@ class Loop:
             raise _StepAbandoned
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Resume from the newest checkpoint, if there is one."""
         with self.world.together():
             state = load_checkpoint(self.output / "checkpoints")
         if state is not None:
@@ -187,7 +187,7 @@ class Loop:
         if len(set(steps)) > 1:
             raise TrainingError(
                 f"{self.output}: the processes found checkpoints of different steps ({', '.join(steps)}); all machines "
-                "must see the same --output."
+                "must see the same folder."
             )
         with self.world.together():
             if self.world.is_main:
@@ -196,7 +196,7 @@ class Loop:
             logger.info("resumed at step %d of %d", self.step, self.total_steps)
 
     def clean(self) -> None:
-        """Remove what was written after the checkpoint from which the run goes on, and what was half written."""
+        """Remove what was written after the checkpoint from which the run resumes, and what was half written."""
         try:
             remove_leftovers(self.output / "checkpoints")
             drop_later_metrics(self.output, self.step)
@@ -210,7 +210,7 @@ class Loop:
                 self.write()
 
     def write(self) -> None:
-        """What :meth:`save` does, on the main process. Stops out of turn do not take part in what is best."""
+        """Write the checkpoint, on the main process; those between the regular ones are never the best."""
         best = False
         if self.step % self.run.checkpoint_every == 0 or self.step == self.total_steps:
             loss = self.recent.take()
@@ -320,8 +320,8 @@ class Loop:
         clips = self.world.gather(suspects) or self.world.gather([name for part in batch for name in self.names(part)])
         raise TrainingError(
             f"the loss or its gradient is not finite at step {self.step}; the last good checkpoint is kept. Look at "
-            f"these clips, or start again in another --output with a lower --{self.section}lr or with "
-            f"--{self.section}clip_grad: {', '.join(clips)}"
+            f"these clips, or start again in another folder with a lower {self.section}lr or with "
+            f"{self.section}clip_grad: {', '.join(clips)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run folder tells: how far it is, how it goes, and how it was set."""
+"""State of a run, read from its folder: progress, loss, speed and configuration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mamp.errors import MissingExtraError, TrainingError
+from mamp.outputs import written_whole
 from mamp.train.checkpoint import list_checkpoints
 
 RECENT = 10  # lines from which the present speed is taken
 
 
 def describe_run(folder: str | Path) -> dict[str, Any]:
-    """Say how far a run is, how it goes, and how it was set, as plain values fit for JSON.
+    """Progress, loss, speed and configuration of a run, as plain values fit for JSON.
 
     Returns:
         ``name``, ``recipe``, ``data``, ``started``, ``mamp``, ``config``; ``step``, ``total_steps``, ``progress``,
@@ -150,11 +151,9 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
     speed.set_ylim(bottom=0)
     speed.set_xlabel("step")
     loss.set_title(f"{folder.name}: step {run['step']} of {run['total_steps']}, loss {run['loss']:.4f}")
-    temporary = png.with_name(f".{png.name}.tmp")
     try:
-        figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(png)
+        with written_whole(png) as file:
+            figure.savefig(file, format="png", dpi=110)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"{png}: cannot write here ({error}).") from None
     return png

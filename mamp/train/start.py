@@ -54,14 +54,14 @@ def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -
         if found is not None and found != wanted and not done_later:
             raise ConfigError(
                 f"{data}: the clips were prepared with {name} {show(found)}, the encoder is to expect {show(wanted)}. "
-                f"Prepare the data again, or set --encoder.preprocessing.{name} {show(found)}."
+                f"Prepare the data again, or set encoder.preprocessing.{name} {show(found)}."
             )
     found, wanted = stored.get("absent_person"), expected.absent_person
     if found is not None and "none" not in (found, wanted) and found != wanted:
         raise ConfigError(
             f"{data}: the published runs on this set have {show(found)} in place of an absent second person, the "
             f"encoder is to expect {show(wanted)}. Take a recipe of this set, or set "
-            f"--encoder.preprocessing.absent_person {show(found)}."
+            f"encoder.preprocessing.absent_person {show(found)}."
         )
     for surprise in surprises(config, store, recipe):
         logger.warning("%s: %s", data, surprise)
