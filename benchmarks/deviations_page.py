@@ -37,8 +37,8 @@ interval of about ± 5 points over test clips.
 |---|---:|---:|---:|---:|
 | top-1 | 72.7 ± 1.1 | 73.5 ± 1.1 | 74.0 ± 0.6 | 74.8 ± 1.0 |
 
-Fewer clips are a little better here, as noise regularises a probe on few training clips; half of the batch, as published,
-is within the spread of the seeds.""".splitlines()
+Fewer clips are a little better on this small set (the noise of their statistics may regularise the probe); half of the
+batch, as published, is within the spread of the seeds.""".splitlines()
 # What is not a setting: where, ours, published, why, and how to get the published behaviour.
 BEHAVIOUR = [
     (
