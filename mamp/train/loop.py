@@ -262,6 +262,7 @@ class Loop:
     def train_step(self, batch: list[PackedBatch]) -> dict[str, float] | None:
         """One optimiser step over the micro-batches of this process; ``None`` if it was given up to stop."""
         lr, random = set_learning_rate(self.optimizer, self.epoch, self.optim), torch.get_rng_state()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]  # running statistics of batch norm
         totals: dict[str, float] = {}
         suspects: list[str] = []
         self.in_step = True
@@ -273,6 +274,8 @@ class Loop:
         except _StepAbandoned:
             self.optimizer.zero_grad(set_to_none=True)
             torch.set_rng_state(random)
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
             self.stopping = True
             return None
         finally:
