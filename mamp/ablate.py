@@ -241,12 +241,10 @@ def _arm(recipe: str, base: TrainConfig, fixed: Changes, values: dict[str, str])
     last = [name.rpartition(".")[2] for name in values]
     names = last if len(set(last)) == len(last) else list(values)
     folder = ",".join(f"{name}={UNFIT.sub('-', value)}" for name, value in zip(names, shown.values(), strict=True))
-    config = override(base, {**fixed, **values})
-    if config.objective.target == "joints" and config.objective.joints_weight:
-        raise ConfigError(
-            f"{folder}: objective.joints_weight is {config.objective.joints_weight:g}, which goes beside the target "
-            "motion only; give --objective.joints_weight 0."
-        )
+    try:
+        config = override(base, {**fixed, **values})
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: {error}") from None
     return Arm(folder, shown, config, recipe)
 
 
