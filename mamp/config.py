@@ -36,11 +36,14 @@ def from_dict(cls: type[_T], values: Any, where: str) -> _T:
     return cls(**values)
 
 
-def _check_number(where: str, name: str, value: object, low: float, whole: bool) -> None:
+def _check_number(where: str, name: str, value: object, low: float, whole: bool, high: float = 1e9) -> None:
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
-        raise ConfigError(f"{where}.{name}: expected {kind} of at least {low:g}, found {value!r}.")
+        large = isinstance(value, kinds) and value > high
+        bound = f"at most {high:,.0f}" if large else f"at least {low:g}"
+        shown = "one of many digits" if isinstance(value, int) and value.bit_length() > 200 else repr(value)
+        raise ConfigError(f"{where}.{name}: expected {kind} of {bound}, found {shown}.")
 
 
 def _check_choice(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:
@@ -98,6 +101,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         where = "preprocessing"
+        for name in ("layout", "center_joint"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(f"{where}.{name}: expected a name, found {type(getattr(self, name)).__name__}.")
         _check_choice(where, "unit", self.unit, ("m", "cm", "mm"))
         _check_choice(where, "up", self.up, ("y", "z"))
         _check_choice(where, "center", self.center, ("clip", "none"))
@@ -105,12 +111,12 @@ class Preprocessing:
         _check_choice(where, "stream", self.stream, ("joint", "bone", "motion", "bone_motion"))
         _check_choice(where, "missing", self.missing, ("drop", "fill"))
         if self.height is not None:
-            _check_number(where, "height", self.height, 1e-3, whole=False)
+            _check_number(where, "height", self.height, 1e-3, whole=False, high=1000)
         if self.stream.startswith("bone") and self.layout != "ntu25":
             raise ConfigError(f"{where}.stream: bones are known for layout 'ntu25', found {self.layout!r}.")
         _check_choice(where, "facing", self.facing, (True, False))
         if self.max_people is not None:
-            _check_number(where, "max_people", self.max_people, 1, whole=True)
+            _check_number(where, "max_people", self.max_people, 1, whole=True, high=1000)
         elif self.absent_person != "none":
             raise ConfigError(
                 f"{where}.absent_person: {self.absent_person!r} needs a number in max_people, found None; "

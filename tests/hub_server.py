@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def git_hash(content: bytes) -> str:
+    """Hash by which git, and so the Hub, names a small file."""
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content)).hexdigest()
 
 
 @dataclass
@@ -144,10 +150,16 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.get(name)
         if fault == "unavailable":
             return self._error(503, "")
+        if fault == "busy":
+            return self._send(429, b"", {"Retry-After": "3600"})
         large = name.endswith(".safetensors")  # the Hub names large files by sha256, others by git's hash
-        etag = hashlib.sha256(content).hexdigest() if large else hashlib.sha1(content).hexdigest()
+        etag = hashlib.sha256(content).hexdigest() if large else git_hash(content)
         if fault == "other bytes":
             content = content[:-1] + bytes([content[-1] ^ 1])
+        if fault == "etag outside":
+            etag = "../../../evil"
+        if fault == "commit outside":
+            commit = "../../../evil"
         self.send_response(200)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("X-Repo-Commit", commit)
@@ -155,7 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "truncated":
             self.send_header("Connection", "close")
         self.end_headers()
-        if body:
+        if body and fault == "slow":
+            for byte in content[:20]:
+                self.wfile.write(bytes([byte]))
+                time.sleep(1)
+        elif body:
             self.wfile.write(content[: len(content) // 2] if fault == "truncated" else content)
         if fault == "truncated":
             self.close_connection = True
@@ -232,6 +248,7 @@ class Client:
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "HF_ENDPOINT": endpoint,
             "HF_HOME": str(home),
+            "XDG_CACHE_HOME": str(home),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",

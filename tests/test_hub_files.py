@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,7 @@ from torch import Tensor
 import mamp
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing
 from mamp.errors import ConfigError, WeightsError
-from mamp.hub import describe, fingerprint, manifest, resize_encoder, resolve, save_encoder
+from mamp.hub import converted_folder, describe, fingerprint, manifest, resize_encoder, resolve, save_encoder
 from mamp.hub.serialization import read_config, read_tensors
 
 TINY = MAMPConfig(
@@ -55,6 +58,9 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object]) ->
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
+    values = json.loads((folder / "config.json").read_text())
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(values | {"weights_sha256": digest}))
 
 
 # Round trips
@@ -251,7 +257,8 @@ def test_config_that_is_no_json_object(folder: Path, text: str) -> None:
 
 def test_config_is_flat_and_every_field_is_written(folder: Path) -> None:
     values = json.loads((folder / "config.json").read_text())
-    assert values == {"model_type": "mamp", "format": 1, **TINY.to_dict()}
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert values == {"model_type": "mamp", "format": 1, "weights_sha256": digest, **TINY.to_dict()}
     assert read_config(folder / "config.json") == TINY
     (folder / "config.json").write_text(json.dumps(TINY.to_dict()))  # written by hand
     assert read_config(folder / "config.json") == TINY
@@ -348,7 +355,7 @@ def test_every_entry_of_the_manifest() -> None:
             absent_person="copy" if name.startswith("ntu120") else "zeros",
         )
         assert entry.decoder_depth == (3 if name.startswith("ntu60") else 5)
-        assert entry.repository and not entry.redistributable
+        assert not entry.redistributable
         card = manifest.weights_folder() / "cards" / f"{name}.md"
         assert f"--preset {name}" in card.read_text()
     for short, full in (
@@ -358,6 +365,80 @@ def test_every_entry_of_the_manifest() -> None:
         ("pku2", "pku2-xsub"),
     ):
         assert manifest.find_entry(short) is entries[full]
+
+
+def test_every_entry_with_a_repository_is_pinned() -> None:
+    """Whoever owns the namespace could serve other weights under our names."""
+    for entry in manifest.load_manifest().entries.values():
+        for release in entry.revisions.values():
+            pinned = re.fullmatch("[0-9a-f]{40}", release.commit or "") and re.fullmatch(
+                "[0-9a-f]{64}", release.sha256 or ""
+            )
+            assert entry.repository is None or pinned
+
+
+def test_weights_beside_the_configuration_of_others(folder: Path, tmp_path: Path) -> None:
+    """As a kill between the two renames of save_pretrained leaves them."""
+    torch.manual_seed(1)
+    MAMPEncoder(TINY).save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"sha256 .* found .* write or fetch both again"):
+        MAMPEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"readout_dim": 10**11},
+        {"depth": 10**400},
+        {"preprocessing": {"layout": ["ntu25"]}},
+        {"preprocessing": {"center_joint": "no such joint"}},
+        {"preprocessing": {"center_joint": {}}},
+        {"preprocessing": {"max_people": 10**9}},
+        {"preprocessing": {"height": 1e300}},
+    ],
+)
+def test_hostile_configurations(folder: Path, changes: dict[str, Any]) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | changes))
+    with pytest.raises(ConfigError, match=r"config\.json: "):
+        MAMPEncoder.from_pretrained(folder)
+
+
+def test_a_readout_that_the_file_does_not_hold_is_not_built(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | {"readout_dim": 10**8}))
+    with pytest.raises(WeightsError, match=r"'readout.weight' of shape .* is missing"):
+        MAMPEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, " " * (2 << 20)])
+def test_configurations_that_are_no_json(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.json: expected"):
+        MAMPEncoder.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("device", [["cpu"], {}, "nowhere", 1.5])
+def test_devices_that_are_none(folder: Path, device: Any) -> None:
+    with pytest.raises(WeightsError, match="device="):
+        MAMPEncoder.from_pretrained(folder, device=device)
+
+
+def test_own_runs_are_found_by_folder_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder, tmp_path / "runs" / "my run-3" / "encoder")
+    monkeypatch.setenv("MAMP_WEIGHTS", str(tmp_path / "runs"))
+    assert fingerprint(MAMPEncoder.from_pretrained("my run-3")) == fingerprint(folder)
+    with pytest.raises(WeightsError, match="neither a folder nor the name"):
+        MAMPEncoder.from_pretrained("my run-4")
+
+
+def test_conversions_are_found_by_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError, match="not on this machine, and is not fetched"):
+        MAMPEncoder.from_pretrained("ntu60")
+    shutil.copytree(folder, converted_folder("ntu60"))
+    assert fingerprint(MAMPEncoder.from_pretrained("ntu60-xsub")) == fingerprint(folder)
 
 
 def test_an_unknown_field_of_the_manifest() -> None:

@@ -6,7 +6,8 @@ import argparse
 
 from mamp.cli.command import Command
 from mamp.console import say_result
-from mamp.hub import convert_checkpoint, describe
+from mamp.errors import WeightsError
+from mamp.hub import convert_checkpoint, converted_folder, describe
 
 DESCRIPTION = """\
 Convert a checkpoint of the published MAMP code (pre-training, linear probe or
@@ -18,12 +19,18 @@ is executed. The preset says which preprocessing the weights were trained with."
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pth", help="the file to convert")
-    parser.add_argument("out_dir", metavar="OUT_DIR", help="the folder to write")
+    parser.add_argument("out_dir", metavar="OUT_DIR", nargs="?", help="the folder to write")
+    parser.add_argument(
+        "--as", dest="name", metavar="NAME", help="write it where this name finds it from then on, in place of OUT_DIR"
+    )
     parser.add_argument("--preset", metavar="NAME", help="whose preprocessing: ntu60-xsub, ntu120-xset, pku1, ...")
 
 
 def _run(args: argparse.Namespace) -> int:
-    result = convert_checkpoint(args.checkpoint, args.out_dir, preset=args.preset)
+    if (args.out_dir is None) == (args.name is None):
+        raise WeightsError("expected either OUT_DIR or --as NAME, found " + ("both." if args.name else "neither."))
+    out_dir = args.out_dir if args.name is None else converted_folder(args.name)
+    result = convert_checkpoint(args.checkpoint, out_dir, preset=args.preset or args.name)
     facts = {
         "directory": str(result.directory),
         "kind": result.kind,

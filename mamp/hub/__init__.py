@@ -17,13 +17,14 @@ import torch
 
 from mamp.hub.convert import Conversion, convert_checkpoint
 from mamp.hub.manifest import find_entry, known_names, load_manifest, split_revision
-from mamp.hub.resolve import local_files, resolve_files
+from mamp.hub.resolve import converted_folder, local_files, resolve_files
 from mamp.hub.serialization import fingerprint, parameter_count, read_config, read_encoder, resize_encoder, save_encoder
 from mamp.transformer import Network
 
 __all__ = [
     "Conversion",
     "convert_checkpoint",
+    "converted_folder",
     "describe",
     "fingerprint",
     "list_pretrained",
@@ -56,8 +57,10 @@ def load_encoder(
     """Load an encoder of class ``cls``, in evaluation mode; the arguments are those of ``from_pretrained``.
 
     ``name_or_path`` is looked for as a folder, in the folder that the environment variable ``MAMP_WEIGHTS`` names (by
-    ``<name>/config.json``), among the weights inside the package, and on the Hugging Face Hub, in that order.
-    ``"name@revision"`` is short for ``revision=``.
+    ``<name>/config.json``; your own runs too), among the conversions of ``mamp convert --as``, inside the package,
+    and on the Hugging Face Hub, in that order. Registered names are fetched only if the manifest pins
+    their commit and sha256, or from the namespace that ``MAMP_HUB_NAMESPACE`` names. ``"name@revision"`` is short for
+    ``revision=``.
 
     Raises:
         WeightsError: The weights cannot be found, fetched, verified or loaded; the message says what to do.

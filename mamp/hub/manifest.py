@@ -21,8 +21,8 @@ class Release:
 
     Attributes:
         folder: Where it lies inside ``weights/``; ``None`` when it is not bundled.
-        commit: Commit, tag or branch on the Hub, when that is not the name of the revision itself.
-        sha256: Of ``model.safetensors``, where known.
+        commit: On the Hub, 40 hexadecimal digits. Without it and ``sha256`` nothing is fetched.
+        sha256: Of ``model.safetensors``.
     """
 
     folder: str | None = None
@@ -60,7 +60,7 @@ class Entry:
     decoder_depth: int | None = None
 
     def release(self, revision: str | None) -> tuple[str, Release]:
-        """Return the name and the facts of a revision; one that only the Hub knows comes without facts.
+        """Return the name and the facts of a revision.
 
         Raises:
             WeightsError: There is no such revision.
@@ -68,8 +68,6 @@ class Entry:
         revision = revision or self.revision
         if revision in self.revisions:
             return revision, self.revisions[revision]
-        if self.repository:
-            return revision, Release(commit=revision)
         known = ", ".join(self.revisions)
         raise WeightsError(f"{self.name!r}: expected one of the revisions {known}; found {revision!r}.")
 

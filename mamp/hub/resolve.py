@@ -17,6 +17,10 @@ from mamp.hub.serialization import CONFIG_NAME, WEIGHTS_NAME, check_sha256
 logger = logging.getLogger(__name__)
 
 WEIGHTS_VARIABLE = "MAMP_WEIGHTS"
+NAMESPACE_VARIABLE = "MAMP_HUB_NAMESPACE"
+_NAMESPACE = re.compile(r"[A-Za-z0-9][\w.-]*")
+_FOLDER = re.compile(r"\w[\w .+-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -56,13 +60,7 @@ def resolve_files(
 
     repository, sha256 = name, None
     if entry is not None:
-        revision, release = entry.release(revision)
-        if entry.repository is None:
-            raise WeightsError(
-                f"The files of {entry.name!r} belong in {weights_folder() / (release.folder or entry.name)} and are "
-                "not there; the installation is damaged: reinstall mamp."
-            )
-        repository, revision, sha256 = entry.repository, release.commit or revision, release.sha256
+        repository, revision, sha256 = _repository(entry, revision)
     try:
         config, weights = fetch(
             repository,
@@ -82,6 +80,31 @@ def resolve_files(
     return Files(config, weights)
 
 
+def _repository(entry: Entry, revision: str | None) -> tuple[str, str | None, str | None]:
+    """Repository, commit and sha256 of a registered name: pinned in the manifest, or in the namespace of the user.
+
+    Raises:
+        WeightsError: There is neither; a name that is not pinned never goes to the network.
+    """
+    namespace = os.environ.get(NAMESPACE_VARIABLE)
+    if namespace and not any(release.folder for release in entry.revisions.values()):
+        if not _NAMESPACE.fullmatch(namespace):
+            raise WeightsError(f"{NAMESPACE_VARIABLE}: expected a user of the Hub, found {namespace!r}.")
+        return f"{namespace}/mamp-{entry.name}", revision, None
+    revision, release = entry.release(revision)
+    if release.folder:
+        raise WeightsError(
+            f"The files of {entry.name!r} belong in {weights_folder() / release.folder} and are not there; the "
+            "installation is damaged: reinstall mamp."
+        )
+    if entry.repository and release.sha256 and release.commit and _COMMIT.fullmatch(release.commit):
+        return entry.repository, release.commit, release.sha256
+    raise WeightsError(
+        f"{entry.name!r} is not on this machine, and is not fetched: no commit and sha256 of it are known to this "
+        f"version of mamp.\n{_other_ways(entry)}"
+    )
+
+
 def local_files(name_or_path: str | PathLike[str], *, revision: str | None = None) -> Files | None:
     """As :func:`resolve_files`, without the Hub: ``None`` when only the Hub can have the files.
 
@@ -98,7 +121,12 @@ def local_files(name_or_path: str | PathLike[str], *, revision: str | None = Non
             return files
     entry = None if isinstance(name_or_path, PathLike) else find_entry(text)
     if entry is not None:
-        return _in_weights_variable(text, entry, revision) or _bundled(entry, revision)
+        names = (text, entry.name, *load_manifest().aliases_of(entry.name))
+        return _in_weights_variable(names, revision) or _converted(entry, revision) or _bundled(entry, revision)
+    if isinstance(name_or_path, str) and _FOLDER.fullmatch(text):
+        files = _in_weights_variable((text,), revision)
+        if files is not None:
+            return files
     if path.exists() or isinstance(name_or_path, PathLike) or _is_path(text):
         raise WeightsError(_no_weights(path))
     return None
@@ -113,7 +141,7 @@ def _in_folder(folder: Path) -> Files | None:
     return None
 
 
-def _in_weights_variable(asked: str, entry: Entry, revision: str | None) -> Files | None:
+def _in_weights_variable(names: tuple[str, ...], revision: str | None) -> Files | None:
     """Files below the folder that MAMP_WEIGHTS names: ``<name>``, or ``<name>@<revision>`` when one is asked for."""
     root = os.environ.get(WEIGHTS_VARIABLE)
     if not root:
@@ -122,15 +150,34 @@ def _in_weights_variable(asked: str, entry: Entry, revision: str | None) -> File
     if not folder.is_dir():
         raise WeightsError(f"{WEIGHTS_VARIABLE}={root}: expected a folder, found none there. Correct or unset it.")
     suffix = f"@{revision}" if revision else ""
-    for name in dict.fromkeys((asked, entry.name, *load_manifest().aliases_of(entry.name))):
+    for name in dict.fromkeys(names):
         place = folder / f"{name}{suffix}"
         files = _in_folder(place)
         if files is not None:
-            logger.info("%r: taken from %s", asked, place)
+            logger.info("%r: taken from %s", names[0], place)
             return files
         if (place / CONFIG_NAME).exists() or (place / WEIGHTS_NAME).exists():
             raise WeightsError(_no_weights(place))
     return None
+
+
+def converted_folder(name: str) -> Path:
+    """Folder of this user for a conversion of registered weights, where their name finds it.
+
+    Raises:
+        WeightsError: The name is not registered.
+    """
+    entry = find_entry(name)
+    if entry is None or entry.config is None:
+        known = [full for full, entry in load_manifest().entries.items() if entry.config]
+        raise WeightsError(f"expected one of {', '.join(known)}; found {name!r}.{suggest(name.lower(), known)}")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "mamp" / "converted" / entry.name
+
+
+def _converted(entry: Entry, revision: str | None) -> Files | None:
+    """Files that ``mamp convert --as`` wrote."""
+    return None if revision or entry.config is None else _in_folder(converted_folder(entry.name))
 
 
 def _bundled(entry: Entry, revision: str | None) -> Files | None:
@@ -168,9 +215,10 @@ def _other_ways(entry: Entry) -> str:
     return (
         f"{name!r} was trained on {entry.trained_on}, whose terms forbid redistribution. Other ways to get it:\n"
         "  - download the checkpoint (.pth) that the authors of MAMP publish, then:\n"
-        f"    mamp convert CHECKPOINT.pth OUT_DIR --preset {name}\n"
-        f"    and from_pretrained('OUT_DIR'); or let OUT_DIR be $MAMP_WEIGHTS/{name}, and from_pretrained({name!r}) "
-        "finds it;\n"
+        f"    mamp convert CHECKPOINT.pth --as {name}\n"
+        f"    and from_pretrained({name!r}) finds it; or mamp convert CHECKPOINT.pth OUT_DIR --preset {name}, with "
+        f"OUT_DIR a folder of your own or $MAMP_WEIGHTS/{name};\n"
+        f"  - name the user or organisation on the Hub that has it as mamp-{name}: {NAMESPACE_VARIABLE}=...;\n"
         f"  - train it: python -m mamp.train {name} --data DIR --output DIR\n"
         "Without any data, from_pretrained() gives weights that come with the package."
     )

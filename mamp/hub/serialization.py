@@ -18,6 +18,7 @@ from torch import Tensor
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub.card import GENERATED, model_card
+from mamp.layouts import get_layout, list_layouts
 from mamp.outputs import folder_beside
 from mamp.transformer import Network, resize_temp_embed
 
@@ -25,33 +26,67 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
 FORMAT = 1
+LARGEST_CONFIG = 1 << 20  # bytes
+_OF_FILE = ("model_type", "format", "weights_sha256")
 
 _Network = TypeVar("_Network", bound=Network)
 _FLOATING = ("F16", "BF16", "F32", "F64")
 
 
 def read_config(path: Path) -> MAMPConfig:
-    """Read ``config.json``: the fields of :class:`MAMPConfig`, and beside them ``model_type`` and ``format``.
+    """Read ``config.json``: the fields of :class:`MAMPConfig`, and beside them those of the file itself.
 
     Raises:
         ConfigError: It is not JSON, of another model or a newer format, or holds an unknown field or impossible value.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: expected JSON, found something else or a cut file ({error}).") from error
+    values = _read_json(path)
     if isinstance(values, dict):
-        model_type, version = values.pop("model_type", "mamp"), values.pop("format", FORMAT)
+        model_type, version = values.get("model_type", "mamp"), values.get("format", FORMAT)
         if model_type != "mamp":
             raise ConfigError(f"{path}: expected model_type 'mamp', found {model_type!r}: these are other weights.")
         if version != FORMAT:
             raise ConfigError(f"{path}: expected format {FORMAT}, found {version!r}; a newer mamp may be needed.")
+        values = {name: value for name, value in values.items() if name not in _OF_FILE}
     try:
-        return MAMPConfig.from_dict(values)
+        config = MAMPConfig.from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    expected = config.preprocessing
+    needs_joint = expected.center != "none" or expected.height is not None
+    if needs_joint and expected.layout in list_layouts():  # another may be registered before it is needed
+        joints = get_layout(expected.layout).joints
+        if expected.center_joint not in joints:
+            raise ConfigError(
+                f"{path}: preprocessing.center_joint: expected a joint of layout {expected.layout!r} "
+                f"({', '.join(joints)}), found {expected.center_joint!r}."
+            )
+    return config
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_CONFIG + 1)
+        if len(content) > LARGEST_CONFIG:
+            raise ConfigError(f"{path}: expected a configuration of at most {LARGEST_CONFIG:,} bytes, found more.")
+        return json.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: expected JSON, found something else or a cut file ({error}).") from error
+
+
+def _check_pair(config_path: Path, weights_path: Path) -> None:
+    """Raise :class:`WeightsError` where the configuration was written with other weights."""
+    values = _read_json(config_path)
+    said = values.get("weights_sha256") if isinstance(values, dict) else None
+    if said is not None and said != (found := sha256_of(weights_path)):
+        raise WeightsError(
+            f"{weights_path}: expected the weights of {config_path.name}, sha256 {said!r}, found {found}. Saving was "
+            "cut short, or one of the files was replaced or damaged: write or fetch both again."
+        )
 
 
 def read_encoder(
@@ -76,9 +111,10 @@ def read_encoder(
     with torch.random.fork_rng(devices=[]):
         encoder = cls(config).to(dtype)
     fill(encoder, tensors, str(weights_path))
+    _check_pair(config_path, weights_path)
     try:
-        return encoder.to(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return encoder.to(torch.device("cpu" if device is None else device))
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"device={str(device)!r} cannot be used ({reason}); try device='cpu'.") from error
 
@@ -163,7 +199,8 @@ def save_encoder(
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
 
-    All three are written aside and moved into place one by one, so that a crash leaves what was there before. A
+    All three are written aside and moved into place one by one. The configuration holds the sha256 of its weights, so
+    that a folder in which a crash left one new file and one old is refused. A
     ``README.md`` that a person has taken over, by removing the line that says it was generated, is kept.
 
     Args:
@@ -180,7 +217,9 @@ def save_encoder(
     dtype = _check_dtype(dtype)
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in encoder.state_dict().items()}
     check_finite(tensors, "encoder")
-    config = {"model_type": "mamp", "format": FORMAT, **encoder.config.to_dict()}
+    weights = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    own = {"model_type": "mamp", "format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    config = own | encoder.config.to_dict()
     facts = {
         "Parameters": f"{sum(value.numel() for value in tensors.values()):,}",
         "Stored as": ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})),
@@ -188,7 +227,7 @@ def save_encoder(
         **(facts or {}),
     }
     contents = {
-        WEIGHTS_NAME: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        WEIGHTS_NAME: weights,
         CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
         CARD_NAME: model_card(encoder.config, name or target.resolve().name, facts).encode(),
     }
@@ -272,13 +311,15 @@ def _outline(config: MAMPConfig) -> dict[str, Sequence[int]]:
         "pos_embed": (1, 1, v, width),
         "joints_embed.proj.weight": (width, config.dim_in, config.t_patch_size, config.patch_size),
     }
+    if config.readout_dim is not None:
+        shapes["readout.weight"] = (config.readout_dim, config.pooled_dim)
     if config.depth:
         shapes[f"blocks.{config.depth - 1}.mlp.fc1.weight"] = (int(width * config.mlp_ratio), width)
     return shapes
 
 
 def _check_dtype(dtype: Any) -> torch.dtype | None:
-    if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+    if dtype is None or dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         return dtype
     raise WeightsError(f"dtype: expected a floating-point torch.dtype such as torch.float32, found {dtype!r}.")
 
