@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ def _embed_whole(
     total = len(recordings) if isinstance(recordings, Sized) else None
     coming = _checked(recordings)
     with tqdm(total=total, unit="clip", disable=not progress) as bar:
-        while batch := list(islice(coming, options.batch_size)):
+        while batch := list(islice(coming, min(options.batch_size, sys.maxsize))):
             results += _embed_batch(encoder, config, batch, options)
             bar.update(len(batch))
     return results

@@ -352,3 +352,9 @@ def test_a_generator_is_consumed_a_batch_at_a_time(monkeypatch: pytest.MonkeyPat
     with pytest.raises(RecordingError, match=r"expected a mamp.Skeleton, found int"):
         encoder.encode(iter([clips[0], 5]))  # type: ignore[list-item]
     assert encoder.encode(iter([])).shape == (0, encoder.config.embedding_dim)
+
+
+def test_a_batch_larger_than_any_machine() -> None:
+    encoder = MAMPEncoder(MAMPConfig(dim_feat=16, depth=1, num_heads=2)).eval()
+    clips = [recording(1, 10)] * 2
+    np.testing.assert_array_equal(encoder.encode(clips, batch_size=10**400), encoder.encode(clips, batch_size=2))
