@@ -216,7 +216,8 @@ def train(
     with world(config.run.device) as here, ExitStack() as held:
         with here.together():
             store, recorded = ClipStore(data), recorded_per_device(Path(output), config, here)
-        at_a_time = recorded or choose_per_device(config, store, here)
+        chosen = choose_per_device(config, store, here)  # together, also where only some see a run to resume
+        at_a_time = recorded or chosen
         with here.together():
             if here.is_main:
                 held.enter_context(one_writer(Path(output), "run", TrainingError))
