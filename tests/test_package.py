@@ -80,7 +80,7 @@ def test_metadata(metadata: Message) -> None:
     assert metadata["Requires-Python"] == ">=3.10" and metadata["License-Expression"] == "Apache-2.0"
     needs = [line.replace(" ", "") for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = sorted(need.split(">")[0].split("<")[0] for need in needs)
-    assert names == ["einops", "huggingface-hub", "numpy", "safetensors", "torch", "tqdm", "tyro"]
+    assert names == ["einops", "huggingface-hub", "numpy", "safetensors", "torch", "tqdm"]
     assert sorted(next(need for need in needs if need.startswith("torch"))[5:].split(",")) == ["<3", ">=2.4"]
     assert "dev" in metadata.get_all("Provides-Extra", [])
     assert metadata.get_payload().startswith("# mamp\n")
