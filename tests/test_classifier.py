@@ -84,6 +84,9 @@ def test_files_that_do_not_belong_together(results: Path, tmp_path: Path) -> Non
         MAMPClassifier.from_pretrained(results / "encoder")
     folder = shutil.copytree(results / "linear" / "seed=0" / "classifier", tmp_path / "mixed")
     shutil.copy(results / "finetune" / "seed=0" / "encoder" / "model.safetensors", folder)
+    with pytest.raises(WeightsError, match=r"expected the weights of config.json"):
+        MAMPClassifier.from_pretrained(folder)
+    shutil.copy(results / "finetune" / "seed=0" / "encoder" / "config.json", folder)
     with pytest.raises(WeightsError, match="the head was trained on another encoder"):
         MAMPClassifier.from_pretrained(folder)
     (folder / "head.json").write_text("{")

@@ -302,7 +302,7 @@ def test_a_batch_that_is_too_large(store: Path, weights: Path, tmp_path: Path) -
 
 
 def test_weights_for_other_joints(store: Path, tmp_path: Path) -> None:
-    other = Preprocessing(layout="kinect20", max_people=1)
+    other = Preprocessing(layout="kinect20", center_joint="spine", max_people=1)
     weights = make_weights(tmp_path / "weights", num_joints=20, preprocessing=other)
     with pytest.raises(DataError, match=r"weights expect the layout kinect20, the clips have ntu25"):
         run("finetune", store, weights, tmp_path / "run", FinetuneConfig(**FINETUNE))
