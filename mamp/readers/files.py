@@ -127,7 +127,7 @@ def read_text(path: StrPath) -> str:
     text = _decode(data, "utf-16" if wide else "utf-8-sig")
     if not text.strip():
         raise ReadError(f"{path} is empty; expected a recording.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _decode(data: bytes, encoding: str) -> str:
