@@ -10,6 +10,7 @@ N is B * M bodies, with the person as the fastest axis.
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
+        if not self.training:
             return x
         keep = 1.0 - self.rate
         draw = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), dtype=x.dtype, device=x.device)
@@ -61,16 +62,11 @@ class Attention(nn.Module):
         return self.proj(rearrange(attention(q, k, v), "n h l d -> n l (h d)"))
 
 
-class FeedForward(nn.Module):
+class FeedForward(nn.Sequential):
     """Two linear layers with an exact (erf) GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        super().__init__(OrderedDict(fc1=Linear(dim, hidden), act=nn.GELU(), fc2=Linear(hidden, dim)))
 
 
 class Block(nn.Module):
@@ -80,7 +76,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, num_heads, qkv_bias)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio))
 

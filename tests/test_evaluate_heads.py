@@ -31,7 +31,6 @@ from mamp.evaluate.linear import make_classifier as make_linear
 from mamp.evaluate.linear import make_optimizer as make_linear_optimizer
 from mamp.heads import ActionHead, Classifier, LinearHead
 from mamp.train.optim import set_learning_rate
-from mamp.transformer import DropPath
 
 Arrays = Mapping[str, Any]
 CLASSES = 60
@@ -208,7 +207,7 @@ def test_finetuning_step_and_trajectory(finetuned: Classifier, full: Arrays) -> 
 def test_stochastic_depth_in_finetuning(full: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_classifier(config_of(str(full["cfg"])), FinetuneConfig(dropout=0.0), CLASSES)
     model.load_state_dict(weights(full, "finetune/sd/"))
-    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
+    rates = [getattr(block.drop_path, "rate", 0) for block in model.blocks]
     np.testing.assert_allclose(rates, full["finetune_dp0.3/rates"], rtol=1e-6)
     draws = [torch.tensor(u)[..., 0] for u in full["finetune_dp0.3/u"]]
     left = list(draws)
