@@ -1,7 +1,7 @@
 """A straightforward implementation of the same mathematics, to measure against.
 
 Explicit softmax attention, ``torch.nn.Linear``, float32, every person of a batch at once. It is what one writes first,
-and what the published code amounts to.  The training loaders take one sample at a time.
+and what the published code amounts to. The training loader takes one sample at a time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Model = TypeVar("Model", bound=Backbone)
 
 
 class ExplicitAttention(nn.Module):
-    """Attention that builds the matrix of weights; takes the layers of :class:`mamp.layers.Attention`."""
+    """Attention that builds the matrix of weights; takes the layers of :class:`mamp.transformer.Attention`."""
 
     def __init__(self, attention: Attention) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ExplicitAttention(nn.Module):
 
 
 class PlainBlock(nn.Module):
-    """A block as one writes it first; takes the layers of :class:`mamp.layers.Block`."""
+    """A block as one writes it first; takes the layers of :class:`mamp.transformer.Block`."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -123,24 +123,3 @@ class SampleDataset(Dataset[Tensor]):
     def load(self, batch_size: int) -> DataLoader[Tensor]:
         """Shuffled batches [B, C, T, V, M]."""
         return DataLoader(self, batch_size, shuffle=True, drop_last=True)
-
-
-class NumpyDataset(SampleDataset):
-    """Samples [M, T, V, C] of a padded file, by gathers along contiguous frames."""
-
-    def __init__(self, path: Path, num_frames: int = 120, seed: int = 0) -> None:
-        super().__init__(path, num_frames, seed)
-        self.data = rearrange(self.data, "n c t v m -> n t m v c")  # back to how it lies in memory
-
-    def __getitem__(self, index: int) -> Tensor:
-        clip = self.data[index]
-        valid = int((clip.sum(axis=(1, 2, 3)) != 0).sum())
-        length = min(max(math.floor(valid * self.rng.uniform(0.5, 1.0)), 64), valid)
-        start = int(self.rng.integers(0, valid - length + 1))
-        crop = clip[start : start + length]
-        source = ((np.arange(self.num_frames, dtype=np.float32) + 0.5) * (length / self.num_frames) - 0.5).clip(0)
-        low = source.astype(np.int64)
-        share = (source - low)[:, None, None, None].astype(np.float32)
-        resized = crop[low] * (1 - share) + crop[np.minimum(low + 1, length - 1)] * share
-        rotated = resized.reshape(-1, 3) @ random_rotation().numpy().T
-        return torch.from_numpy(np.ascontiguousarray(rotated.reshape(resized.shape).transpose(1, 0, 2, 3)))

@@ -20,26 +20,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from baseline import check_same, straightforward
+from timing import fresh, in_turns, memory_peak
 
 from mamp import MAMPEncoder, Preprocessing, Skeleton, kernels
 from mamp.preprocessing import prepare_clip
 
-TUNED = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
 FRAMES = 120
 WEIGHTS = "openmocap@v1"  # of the published size, and the mean over tokens, which the baseline takes
 
@@ -110,13 +103,7 @@ def measure(batch: int, mix: str, rounds: int) -> dict[str, object]:
     recordings = make_recordings(max(batch, 4) if mix == "ntu" else batch, mix)
     runs = {name: in_batches(run, batch) for name, run in implementations(encoder).items()}
     results = {name: run(recordings) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(recordings)
-            times[name].append(time.perf_counter() - start)
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+    seconds = in_turns({name: partial(run, recordings) for name, run in runs.items()}, rounds)
     expected = results["baseline"]
     bodies = sum(recording.num_people for recording in recordings)
     line: dict[str, object] = {
@@ -139,19 +126,6 @@ def peak_megabytes(name: str, batch: int, mix: str) -> float:
     run = implementations(build())[name]
     run(recordings[:1])  # what is loaded on first use
     return memory_peak(lambda: run(recordings))
-
-
-def memory_peak(run: Callable[[], object]) -> float:
-    """Megabytes of resident memory that something takes above what there was before."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    run()
-    return round((_status("VmHWM") - before) / 1e6, 1)
-
-
-def _status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 # How the cost grows with the length of a recording, its people and the batch.
@@ -178,19 +152,16 @@ def measure_growth(rounds: int) -> list[dict[str, object]]:
     encoder = MAMPEncoder.from_pretrained(WEIGHTS)
     encode_point(encoder, "people", 1)
     points = [(what, number) for what, numbers in POINTS.items() for number in numbers]
-    seconds: dict[tuple[str, int], list[float]] = {point: [] for point in points}
-    for _ in range(rounds):
-        for point in points:
-            start = time.perf_counter()
-            encode_point(encoder, *point)
-            seconds[point].append(time.perf_counter() - start)
-    lines = []
-    for what, number in points:
-        command = [sys.executable, __file__, "--only", "growth", str(number), what]
-        peak = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-        median = statistics.median(seconds[what, number])
-        lines.append({"grows": what, "number": number, "seconds": round(median, 4), "peak_megabytes": peak})
-    return lines
+    seconds = in_turns({point: partial(encode_point, encoder, *point) for point in points}, rounds)
+    return [
+        {
+            "grows": what,
+            "number": number,
+            "seconds": round(seconds[what, number], 4),
+            "peak_megabytes": fresh(__file__, "--only", "growth", number, what),
+        }
+        for what, number in points
+    ]
 
 
 def draw(lines: list[dict[str, object]], path: Path) -> None:
@@ -245,19 +216,13 @@ def main() -> None:
             draw(lines, args.picture)
         return
 
-    def fresh(tuned: bool, *only: object) -> object:
-        command = [sys.executable, __file__, "--rounds", str(args.rounds), "--only", *map(str, only)]
-        clean = {name: value for name, value in os.environ.items() if name not in TUNED}
-        done = subprocess.run(command, env=clean | (TUNED if tuned else {}), stdout=subprocess.PIPE, check=True)
-        return json.loads(done.stdout)
-
+    own = (__file__, "--rounds", args.rounds, "--only")
     for mix in args.mixes:
         for batch in args.batches:
-            peaks = {name: fresh(False, name, batch, mix) for name in ("baseline", "float32", "bfloat16")}
+            peaks = {name: fresh(*own, name, batch, mix) for name in ("baseline", "float32", "bfloat16")}
             for tuned in (False, True):
                 head = {"mix": mix, "batch": batch, "threads": torch.get_num_threads(), "tuned_allocator": tuned}
-                times = fresh(tuned, "times", batch, mix)
-                assert isinstance(times, dict)
+                times = fresh(*own, "times", batch, mix, tuned=tuned)
                 print(json.dumps({**head, **times, "peak_megabytes": peaks}), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Write docs/layouts.md and its pictures from the registered layouts and the measured costs.
+"""Write the tables of docs/layouts.md and its pictures from the registered layouts and the measured costs.
 
 python benchmarks/layout_pages.py            (page and pictures; the pictures need matplotlib)
 python benchmarks/layout_pages.py --page     (the page only)
@@ -24,6 +24,7 @@ from mamp.layouts import MODEL_LAYOUT, Layout
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "layouts.md"
 PICTURES = ROOT / "docs" / "images" / "layouts"
+MARK = "<!-- Below this line, written by benchmarks/layout_pages.py. -->\n"
 COSTS = ROOT / "benchmarks" / "layouts.json"
 
 TITLES = {
@@ -63,77 +64,6 @@ NOTES = {
     "start of the limb that it is named after. The prefix `mixamorig:` may be there or not.",
 }
 
-INTRO = """# Skeleton layouts
-
-<!-- Written by benchmarks/layout_pages.py; change that file, not this one. -->
-
-The model has the 25 joints of Kinect v2. A recording with other joints is first converted to them by a table: each of
-the 25 is *taken* directly from a joint, placed *between* joints, *extrapolated* beyond them, or *absent*. Absent joints
-are NaN, like joints that were not tracked; `encode` leaves them out.
-
-```python
-import numpy as np
-from mamp import Skeleton, get_layout
-
-recording = Skeleton(np.random.rand(90, 17, 3), layout="coco17", fps=30)
-for joint, how in recording.layout.describe(get_layout("ntu25")).items():
-    print(joint, how)                     # head between left_ear and right_ear, ...
-print(recording.layout.absent(get_layout("ntu25")))    # ('foot_left', 'foot_right', 'thumb_left', 'thumb_right')
-```
-
-`layout` is one of the names below, or a list of your joint names. A list is first compared with the registered layouts
-(in any order, ignoring case and separators), and otherwise matched name by name, like the names of BVH and Mixamo
-files; at least shoulders, elbows, hips and knees have to be recognised. Left and right are those of the person, not of
-the picture. A layout defines only the order and names of joints; positions are always in metres, y up.
-
-## Your own layout
-
-```python
-from mamp import register_layout
-
-register_layout(
-    "mine",
-    joints=["root", "l_hip", "r_hip", "l_knee", "r_knee", "chest", "head_top"],
-    mapping={
-        "spine_base": "root",
-        "hip_left": "l_hip", "hip_right": "r_hip", "knee_left": "l_knee", "knee_right": "r_knee",
-        "spine_mid": {"root": 0.5, "chest": 0.5},       # between two
-        "spine_shoulder": "chest",
-        "head": {"chest": 0.3, "head_top": 0.7},
-    },
-)
-```
-
-Unknown names, weights that do not add up to one, and cycles among the parents are refused. Joints that the mapping
-leaves out are logged as a warning (`layout 'mine' gives 8 of the model's 25 joints; absent ...`), derived joints as
-information. The fewer joints a recording has, the less its embedding says.
-
-## 2D keypoints
-
-The weights were trained on 3D bodies. Positions with two coordinates, or with one coordinate that is the same for every
-joint in every frame, are refused. Lift them to 3D first (with any lifter that writes `h36m17` or `coco17`), or pass
-`Skeleton(..., allow_2d=True)` to continue without depth; we have not measured how good the embeddings are then.
-"""
-
-COST = """## What a conversion costs
-
-We converted recordings in the model's 25 joints to each layout, as its tool would see the same body, and back with the
-table of the layout (`benchmarks/layouts.py` describes how joints without a counterpart are placed). *Error* is the mean
-distance between the original joints and the result, over the joints that the layout gives. *Cosine* compares the
-embeddings before and after. The probes are linear (logistic regression) and nearest neighbour (1-NN) on frozen
-`{weights}` embeddings ({share}), accuracy in %: *retrained* was trained on converted clips, *as trained* on unconverted
-ones. Absent joints are handled as `encode` does by default. If fewer clips were probed than converted, it is every
-second one; 95 % intervals are at most as wide as the heading says. The table shows what is lost with the joints. It
-does not show that trackers place a hip or a shoulder differently, or how well they track. In the Kinect v1 data sets
-thumbs, finger tips and neck are derived themselves, so no layout can lose them there; HDM05 is motion capture with
-thumbs, fingers and toes.
-"""
-
-
-def picture_name(name: str) -> str:
-    """File name of the picture of a layout."""
-    return f"{name}.png"
-
 
 def shown() -> dict[str, Layout]:
     """Layouts in the order of the page."""
@@ -142,18 +72,19 @@ def shown() -> dict[str, Layout]:
 
 
 def page(costs: dict[str, Any]) -> str:
-    """The text of docs/layouts.md."""
-    parts = [INTRO, "## Overview\n\n" + _overview()]
-    parts += [_cost(costs), *map(_cost_table, costs.items())] if costs else []
+    """The text of docs/layouts.md: what is above the mark stays, the rest is written anew."""
+    head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    parts = [head + MARK, "## Overview\n\n" + _overview()]
+    parts += ["## What a conversion costs\n\n" + _embeddings(costs), *map(_cost_table, costs.items())] if costs else []
     parts += [_section(name, layout) for name, layout in shown().items()]
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
-def _cost(costs: dict[str, Any]) -> str:
-    shares = {result.get("token_share", 1.0) for result in costs.values()}
-    share = ", ".join(f"{100 * share:g} % of the tokens, those that move most" for share in sorted(shares))
+def _embeddings(costs: dict[str, Any]) -> str:
+    shares = sorted({result.get("token_share", 1.0) for result in costs.values()})
     weights = ", ".join(sorted({result["weights"] for result in costs.values()}))
-    return COST.format(weights=weights, share="all tokens" if shares == {1.0} else share)
+    tokens = ", ".join(f"{100 * share:g} % of the tokens, those that move most" for share in shares)
+    return f"Embeddings: `{weights}`, {'all tokens' if shares == [1.0] else tokens}."
 
 
 def _overview() -> str:
@@ -207,7 +138,7 @@ def _section(name: str, layout: Layout) -> str:
     weights = layout.conversion(MODEL_LAYOUT)
     lines = [f'<a id="{name}"></a>', "", f"## `{name}`: {TITLES.get(name, 'registered')}", ""]
     if name != MODEL_LAYOUT.name:
-        lines += [f"![{name} and the joints of the model](images/layouts/{picture_name(name)})", ""]
+        lines += [f"![{name} and the joints of the model](images/layouts/{name}.png)", ""]
     lines += [NOTES[name], ""] if name in NOTES else []
     parents = [layout.joints[parent] if parent >= 0 else "root" for parent in layout.parents]
     named = zip(layout.joints, parents, strict=True)
@@ -328,7 +259,7 @@ def main() -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         for name, layout in shown().items():
             if name != MODEL_LAYOUT.name:
-                (PICTURES / picture_name(name)).write_bytes(draw(name, layout))
+                (PICTURES / f"{name}.png").write_bytes(draw(name, layout))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from timing import in_turns
 
 from mamp.readers.ntu import parse_skeleton_file
 
@@ -87,14 +88,8 @@ def measure(files: list[Path], rounds: int) -> dict[str, float]:
     for path in files:
         check(path)
     parsers = {"arrays": parse_into_arrays, "lean": parse_line_by_line, "mamp": parse_skeleton_file}
-    times: dict[str, list[float]] = {name: [] for name in parsers}
-    for _ in range(rounds):
-        for name, parse in parsers.items():
-            start = time.process_time()
-            for path in files:
-                parse(path)
-            times[name].append(time.process_time() - start)
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+    runs = {name: partial(lambda parse: [parse(path) for path in files], parse) for name, parse in parsers.items()}
+    seconds = in_turns(runs, rounds, time.process_time)
     megabytes = sum(path.stat().st_size for path in files) / 1e6
     return {
         "files": len(files),

@@ -21,6 +21,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,114 +29,76 @@ import numpy as np
 from probe import KINECT, Probe, halves, read_set, with_interval
 
 from mamp import MAMPEncoder, Skeleton, load
+from mamp.layouts import MODEL_LAYOUT
 
 Change = Callable[[Skeleton, np.random.Generator], Skeleton]
+Shape = tuple[int, ...]  # people, frames, joints
+Where = Callable[[Shape, np.random.Generator, Any], Any]  # what is lost of [M, T, V, 3]
 
 ARM = ("shoulder_left", "elbow_left", "wrist_left", "hand_left", "hand_tip_left", "thumb_left")
 LEGS = tuple(f"{joint}_{side}" for side in ("left", "right") for joint in ("hip", "knee", "ankle", "foot"))
 
 
-def without_joints(names: tuple[str, ...]) -> Change:
+def lose(recording: Skeleton, rng: np.random.Generator, where: Where, amount: Any) -> Skeleton:
+    """Lose some points, unless nothing would be left."""
+    x = recording.positions.copy()
+    x[where(x.shape[:3], rng, amount)] = np.nan
+    return recording.replace(positions=x) if np.isfinite(x).all(axis=-1).any() else recording
+
+
+def named_joints(shape: Shape, rng: np.random.Generator, names: tuple[str, ...]) -> Any:
     """Joints that are never tracked."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        x[:, :, [recording.layout.joints.index(name) for name in names]] = np.nan
-        return _keep(recording, x)
-
-    return change
+    return np.s_[:, :, [MODEL_LAYOUT.joints.index(name) for name in names]]
 
 
-def random_joints(share: float) -> Change:
+def joints(shape: Shape, rng: np.random.Generator, share: float) -> Any:
     """Some joints, others in each clip, are never tracked."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        x[:, :, rng.permutation(x.shape[2])[: round(share * x.shape[2])]] = np.nan
-        return _keep(recording, x)
-
-    return change
+    return np.s_[:, :, rng.permutation(shape[2])[: round(share * shape[2])]]
 
 
-def random_points(share: float) -> Change:
+def points(shape: Shape, rng: np.random.Generator, share: float) -> Any:
     """Any joint is lost in any frame."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        x[rng.random(x.shape[:3]) < share] = np.nan
-        return _keep(recording, x)
-
-    return change
+    return rng.random(shape) < share
 
 
-def random_frames(share: float) -> Change:
+def frames(shape: Shape, rng: np.random.Generator, share: float) -> Any:
     """In some frames nobody is tracked."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        x[:, rng.permutation(x.shape[1])[: round(share * x.shape[1])]] = np.nan
-        return _keep(recording, x)
-
-    return change
+    return np.s_[:, rng.permutation(shape[1])[: round(share * shape[1])]]
 
 
-def joint_gaps(share: float) -> Change:
-    """Each joint is lost for one stretch of time, its own."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        length = round(share * x.shape[1])
-        for joint in range(x.shape[2]):
-            start = rng.integers(0, x.shape[1] - length + 1)
-            x[:, start : start + length, joint] = np.nan
-        return _keep(recording, x)
-
-    return change
-
-
-def frame_gap(share: float) -> Change:
+def stretch(shape: Shape, rng: np.random.Generator, share: float) -> Any:
     """For one stretch of time nobody is tracked."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions.copy()
-        length = round(share * x.shape[1])
-        start = rng.integers(0, x.shape[1] - length + 1)
-        x[:, start : start + length] = np.nan
-        return _keep(recording, x)
-
-    return change
+    length = round(share * shape[1])
+    start = rng.integers(0, shape[1] - length + 1)
+    return np.s_[:, start : start + length]
 
 
-def jitter(metres: float) -> Change:
+def stretches(shape: Shape, rng: np.random.Generator, share: float) -> Any:
+    """Each joint is lost for one stretch of time, its own."""
+    lost = np.zeros(shape, bool)
+    for joint in range(shape[2]):
+        lost[:, stretch(shape, rng, share)[1], joint] = True
+    return lost
+
+
+def jitter(recording: Skeleton, rng: np.random.Generator, metres: float) -> Skeleton:
     """Normal noise on every coordinate."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        x = recording.positions
-        return recording.replace(positions=x + rng.normal(scale=metres, size=x.shape).astype(np.float32))
-
-    return change
+    x = recording.positions
+    return recording.replace(positions=x + rng.normal(scale=metres, size=x.shape).astype(np.float32))
 
 
-def dropped(share: float) -> Change:
+def dropped(recording: Skeleton, rng: np.random.Generator, share: float) -> Skeleton:
     """Frames that are not in the file at all, so that time jumps."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        frames = recording.num_frames
-        kept = np.sort(rng.permutation(frames)[: max(frames - round(share * frames), 1)])
-        return recording.replace(positions=recording.positions[:, kept], confidence=None)
-
-    return change
+    count = recording.num_frames
+    kept = np.sort(rng.permutation(count)[: max(count - round(share * count), 1)])
+    return recording.replace(positions=recording.positions[:, kept], confidence=None)
 
 
-def repeated(share: float) -> Change:
+def repeated(recording: Skeleton, rng: np.random.Generator, share: float) -> Skeleton:
     """Frames that are in the file twice."""
-
-    def change(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
-        frames = recording.num_frames
-        again = np.sort(np.concatenate([np.arange(frames), rng.permutation(frames)[: round(share * frames)]]))
-        return recording.replace(positions=recording.positions[:, again], confidence=None)
-
-    return change
+    count = recording.num_frames
+    again = np.sort(np.concatenate([np.arange(count), rng.permutation(count)[: round(share * count)]]))
+    return recording.replace(positions=recording.positions[:, again], confidence=None)
 
 
 def turned(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
@@ -155,30 +118,28 @@ def nothing(recording: Skeleton, rng: np.random.Generator) -> Skeleton:
     return recording
 
 
+def losing(where: Where, text: str, *shares: float) -> dict[str, Change]:
+    """Changes by name, of which ``text`` gives that of a share."""
+    return {text.format(round(100 * share)): partial(lose, where=where, amount=share) for share in shares}
+
+
 MISSING: dict[str, Change] = {
     "nothing": nothing,
-    **{f"{round(100 * s)} % of joints": random_joints(s) for s in (0.1, 0.3, 0.5)},
-    "left arm": without_joints(ARM),
-    "both legs": without_joints(LEGS),
-    **{f"{round(100 * s)} % of frames": random_frames(s) for s in (0.1, 0.3, 0.5)},
-    **{f"one stretch of {round(100 * s)} % of the time": frame_gap(s) for s in (0.1, 0.3, 0.5)},
-    **{f"each joint for {round(100 * s)} % of the time": joint_gaps(s) for s in (0.1, 0.3, 0.5)},
-    "30 % of points": random_points(0.3),
+    **losing(joints, "{} % of joints", 0.1, 0.3, 0.5),
+    "left arm": partial(lose, where=named_joints, amount=ARM),
+    "both legs": partial(lose, where=named_joints, amount=LEGS),
+    **losing(frames, "{} % of frames", 0.1, 0.3, 0.5),
+    **losing(stretch, "one stretch of {} % of the time", 0.1, 0.3, 0.5),
+    **losing(stretches, "each joint for {} % of the time", 0.1, 0.3, 0.5),
+    **losing(points, "{} % of points", 0.3),
 }
 CHANGES: dict[str, Change] = {
-    "jitter 5 mm": jitter(0.005),
-    "jitter 20 mm": jitter(0.02),
-    "10 % of frames dropped": dropped(0.1),
-    "10 % of frames repeated": repeated(0.1),
-    "10 % of points lost": random_points(0.1),
+    "jitter 5 mm": partial(jitter, metres=0.005),
+    "jitter 20 mm": partial(jitter, metres=0.02),
+    "10 % of frames dropped": partial(dropped, share=0.1),
+    "10 % of frames repeated": partial(repeated, share=0.1),
+    **losing(points, "{} % of points lost", 0.1),
 }
-
-
-def _keep(recording: Skeleton, positions: np.ndarray) -> Skeleton:
-    """The recording with other positions, unless nothing would be left of it."""
-    return recording.replace(positions=positions) if np.isfinite(positions).all(axis=-1).any() else recording
-
-
 COSINES = ("cosine", "centred_cosine")
 
 

@@ -13,16 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import torch
 from baseline import straightforward
-from encode import TUNED, memory_peak
+from timing import fresh, memory_peak
 
 from mamp.pretraining import MAMPForPretraining
 from mamp.train.recipes import get_recipe
@@ -90,16 +86,13 @@ def main() -> None:
         print(json.dumps(worker(args.only, args.clips, args.rounds)))
         return
     same = gradient_difference(args.clips)
-    clean = {name: value for name, value in os.environ.items() if name not in TUNED}
     for tuned in (False, True):
         seconds: dict[str, list[float]] = {name: [] for name in NAMES}
         peaks: dict[str, float] = {}
         for _ in range(args.turns):
             for name in NAMES:
-                command = [sys.executable, str(Path(__file__)), "--only", name]
-                command += ["--clips", str(args.clips), "--rounds", str(args.rounds)]
-                done = subprocess.run(command, env=clean | (TUNED if tuned else {}), stdout=subprocess.PIPE, check=True)
-                found = json.loads(done.stdout)
+                own = ("--only", name, "--clips", args.clips, "--rounds", args.rounds)
+                found = fresh(__file__, *own, tuned=tuned)
                 seconds[name] += found["seconds"]
                 peaks[name] = found["peak_megabytes"]
         median = {name: statistics.median(values) for name, values in seconds.items()}
