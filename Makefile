@@ -1,4 +1,5 @@
 # make setup    a virtual environment in .venv with everything that follows needs (once)
+# make setup-all  the same, and every extra (300 MB and more): with it, make test skips less
 # make demo     embed made-up recordings with the bundled weights and show which are nearest to which
 # make test     lint, types and tests
 # make lowest   the tests with the lowest versions that setup.cfg allows, in .venv-lowest (brings a torch with CUDA)
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
-.PHONY: setup demo test lint types pytest lowest newest format dist clean
+.PHONY: setup setup-all demo test lint types pytest lowest newest format dist clean
 
 setup: $(STAMP)
 
@@ -20,6 +21,12 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+
+setup-all: $(STAMP) $(VENV)/.complete-all
+
+$(VENV)/.complete-all: setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,all]'
+	touch $@
 
 demo: $(STAMP)
 	$(BIN)/mamp demo

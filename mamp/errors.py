@@ -52,6 +52,10 @@ class DataError(MAMPError, ValueError):
     """A prepared data set is missing, damaged, or lacks what is asked of it."""
 
 
+class SearchError(MAMPError, ValueError):
+    """An index of recordings is missing, damaged, of other weights, in use, or asked for what it cannot give."""
+
+
 class TrainingError(MAMPError, RuntimeError):
     """A training run cannot start or go on."""
 

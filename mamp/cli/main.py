@@ -8,12 +8,27 @@ import sys
 from collections.abc import Sequence
 
 import mamp
-from mamp.cli import ablate, convert, demo, embed, info, list_weights, predict, readout, report, reproduce
+from mamp.cli import (
+    ablate,
+    convert,
+    demo,
+    embed,
+    index,
+    info,
+    list_weights,
+    predict,
+    readout,
+    report,
+    reproduce,
+    search,
+)
 from mamp.cli.command import Command
 from mamp.console import USAGE_ERROR, entry, exit_status, messages
 
 COMMANDS: tuple[Command, ...] = (
     embed.COMMAND,
+    index.COMMAND,
+    search.COMMAND,
     demo.COMMAND,
     info.COMMAND,
     list_weights.COMMAND,
