@@ -64,7 +64,7 @@ def implementations(encoder: MAMPEncoder) -> dict[str, Callable[[list[Skeleton]]
     @torch.no_grad()
     def baseline(recordings: list[Skeleton]) -> np.ndarray:
         expected = encoder.config.preprocessing
-        x = torch.stack([prepare_clip(recording, expected, FRAMES)[0] for recording in recordings])
+        x = torch.from_numpy(np.stack([prepare_clip(recording, expected, FRAMES)[0] for recording in recordings]))
         tokens = plain.encode_tokens(x.flatten(0, 1))
         return tokens.unflatten(0, x.shape[:2]).mean(dim=(1, 2)).numpy()
 

@@ -151,7 +151,8 @@ def measure_depths(encoder: MAMPEncoder, path: Path, args: argparse.Namespace) -
     clips = list(range(0, len(store), args.every))
     expected, frames = encoder.config.preprocessing, encoder.config.num_frames
     found = [
-        pooled_by_depth(encoder, prepare_clip(store.recording(i), expected, frames)[0], args.depths) for i in clips
+        pooled_by_depth(encoder, torch.from_numpy(prepare_clip(store.recording(i), expected, frames)[0]), args.depths)
+        for i in clips
     ]
     labels, train = store.columns["label"][clips], store.columns["split"].astype(str)[clips] == "train"
     for depth in args.depths:

@@ -142,7 +142,7 @@ def prepare_batch(recordings: Sequence[Skeleton], config: MAMPConfig) -> tuple[T
             raise RecordingError(
                 f"expected a mamp.Skeleton, found {type(recording).__name__}. Read files with mamp.load(path)."
             )
-    found = [prepare_clip(recording, expected, config.num_frames)[0] for recording in recordings]
+    found = [torch.from_numpy(prepare_clip(recording, expected, config.num_frames)[0]) for recording in recordings]
     x = torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
     if expected.absent_person != "none":
         return x, None

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from mamp.errors import ConfigError
 
 POOLINGS = ("mean", "max", "std")
+Pool = Literal["clip", "person", "frame", "joint", "tokens"]  # what one embedding stands for
 
 _T = TypeVar("_T")
 

@@ -1,35 +1,30 @@
-"""From recordings to embeddings: cut windows, prepare, choose tokens, encode a few bodies at a time, pool."""
+"""From recordings to embeddings: cut windows, prepare, have an engine encode and pool each body, combine people.
+
+Everything here is numpy. :mod:`mamp.inference` is the engine on torch, :mod:`mamp.export` has those without it.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import torch
-from einops import rearrange
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
-from tqdm import tqdm
 
-from mamp import kernels
-from mamp.config import MAMPConfig, Preprocessing
+from mamp.config import MAMPConfig, Pool, Preprocessing
 from mamp.errors import RecordingError
-from mamp.geometry import middle_crop
+from mamp.geometry import lerp, middle_crop, resample_index
 from mamp.layouts import get_layout
-from mamp.masking import motion_intensity
-from mamp.pooling import Pool, bridge_gaps, equal_counts, in_place, pool_tokens, reduce_present
 from mamp.preprocessing import NormalizedClip, prepare_clip, token_presence
 from mamp.skeleton import Skeleton
-from mamp.transformer import Network
 from mamp.windows import FrameMeans, check_window, cut_window, window_starts
 
 FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
 Precision = Literal["bfloat16"]
 
 
@@ -72,26 +67,57 @@ class EncodeOptions:
             )
 
 
-def embed_recordings(
-    encoder: Network, recordings: Iterable[Skeleton], options: EncodeOptions, progress: bool = False
+class Engine(Protocol):
+    """Whatever runs the network: pooled tokens, through the readout, of bodies that are encoded one by one."""
+
+    def __call__(self, bodies: FloatArray, there: BoolArray, options: EncodeOptions, /) -> FloatArray:
+        """Embed bodies [N, T, V, C] of which only the tokens ``there`` [N, L] were tracked: [N, ...] by ``pool``."""
+        ...
+
+
+def embed(
+    engine: Engine,
+    config: MAMPConfig,
+    recordings: Iterable[Skeleton],
+    options: EncodeOptions,
+    progress: bool = False,
 ) -> list[FloatArray]:
-    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time."""
-    config = encoder.config
+    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time.
+
+    Args:
+        engine: Runs the network.
+        config: Of the network.
+        recordings: Recordings.
+        options: Of ``encode``.
+        progress: Show a progress bar.
+    """
     if options.preprocessing:
         config = config.replace(preprocessing=config.preprocessing.changed(options.preprocessing))
-    if options.precision is not None:
-        kernels.warn_if_bfloat16_is_slow(str(encoder.device))
     if isinstance(recordings, Sequence):  # a mistake in a list is found before the first batch
         recordings = list(_checked(recordings))
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            if options.window is None:
-                return _embed_whole(encoder, config, recordings, options, progress)
-            return [_embed_windows(encoder, config, recording, options, progress) for recording in _checked(recordings)]
-    finally:
-        encoder.train(was_training)
+    if options.window is None:
+        return _embed_whole(engine, config, recordings, options, progress)
+    return [_embed_windows(engine, config, recording, options, progress) for recording in _checked(recordings)]
+
+
+def stack(results: list[FloatArray], options: EncodeOptions, config: MAMPConfig) -> FloatArray | list[FloatArray]:
+    """Stack embeddings that are all of one shape, as ``encode`` returns them; otherwise a list."""
+    if options.window is not None or options.pool not in ("clip", "joint"):
+        return results
+    joints = (config.grid[1],) if options.pool == "joint" else ()
+    return np.stack(results) if results else np.zeros((0, *joints, config.embedding_dim), np.float32)
+
+
+@contextmanager
+def _bar(total: int | None, unit: str, show: bool) -> Iterator[Callable[[int], object]]:
+    """A progress bar where one is wanted; yields what moves it on."""
+    if not show:
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit) as bar:
+        yield bar.update
 
 
 def _checked(recordings: Iterable[Skeleton]) -> Iterator[Skeleton]:
@@ -105,7 +131,7 @@ def _checked(recordings: Iterable[Skeleton]) -> Iterator[Skeleton]:
 
 
 def _embed_whole(
-    encoder: Network,
+    engine: Engine,
     config: MAMPConfig,
     recordings: Iterable[Skeleton],
     options: EncodeOptions,
@@ -114,15 +140,15 @@ def _embed_whole(
     results: list[FloatArray] = []
     total = len(recordings) if isinstance(recordings, Sized) else None
     coming = _checked(recordings)
-    with tqdm(total=total, unit="clip", disable=not progress) as bar:
+    with _bar(total, "clip", progress) as advance:
         while batch := list(islice(coming, min(options.batch_size, sys.maxsize))):
-            results += _embed_batch(encoder, config, batch, options)
-            bar.update(len(batch))
+            results += _embed_batch(engine, config, batch, options)
+            advance(len(batch))
     return results
 
 
 def _embed_windows(
-    encoder: Network, config: MAMPConfig, recording: Skeleton, options: EncodeOptions, progress: bool
+    engine: Engine, config: MAMPConfig, recording: Skeleton, options: EncodeOptions, progress: bool
 ) -> FloatArray:
     """Embed the windows of a recording, a batch at a time; one without anybody is NaN."""
     assert options.window is not None and options.stride is not None
@@ -131,23 +157,23 @@ def _embed_windows(
     shape = result_shape(options.pool, recording, config)
     frames = FrameMeans(recording.num_frames, *shape) if options.pool == "frame" else None
     rows = None if frames else np.full((len(starts), *shape), np.nan, np.float32)
-    with tqdm(total=len(starts), unit="window", disable=not progress) as bar:
+    with _bar(len(starts), "window", progress) as advance:
         for first in range(0, len(starts), options.batch_size):
             batch = starts[first : first + options.batch_size]
             cuts = [cut_window(recording, start, options.window, layout) for start in batch]
             there = [index for index, cut in enumerate(cuts) if cut.tracked.any()]
-            found = _embed_batch(encoder, config, [cuts[index] for index in there], options)
+            found = _embed_batch(engine, config, [cuts[index] for index in there], options)
             for index, embedding in zip(there, found, strict=True):
                 if frames:
                     frames.add(batch[index], embedding)
                 elif rows is not None:
                     rows[first + index] = embedding
-            bar.update(len(batch))
+            advance(len(batch))
     return frames.result() if rows is None and frames else np.asarray(rows)
 
 
 def _embed_batch(
-    encoder: Network, config: MAMPConfig, recordings: Sequence[Skeleton], options: EncodeOptions
+    engine: Engine, config: MAMPConfig, recordings: Sequence[Skeleton], options: EncodeOptions
 ) -> Iterator[FloatArray]:
     if not recordings:
         return
@@ -156,85 +182,13 @@ def _embed_batch(
     clips = [prepare_clip(recording, expected, frames, everybody=everybody, part=part) for recording in recordings]
     # Who is a copy of another is encoded once.
     counts = [clip.num_present if clip.copied else len(x) for x, clip in clips]
-    bodies = torch.cat([x[:count] for (x, _), count in zip(clips, counts, strict=True)])
-    there = torch.cat([token_presence(clip, config)[:count] for (_, clip), count in zip(clips, counts, strict=True)])
-    pooled = _pool_bodies(encoder, bodies, there, options)
-    for recording, (x, clip), mine in zip(recordings, clips, pooled.split(counts), strict=True):
+    bodies = np.concatenate([x[:count] for (x, _), count in zip(clips, counts, strict=True)])
+    there = np.concatenate([token_presence(clip, config)[:n] for (_, clip), n in zip(clips, counts, strict=True)])
+    pooled = np.split(engine(bodies, there, options), np.cumsum(counts)[:-1])
+    for recording, (x, clip), mine in zip(recordings, clips, pooled, strict=True):
         if clip.copied:
-            mine = torch.cat([mine, mine[:1].expand(len(x) - len(mine), *mine.shape[1:])])
+            mine = np.concatenate([mine, np.repeat(mine[:1], len(x) - len(mine), axis=0)])
         yield pool_people(mine, clip, recording, options.pool, config)
-
-
-def _pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: EncodeOptions) -> Tensor:
-    """Encode bodies a few at a time and reduce their tokens to what the pool needs.
-
-    Args:
-        encoder: The encoder.
-        bodies: [N, T, V, C].
-        there: [N, L], true where a token is there.
-        options: Of ``encode``.
-    """
-    whole = there.all(dim=1)
-    absent = whole & (bodies == 0).flatten(1).all(dim=1)
-    part = (~whole).nonzero()[:, 0]
-    groups: list[tuple[Tensor, Tensor | None]] = [((whole & ~absent).nonzero()[:, 0], None)]
-    groups += [(part[rows], ids) for rows, ids in equal_counts(there[part])]
-    at_once = encoder.bodies_at_once(encoder.device)
-    pooled: list[tuple[Tensor, Tensor]] = []
-    with torch.autocast(encoder.device.type, torch.bfloat16) if options.precision else nullcontext():
-        for rows, ids in groups:
-            for first in range(0, len(rows), at_once):
-                some = rows[first : first + at_once]
-                kept = None if ids is None else ids[first : first + at_once]
-                pooled.append((some, _encode_chunk(encoder, bodies[some], kept, options)))
-        if bool(absent.any()):
-            nobody = _encode_chunk(encoder, torch.zeros_like(bodies[:1]), None, EncodeOptions(options.pool))
-            pooled.append((absent.nonzero()[:, 0], nobody))
-    everybody = pooled[0][1].new_empty(len(bodies), *pooled[0][1].shape[1:])
-    for some, values in pooled:
-        everybody[some] = values
-    return everybody
-
-
-def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
-    """Pooled tokens of bodies [n, T, V, C] that go through the blocks together, float32 and on the CPU.
-
-    Args:
-        encoder: The encoder.
-        bodies: Bodies that have as many tokens.
-        ids: [n, K], which tokens those are; all without it.
-        options: Of ``encode``.
-    """
-    x, config = bodies.to(encoder.device, encoder.dtype), encoder.config
-    if options.token_share < 1:
-        ids = most_moving_tokens(bodies, config, options.token_share, ids)
-    if ids is None:
-        tokens = encoder(x[:, None])[:, 0]
-    else:
-        tokens = encoder.encode_tokens(x, ids.to(encoder.device))
-        if options.pool in ("clip", "person"):
-            return encoder.read_out(reduce_present(tokens, 1, config.pooling))
-        tokens = in_place(tokens, ids.to(encoder.device), config)
-    if options.pool == "tokens":
-        return tokens.float().cpu()
-    return encoder.read_out(pool_tokens(tokens, options.pool, config.pooling))
-
-
-def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:
-    """Indices [N, K'] of the tokens of bodies [N, T, V, C] that move most, at least one, in the order of the tokens.
-
-    Args:
-        bodies: [N, T, V, C].
-        config: Of the encoder.
-        share: Share of the tokens.
-        ids: [N, K], the tokens to choose among; all without it.
-    """
-    intensity = motion_intensity(bodies, config.t_patch_size, config.patch_size)
-    if ids is not None:
-        intensity = intensity.gather(1, ids)
-    kept = max(1, int(intensity.shape[1] * share))
-    chosen = intensity.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(dim=1).values  # ties: the earlier
-    return chosen if ids is None else ids.gather(1, chosen)
 
 
 def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[int, ...]:
@@ -248,37 +202,57 @@ def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[i
 
 
 def pool_people(
-    bodies: Tensor, clip: NormalizedClip, recording: Skeleton, pool: Pool, config: MAMPConfig
+    bodies: FloatArray, clip: NormalizedClip, recording: Skeleton, pool: Pool, config: MAMPConfig
 ) -> FloatArray:
     """Combine the people of one recording, absent ones included where the weights expect them.
 
     Args:
-        bodies: [M, ...], what :func:`pool_tokens` made of each person of the clip.
+        bodies: [M, ...], what the engine made of each person of the clip.
         clip: The clip.
         recording: What it was made from.
         pool: What one embedding stands for.
         config: Of the encoder.
     """
     if pool == "person" or (pool == "tokens" and config.preprocessing.max_people is None):
-        everybody = bodies.new_full((recording.num_people, *bodies.shape[1:]), torch.nan)
-        everybody[torch.from_numpy(clip.people)] = bodies[: clip.num_present]
-        return everybody.numpy()
+        everybody = np.full((recording.num_people, *bodies.shape[1:]), np.nan, np.float32)
+        everybody[clip.people] = bodies[: clip.num_present]
+        return everybody
     if pool == "tokens":
-        missing = result_shape(pool, recording, config)[0] - len(bodies)
-        return F.pad(bodies, (0, 0) * (bodies.ndim - 1) + (0, missing), value=torch.nan).numpy()
-    bodies = reduce_present(bodies, 0)
-    if pool == "frame":
-        bodies = _to_frames(bodies, clip, recording.num_frames, config.preprocessing.crop)
-    return bodies.numpy()
+        everybody = np.full((result_shape(pool, recording, config)[0], *bodies.shape[1:]), np.nan, np.float32)
+        everybody[: len(bodies)] = bodies
+        return everybody
+    mean = _mean_of_present(bodies)
+    return _to_frames(mean, clip, recording.num_frames, config.preprocessing.crop) if pool == "frame" else mean
 
 
-def _to_frames(steps: Tensor, clip: NormalizedClip, num_frames: int, crop: float) -> Tensor:
+def _mean_of_present(bodies: FloatArray) -> FloatArray:
+    """Mean over people [M, ...] of what is not NaN; NaN where nothing is left."""
+    absent = np.isnan(bodies)
+    if not absent.any():
+        return bodies.sum(axis=0) / np.float32(len(bodies))
+    with np.errstate(invalid="ignore"):
+        return np.where(absent, np.float32(0), bodies).sum(axis=0) / (~absent).sum(axis=0).astype(np.float32)
+
+
+def _to_frames(steps: FloatArray, clip: NormalizedClip, num_frames: int, crop: float) -> FloatArray:
     """Spread token steps [t, D] over the frames of the recording [T, D], by linear interpolation in time."""
     start, length = middle_crop(len(clip.frames), crop)
-    resized = F.interpolate(
-        rearrange(bridge_gaps(steps), "t d -> 1 d t"), size=length, mode="linear", align_corners=False
-    )
-    rows = rearrange(resized, "1 d t -> t d")
+    steps = _bridge_gaps(steps)
+    low, high, share = resample_index(0, len(steps), length)
+    rows = lerp(steps[low], steps[high], share[:, None])
     # A frame without anybody takes the next one that has somebody.
     kept = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
-    return rows[torch.from_numpy(kept - start).clamp(0, length - 1)]
+    return rows[(kept - start).clip(0, length - 1)]
+
+
+def _bridge_gaps(steps: FloatArray) -> FloatArray:
+    """Interpolate the steps [t, D] that have no token (NaN) between their neighbours in time."""
+    missing = np.isnan(steps).any(axis=1)
+    if not missing.any():
+        return steps
+    known, time = np.flatnonzero(~missing), np.arange(len(steps))
+    after = np.searchsorted(known, time).clip(max=len(known) - 1)
+    before = np.where(known[after] > time, after - 1, after).clip(min=0)
+    gap = (known[after] - known[before]).clip(min=1)
+    share = ((time - known[before]) / gap).clip(0, 1)[:, None].astype(np.float32)
+    return lerp(steps[known[before]], steps[known[after]], share)

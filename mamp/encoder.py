@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamp.config import Preprocessing
-from mamp.embedding import EncodeOptions, Precision, embed_recordings
+from mamp.config import Pool, Preprocessing
+from mamp.embedding import EncodeOptions, Precision, stack
 from mamp.errors import RecordingError
 from mamp.hub import load_encoder, push_encoder, save_encoder
-from mamp.pooling import Pool
+from mamp.inference import embed_recordings
 from mamp.skeleton import Skeleton
 from mamp.transformer import Network
 
@@ -118,11 +118,7 @@ class MAMPEncoder(Network):
                 f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
                 "mamp.load(path)."
             )
-        results = embed_recordings(self, recordings, options, progress)
-        if window is None and pool in ("clip", "joint"):
-            joints = (self.config.grid[1],) if pool == "joint" else ()
-            return np.stack(results) if results else np.zeros((0, *joints, self.config.embedding_dim), np.float32)
-        return results
+        return stack(embed_recordings(self, recordings, options, progress), options, self.config)
 
     @classmethod
     def from_pretrained(

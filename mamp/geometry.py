@@ -1,19 +1,19 @@
 """Geometry of bodies and clips: rotation, mirror, facing, body height, crop and resampling in time.
 
-Arrays of single recordings are numpy, batches of clips are tensors.
+Everything is numpy, so that recordings can be prepared without torch.
 """
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from mamp.layouts import Layout
 
 FloatArray = NDArray[np.float32]
+_Array = TypeVar("_Array", bound=Any)
 
 # A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
 # signs. [axis, 3, 3] each.
@@ -37,8 +37,8 @@ def rotation_matrix(angles: NDArray[np.floating]) -> NDArray[np.floating]:
     return about[:, 2] @ about[:, 1] @ about[:, 0]
 
 
-def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
-    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones."""
+def to_the_right(positions: _Array, layout: Layout) -> _Array:
+    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones; arrays or tensors."""
     left_hip, right_hip, left_shoulder, right_shoulder = (
         positions[..., layout.joints.index(name), :]
         for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
@@ -46,15 +46,16 @@ def to_the_right(positions: Tensor, layout: Layout) -> Tensor:
     return right_hip - left_hip + right_shoulder - left_shoulder
 
 
-def facing_angle(right: Tensor) -> Tensor:
-    """Angle [B] about the vertical that turns people to the camera (negative z) on average.
+def facing_angle(right: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Angle [...] about the vertical that turns people to the camera (negative z) on average.
 
     Args:
-        right: [B, T, 3] where their right is, see :func:`to_the_right`.
+        right: [..., T, 3] where their right is, see :func:`to_the_right`.
     """
-    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)  # x and z of (up cross right)
-    fx, fz = F.normalize(forward, dim=-1).sum(dim=1).unbind(dim=-1)
-    return torch.atan2(-fx, -fz)  # with the published sign of a rotation about y
+    forward = np.stack([right[..., 2], -right[..., 0]], axis=-1).astype(np.float64)  # x and z of (up cross right)
+    forward /= np.linalg.norm(forward, axis=-1, keepdims=True).clip(min=1e-12)
+    fx, fz = np.moveaxis(forward.sum(axis=-2), -1, 0)
+    return np.asarray(np.arctan2(-fx, -fz))  # with the published sign of a rotation about y
 
 
 def mirrored_joints(layout: Layout) -> list[int]:
@@ -80,28 +81,29 @@ def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
     return bias, num_frames - 2 * bias
 
 
-def resample_index(start: Tensor, length: Tensor, num_frames: int) -> tuple[Tensor, Tensor, Tensor]:
+def resample_index(
+    start: int, length: int, num_frames: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Where linear interpolation to ``num_frames`` looks: lower frame, upper frame, and the share of the upper.
 
     Half-pixel centres, clamped at both ends, in float32, as ``torch.nn.functional.interpolate`` does.
 
     Args:
-        start: [...] first frame of each crop.
-        length: [...] frames of each crop, at least one.
+        start: First frame of the crop.
+        length: Frames of the crop, at least one.
         num_frames: Frames wanted.
 
     Returns:
-        Three tensors [..., num_frames]: int64, int64, float32.
+        Three arrays [num_frames].
     """
-    scale = length.to(torch.float32) / num_frames
-    centre = torch.arange(num_frames, device=start.device, dtype=torch.float32) + 0.5
-    source = (scale[..., None] * centre - 0.5).clamp(min=0)
-    low = source.to(torch.int64)
-    high = torch.minimum(low + 1, length[..., None] - 1)
-    return low + start[..., None], high + start[..., None], source - low
+    centre = np.arange(num_frames, dtype=np.float32) + np.float32(0.5)
+    source = np.maximum(np.float32(length) / np.float32(num_frames) * centre - np.float32(0.5), np.float32(0))
+    low = source.astype(np.int64)
+    high = np.minimum(low + 1, length - 1)
+    return low + start, high + start, source - low.astype(np.float32)
 
 
-def lerp(low: Tensor, high: Tensor, share: Tensor) -> Tensor:
+def lerp(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
     """Linear interpolation, in the order of operations of ``interpolate``."""
     return low * (1 - share) + high * share
 
@@ -138,7 +140,7 @@ def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layou
     right = across("hip_right", "hip_left") + across("shoulder_right", "shoulder_left")
     if not right[:, ::2].any():
         return positions
-    turn = np.array([[0, float(facing_angle(torch.from_numpy(right)[None])), 0]], np.float32)
+    turn = np.array([[0, float(facing_angle(right)), 0]], np.float32)
     return np.asarray(positions @ rotation_matrix(turn)[0].T, np.float32)
 
 

@@ -5,15 +5,11 @@ What nothing is reduced to is NaN.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from mamp.config import MAMPConfig
-
-Pool = Literal["clip", "person", "frame", "joint", "tokens"]
+from mamp.config import MAMPConfig, Pool
 
 # Dimensions of the tokens [N, T, V, D] of bodies that each pool reduces.
 _OVER: dict[Pool, tuple[int, ...]] = {"clip": (1, 2), "person": (1, 2), "frame": (2,), "joint": (1,), "tokens": ()}
@@ -61,20 +57,6 @@ def _std(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
 
 
 _REDUCTIONS = {"mean": _mean, "max": _max, "std": _std}
-
-
-def bridge_gaps(steps: Tensor) -> Tensor:
-    """Interpolate the steps [t, D] that have no token (NaN) between their neighbours in time."""
-    there = ~steps.isnan().any(dim=1)
-    if bool(there.all()):
-        return steps
-    known = there.nonzero()[:, 0]
-    time = torch.arange(len(steps))
-    after = torch.searchsorted(known, time).clamp(max=len(known) - 1)
-    before = torch.where(known[after] > time, after - 1, after).clamp(min=0)
-    gap = (known[after] - known[before]).clamp(min=1)
-    share = ((time - known[before]) / gap).clamp(0, 1)[:, None]
-    return torch.lerp(steps[known[before]], steps[known[after]], share.to(steps.dtype))
 
 
 def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -12,12 +12,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from einops import reduce
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import ConfigError, RecordingError
@@ -29,6 +27,7 @@ from mamp.skeleton import Skeleton
 logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float32]
+_Array = TypeVar("_Array", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def _add_absent(bodies: _Bodies, missing: int, copied: bool) -> NormalizedClip:
 
 def prepare_clip(
     recording: Skeleton, expected: Preprocessing, num_frames: int, *, everybody: bool = False, part: bool = False
-) -> tuple[Tensor, NormalizedClip]:
+) -> tuple[FloatArray, NormalizedClip]:
     """Normalise, crop the middle and resize to ``num_frames``: the clip [M, num_frames, V, 3] that the model takes.
 
     ``everybody`` and ``part`` are those of :func:`normalize`. Time runs on while nobody is tracked: such frames are
@@ -253,19 +252,21 @@ def prepare_clip(
     keep_gaps = expected.absent_person != "none" or expected.missing == "drop"
     clip = normalize(recording, expected, everybody=everybody, keep_gaps=keep_gaps, part=part)
     start, length = middle_crop(clip.positions.shape[1], expected.crop)
-    low, high, share = resample_index(torch.tensor(start), torch.tensor(length), num_frames)
-    positions = torch.from_numpy(clip.positions)
-    return to_stream(lerp(positions[:, low], positions[:, high], share[:, None, None]), expected.stream), clip
+    low, high, share = resample_index(start, length, num_frames)
+    resized = lerp(clip.positions[:, low], clip.positions[:, high], share[:, None, None])
+    return to_stream(resized, expected.stream), clip
 
 
-def to_stream(x: Tensor, stream: str) -> Tensor:
-    """Turn joint positions [..., T, V, C] into the stream that the model sees; bones first, then motion."""
+def to_stream(x: _Array, stream: str) -> _Array:
+    """Turn joint positions [..., T, V, C], an array or tensor, into the stream that the model sees.
+
+    Bones first, then motion, which is zero in the last frame.
+    """
     if stream.startswith("bone"):
         x = x - x[..., NTU25_BONES, :]
     if stream.endswith("motion"):
-        motion = torch.zeros_like(x)
-        motion[..., :-1, :, :] = x[..., 1:, :, :] - x[..., :-1, :, :]
-        x = motion
+        following = x[..., [*range(1, x.shape[-3]), -1], :, :]
+        x = following - x
     return x
 
 
@@ -309,7 +310,7 @@ def _motion(person: FloatArray) -> float:
     return float(person.reshape(-1, 3).var(axis=0).sum())
 
 
-def token_presence(clip: NormalizedClip, config: MAMPConfig) -> Tensor:
+def token_presence(clip: NormalizedClip, config: MAMPConfig) -> NDArray[np.bool_]:
     """Which tokens of the clip that the model takes were tracked, after crop and resize.
 
     A token is there when any of the positions that it is made of was tracked; the others of its positions are
@@ -320,20 +321,20 @@ def token_presence(clip: NormalizedClip, config: MAMPConfig) -> Tensor:
         [M, L], true where the token is there.
     """
     if clip.tracked.all() or config.preprocessing.missing == "fill":
-        return torch.ones(len(clip.positions), config.num_tokens, dtype=torch.bool)
+        return np.ones((len(clip.positions), config.num_tokens), bool)
     start, length = middle_crop(clip.positions.shape[1], config.preprocessing.crop)
-    low, high, share = resample_index(torch.tensor(start), torch.tensor(length), config.num_frames)
-    tracked = torch.from_numpy(clip.tracked).float()
+    low, high, share = resample_index(start, length, config.num_frames)
+    tracked = clip.tracked.astype(np.float32)
     tracked = _tracked_stream(lerp(tracked[:, low], tracked[:, high], share[:, None]), config.preprocessing.stream)
-    tokens = reduce(tracked, "m (t u) (v p) -> m (t v)", "mean", u=config.t_patch_size, p=config.patch_size)
-    there = tokens > 1e-6
-    return there | ~there.any(dim=1, keepdim=True)
+    (t, v), u, p = config.grid, config.t_patch_size, config.patch_size
+    there = tracked.reshape(-1, t, u, v, p).mean(axis=(2, 4)).reshape(-1, t * v) > 1e-6
+    return np.asarray(there | ~there.any(axis=1, keepdims=True))
 
 
-def _tracked_stream(tracked: Tensor, stream: str) -> Tensor:
+def _tracked_stream(tracked: FloatArray, stream: str) -> FloatArray:
     """A bone needs both its joints, a motion both its frames: [M, T, V] -> [M, T, V]."""
     if stream.startswith("bone"):
-        tracked = torch.minimum(tracked, tracked[..., NTU25_BONES])
+        tracked = np.minimum(tracked, tracked[..., NTU25_BONES])
     if stream.endswith("motion"):
-        tracked = torch.minimum(tracked, torch.cat([tracked[:, 1:], tracked[:, -1:]], dim=1))
+        tracked = np.minimum(tracked, np.concatenate([tracked[:, 1:], tracked[:, -1:]], axis=1))
     return tracked

@@ -16,8 +16,8 @@ from mamp.skeleton import Skeleton, check_fps, resolve_layout
 from mamp.windows import check_window
 
 if TYPE_CHECKING:
+    from mamp.config import Pool
     from mamp.encoder import MAMPEncoder
-    from mamp.pooling import Pool
 
 FloatArray = NDArray[np.float32]
 

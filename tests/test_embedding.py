@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
-from mamp.embedding import most_moving_tokens
 from mamp.errors import RecordingError
 from mamp.geometry import middle_crop
+from mamp.inference import most_moving_tokens
 from mamp.pooling import Pool
 from mamp.preprocessing import prepare_clip
 
@@ -54,7 +54,7 @@ def tokens_of(encoder: MAMPEncoder, clip: Skeleton) -> Array:
     """[M, t, V, D], straight from the encoder."""
     x, _ = prepare_clip(clip, encoder.config.preprocessing, encoder.config.num_frames)
     with torch.no_grad():
-        return np.asarray(encoder(x[None])[0].numpy())
+        return np.asarray(encoder(torch.from_numpy(x)[None])[0].numpy())
 
 
 @pytest.mark.parametrize("preprocessing", [ZEROS, COPY, NONE], ids=["zeros", "copy", "none"])
@@ -300,12 +300,13 @@ def test_share_of_tokens(preprocessing: Preprocessing) -> None:
     found = np.asarray(encoder.encode(clips, token_share=0.25))
     for clip, vector in zip(clips, found, strict=True):
         x, normalized = prepare_clip(clip, preprocessing, 16)
+        bodies = torch.from_numpy(x)
         with torch.no_grad():
             people = [
                 encoder.encode_tokens(one[None], most_moving_tokens(one[None], encoder.config, 0.25)).mean(dim=(0, 1))
                 if bool(one.any())
                 else encoder.encode_tokens(one[None]).mean(dim=(0, 1))
-                for one in x
+                for one in bodies
             ]
         np.testing.assert_allclose(vector, torch.stack(people).mean(dim=0), rtol=0, atol=1e-5)
         by_person = encoder.encode(clip, pool="person", token_share=0.25)

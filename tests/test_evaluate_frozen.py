@@ -314,7 +314,7 @@ def test_poses_need_no_encoder(store: Path, tmp_path: Path) -> None:
     found = extract(make_job(store, "poses", tmp_path / "run", CONFIG), 0)
     expected = load_representation("poses").config.preprocessing
     clip = prepare_clip(all_recordings(store)[5], expected, 30)[0]
-    assert found is not None and np.array_equal(found[5], clip[0].flatten().numpy()) and found.shape == (18, 30 * 75)
+    assert found is not None and np.array_equal(found[5], clip[0].ravel()) and found.shape == (18, 30 * 75)
 
 
 def test_features_are_extracted_once(store: Path, weights: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from mamp.cli.command import Command, add_weights_options, open_encoder, read_recording
 from mamp.console import positive, say_result
-from mamp.embedding import EncodeOptions, embed_recordings
+from mamp.embedding import EncodeOptions
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import fingerprint
+from mamp.inference import embed_recordings
 from mamp.outputs import written_whole
 from mamp.readers.options import add_recording_options
 from mamp.skeleton import Skeleton

@@ -217,7 +217,7 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
         angles = np.zeros((clips, 3), uniform.dtype)
         angles[:, 1] = (u["yaw"] * 2 - 1) * settings.view_rotation
         if settings.facing:
-            angles[:, 1] += facing_angle(between(to_the_right(batch.rows, layout), rows, weight)).cpu().numpy()
+            angles[:, 1] += facing_angle(between(to_the_right(batch.rows, layout), rows, weight).cpu().numpy())
         steps.append(rotation_matrix(angles))
     # As many joints at once as make a product quick, and share out a clip evenly; all of them where they swap places.
     together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)

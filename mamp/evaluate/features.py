@@ -106,7 +106,7 @@ def identity(source: Representation, data: Labelled, pool: FeaturePool) -> dict[
 def poses(recordings: Sequence[Skeleton], source: Representation) -> FloatArray:
     """Normalised poses of the first person [n, 30 * V * 3], as the encoder would see them but for their number."""
     clips = [prepare_clip(recording, source.config.preprocessing, POSE_FRAMES)[0][0] for recording in recordings]
-    return np.stack([rearrange(clip, "t v c -> (t v c)").numpy() for clip in clips])
+    return np.stack([rearrange(clip, "t v c -> (t v c)") for clip in clips])
 
 
 def _features(source: Representation, store: ClipStore, clips: Sequence[int], pool: FeaturePool) -> FloatArray:

@@ -1,0 +1,108 @@
+"""The engine of :mod:`mamp.embedding` on torch: choose tokens, encode a few bodies at a time, pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from mamp import kernels
+from mamp.config import MAMPConfig
+from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed
+from mamp.masking import motion_intensity
+from mamp.pooling import equal_counts, in_place, pool_tokens, reduce_present
+from mamp.skeleton import Skeleton
+from mamp.transformer import Network
+
+
+def embed_recordings(
+    encoder: Network, recordings: Iterable[Skeleton], options: EncodeOptions, progress: bool = False
+) -> list[FloatArray]:
+    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time."""
+    if options.precision is not None:
+        kernels.warn_if_bfloat16_is_slow(str(encoder.device))
+
+    def engine(bodies: FloatArray, there: BoolArray, options: EncodeOptions) -> FloatArray:
+        return pool_bodies(encoder, torch.from_numpy(bodies), torch.from_numpy(there), options).numpy()
+
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            return embed(engine, encoder.config, recordings, options, progress)
+    finally:
+        encoder.train(was_training)
+
+
+def pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: EncodeOptions) -> Tensor:
+    """Encode bodies a few at a time and reduce their tokens to what the pool needs.
+
+    Args:
+        encoder: The encoder.
+        bodies: [N, T, V, C].
+        there: [N, L], true where a token is there.
+        options: Of ``encode``.
+    """
+    whole = there.all(dim=1)
+    absent = whole & (bodies == 0).flatten(1).all(dim=1)
+    part = (~whole).nonzero()[:, 0]
+    groups: list[tuple[Tensor, Tensor | None]] = [((whole & ~absent).nonzero()[:, 0], None)]
+    groups += [(part[rows], ids) for rows, ids in equal_counts(there[part])]
+    at_once = encoder.bodies_at_once(encoder.device)
+    pooled: list[tuple[Tensor, Tensor]] = []
+    with torch.autocast(encoder.device.type, torch.bfloat16) if options.precision else nullcontext():
+        for rows, ids in groups:
+            for first in range(0, len(rows), at_once):
+                some = rows[first : first + at_once]
+                kept = None if ids is None else ids[first : first + at_once]
+                pooled.append((some, _encode_chunk(encoder, bodies[some], kept, options)))
+        if bool(absent.any()):
+            nobody = _encode_chunk(encoder, torch.zeros_like(bodies[:1]), None, EncodeOptions(options.pool))
+            pooled.append((absent.nonzero()[:, 0], nobody))
+    everybody = pooled[0][1].new_empty(len(bodies), *pooled[0][1].shape[1:])
+    for some, values in pooled:
+        everybody[some] = values
+    return everybody
+
+
+def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
+    """Pooled tokens of bodies [n, T, V, C] that go through the blocks together, float32 and on the CPU.
+
+    Args:
+        encoder: The encoder.
+        bodies: Bodies that have as many tokens.
+        ids: [n, K], which tokens those are; all without it.
+        options: Of ``encode``.
+    """
+    x, config = bodies.to(encoder.device, encoder.dtype), encoder.config
+    if options.token_share < 1:
+        ids = most_moving_tokens(bodies, config, options.token_share, ids)
+    if ids is None:
+        tokens = encoder(x[:, None])[:, 0]
+    else:
+        tokens = encoder.encode_tokens(x, ids.to(encoder.device))
+        if options.pool in ("clip", "person"):
+            return encoder.read_out(reduce_present(tokens, 1, config.pooling))
+        tokens = in_place(tokens, ids.to(encoder.device), config)
+    if options.pool == "tokens":
+        return tokens.float().cpu()
+    return encoder.read_out(pool_tokens(tokens, options.pool, config.pooling))
+
+
+def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:
+    """Indices [N, K'] of the tokens of bodies [N, T, V, C] that move most, at least one, in the order of the tokens.
+
+    Args:
+        bodies: [N, T, V, C].
+        config: Of the encoder.
+        share: Share of the tokens.
+        ids: [N, K], the tokens to choose among; all without it.
+    """
+    intensity = motion_intensity(bodies, config.t_patch_size, config.patch_size)
+    if ids is not None:
+        intensity = intensity.gather(1, ids)
+    kept = max(1, int(intensity.shape[1] * share))
+    chosen = intensity.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(dim=1).values  # ties: the earlier
+    return chosen if ids is None else ids.gather(1, chosen)
