@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mamp.hub import list_pretrained
     from mamp.layouts import Layout, get_layout, list_layouts, register_layout
     from mamp.readers import load
+    from mamp.rows import embed_frame
     from mamp.skeleton import Skeleton
     from mamp.streaming import StreamingEncoder
 
@@ -35,6 +36,7 @@ _MODULES = {
     "Preprocessing": "config",
     "Skeleton": "skeleton",
     "StreamingEncoder": "streaming",
+    "embed_frame": "rows",
     "get_layout": "layouts",
     "list_layouts": "layouts",
     "list_pretrained": "hub",
@@ -51,6 +53,7 @@ __all__ = [
     "Preprocessing",
     "Skeleton",
     "StreamingEncoder",
+    "embed_frame",
     "get_layout",
     "list_layouts",
     "list_pretrained",
