@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
+from mamp.pooling import reduce_present
 from mamp.transformer import Backbone
 
 # Clips that go through the encoder together where no gradient is needed: few, so that memory does not grow.
 CLIPS_AT_ONCE = {"cpu": 4, "cuda": 64}
+EPS = 1e-6  # of the batch norm of the linear probe
 
 
 class SumOverProcesses(torch.autograd.Function):
@@ -115,21 +117,24 @@ class LinearHead(Head):
     """Published linear probe: mean over people, time and joints, batch norm without parameters, a linear layer.
 
     Args:
-        dim: Width of a token, D.
+        dim: Width of what is pooled: D of a token for the mean.
         num_classes: Classes, K.
         norm: Kind of batch norm; the plain one where every process holds the whole batch.
+        pooling: Over time and joints, as ``MAMPConfig.pooling``; the mean as published.
     """
 
-    def __init__(self, dim: int, num_classes: int, norm: type[nn.BatchNorm1d] = BatchNorm) -> None:
+    def __init__(
+        self, dim: int, num_classes: int, norm: type[nn.BatchNorm1d] = BatchNorm, pooling: str = "mean"
+    ) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.fc = nn.Sequential(norm(dim, affine=False, eps=1e-6), nn.Linear(dim, num_classes))
+        self.num_classes, self.pooling = num_classes, pooling
+        self.fc = nn.Sequential(norm(dim, affine=False, eps=EPS), nn.Linear(dim, num_classes))
         nn.init.trunc_normal_(self.fc[1].weight, std=0.01)  # type: ignore[arg-type]
         nn.init.zeros_(self.fc[1].bias)  # type: ignore[arg-type]
 
     def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
-        """[B, M, T, V, D] -> [B, D]."""
-        return mean_over_people(reduce(tokens, "b m t v d -> b m d", "mean"), present)
+        """[B, M, T, V, D] -> [B, D], or as many times D as the pooling has parts."""
+        return mean_over_people(reduce_present(tokens, (2, 3), self.pooling), present)
 
     def classify(self, features: Tensor) -> Tensor:
         """[B, D] -> [B, K]."""

@@ -19,6 +19,7 @@ from evaluate_helpers import environment, make_store, make_weights
 from supervised_helpers import ALONE, FINETUNE, LINEAR, STOPPED, double_precision, run
 
 from mamp import MAMPEncoder
+from mamp.classifier import MAMPClassifier
 from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
 from mamp.data.augment import Augmentation
@@ -127,6 +128,19 @@ def test_the_linear_probe_on_features_that_are_extracted_once(store: Path, weigh
         "linear", store, weights, tmp_path / "c", dataclasses.replace(config, augment="train", augmentation=still)
     )
     np.testing.assert_allclose(loop.trials[0].scores, again.trials[0].scores, atol=0.3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"pooling": "mean+max+std"}, {"pooling": "mean+std", "readout_dim": 12}])
+def test_the_quick_linear_probe_leaves_its_classifier(store: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    weights = make_weights(tmp_path / "weights", **changes)
+    config = LinearConfig(**{**LINEAR, "epochs": 10, "augment": "none"})
+    (trial,) = run("linear", store, weights, tmp_path / "result", config).trials
+    classifier, data = MAMPClassifier.from_pretrained(tmp_path / "result"), open_labelled(store)
+    found = classifier.predict([data.store.recording(clip) for clip in data.test])
+    np.testing.assert_allclose(found.probabilities, torch.from_numpy(trial.scores).softmax(dim=1), atol=1e-5)
+    assert found.labels == [classifier.classes[k] for k in trial.scores.argmax(axis=1)]
+    head = json.loads((tmp_path / "result" / "seed=0" / "classifier" / "head.json").read_text())
+    assert head.get("pooling", "mean") == changes.get("pooling", "mean")
 
 
 def test_scratch_takes_the_architecture_only(store: Path, weights: Path, tmp_path: Path) -> None:

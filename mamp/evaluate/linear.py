@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from mamp.config import MAMPConfig
 from mamp.data.augment import Augmentation
 from mamp.data.loader import generator_for
+from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
 from mamp.evaluate.features import extract
 from mamp.evaluate.predictions import Trial
@@ -23,8 +24,8 @@ from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
-from mamp.evaluate.supervised import make_trial, run_trials, source_of
-from mamp.heads import BatchNorm, Classifier, LinearHead, set_norm_clips
+from mamp.evaluate.supervised import classifier_of, make_trial, run_trials, save_trial, source_of
+from mamp.heads import EPS, BatchNorm, Classifier, LinearHead, set_norm_clips
 from mamp.train.optim import set_learning_rate
 
 FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."
@@ -94,7 +95,10 @@ def run_on_features(job: Job) -> Result:
         if features is None or source.kind == "untrained":
             here = extract(job, seed)
             features = job.world.gather([] if here is None else [here])[0]
-        trials.append(fit_head(features, job, seed))
+        trial, head = fit_head(features, job, seed)
+        trials.append(trial)
+        if source.encoder is not None and job.world.is_main:
+            save_head(head, source.encoder, job, seed)
     return Result(
         "",
         "top1",
@@ -107,7 +111,33 @@ def run_on_features(job: Job) -> Result:
     )
 
 
-def fit_head(features: NDArray[np.float32], job: Job, seed: int) -> Trial:
+def save_head(head: LinearHead, encoder: MAMPEncoder, job: Job, seed: int) -> None:
+    """Write the classifier of an encoder and the head that was trained on its features."""
+    plain, on_tokens = encoder.without_readout(), head_on_tokens(head, encoder)
+    model = classifier_of(plain, lambda config: Classifier(config, on_tokens, frozen=True), seed)
+    save_trial(model.cpu(), job.data, job.output / f"seed={seed}")
+
+
+def head_on_tokens(head: LinearHead, encoder: MAMPEncoder) -> LinearHead:
+    """The head that says of pooled tokens what ``head`` says of embeddings: a readout is linear, as the head is."""
+    config = encoder.config
+    with torch.random.fork_rng(devices=[]):
+        found = LinearHead(config.pooled_dim, head.num_classes, pooling=config.pooling)
+    state = {name: value.cpu() for name, value in head.state_dict().items()}
+    if encoder.readout is not None:
+        turn, move = (value.detach().double().cpu() for value in (encoder.readout.weight, encoder.readout.bias))
+        weight = state["fc.1.weight"].double() * (state["fc.0.running_var"].double() + EPS).rsqrt()
+        bias = state["fc.1.bias"] + weight @ (move - state["fc.0.running_mean"])
+        still = {
+            "fc.0.running_mean": torch.zeros(config.pooled_dim),
+            "fc.0.running_var": torch.full((config.pooled_dim,), 1 - EPS),
+        }
+        state |= {**still, "fc.1.weight": weight @ turn, "fc.1.bias": bias}
+    found.load_state_dict(state)
+    return found.eval()
+
+
+def fit_head(features: NDArray[np.float32], job: Job, seed: int) -> tuple[Trial, LinearHead]:
     """Train the linear head on features [N, D] of all clips, by the published schedule; every process does the same."""
     config, data, device = job.config, job.data, job.world.device
     x, labels = torch.from_numpy(features).to(device), torch.from_numpy(data.labels).to(device)
@@ -141,7 +171,7 @@ def fit_head(features: NDArray[np.float32], job: Job, seed: int) -> Trial:
             metrics = classification_metrics(data.labels[data.test], scores, len(data.classes))
             history.append({"epoch": round(done, 4), "loss": float(np.mean(losses)), **metrics})
             losses = []
-    return make_trial(data, seed, scores, history)
+    return make_trial(data, seed, scores, history), head
 
 
 PROTOCOL = Protocol(

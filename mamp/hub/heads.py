@@ -23,13 +23,14 @@ HEAD_NAME, HEAD_WEIGHTS_NAME = "head.json", "head.safetensors"
 FORMAT = 1
 
 
-def head_of(tensors: Mapping[str, Tensor], config: MAMPConfig, where: str) -> Head:
+def head_of(tensors: Mapping[str, Tensor], config: MAMPConfig, where: str, pooling: str = "mean") -> Head:
     """Build a published head from its tensors, whose names tell the kind and whose shapes tell the sizes.
 
     Args:
         tensors: By name, without ``head.``: ``fc.1.weight`` ... of the linear probe, ``fc1.weight`` ... of fine-tuning.
         config: Of the encoder.
         where: Where they are from, for the message.
+        pooling: Of a linear head.
 
     Raises:
         WeightsError: They are not those of a head on that encoder.
@@ -42,7 +43,7 @@ def head_of(tensors: Mapping[str, Tensor], config: MAMPConfig, where: str) -> He
         )
     with torch.random.fork_rng(devices=[]):
         head: Head = (
-            LinearHead(config.dim_feat, len(last))
+            LinearHead(config.replace(pooling=pooling).pooled_dim, len(last), pooling=pooling)
             if first is None
             else ActionHead(config.dim_feat, config.grid[1], len(last), len(first))
         ).to(last.dtype)
@@ -90,6 +91,8 @@ def save_classifier(
         "data": data,
         "encoder": fingerprint(folder),
     }
+    if isinstance(head, LinearHead) and head.pooling != "mean":
+        record["pooling"] = head.pooling
     try:
         write_whole(folder / HEAD_WEIGHTS_NAME, safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_whole(
@@ -123,4 +126,4 @@ def read_head(folder: Path, config: MAMPConfig) -> tuple[Head, dict[str, Any]]:
     tensors = read_tensors(folder / HEAD_WEIGHTS_NAME)
     counters = {name.rpartition(".")[0] for name in tensors if name.endswith("running_mean")}
     tensors |= {f"{name}.num_batches_tracked": torch.tensor(0) for name in counters}
-    return head_of(tensors, config, str(folder / HEAD_WEIGHTS_NAME)), record
+    return head_of(tensors, config, str(folder / HEAD_WEIGHTS_NAME), record.get("pooling", "mean")), record
