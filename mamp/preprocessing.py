@@ -22,7 +22,7 @@ from mamp.errors import ConfigError, RecordingError
 from mamp.geometry import body_height, face_camera, lerp, middle_crop, resample_index
 from mamp.layouts import Layout, get_layout
 from mamp.layouts.tables import NTU25_BONES
-from mamp.skeleton import Skeleton
+from mamp.skeleton import WHOLE, Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,8 @@ def normalize(
         recording: Any recording.
         expected: What the weights expect.
         everybody: Keep all people, those that the weights would take first, and add nobody.
-        keep_gaps: Keep frames in which nobody is tracked between those in which somebody is, so that time runs on.
+        keep_gaps: Keep frames in which nobody is tracked between those in which somebody is, so that time runs on, and
+            at the ends too where they belong to the recording (:data:`mamp.skeleton.WHOLE`).
         part: The recording is a window of a longer one: what is left out is logged for debugging only.
 
     Raises:
@@ -149,7 +150,8 @@ def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
         )
     frames = np.flatnonzero(tracked.any(axis=(0, 2)))
     if keep_gaps:
-        frames = np.arange(frames[0], frames[-1] + 1)
+        whole = recording.info.items() >= WHOLE.items()
+        frames = np.arange(recording.num_frames) if whole else np.arange(frames[0], frames[-1] + 1)
     if frames.size < recording.num_frames:
         log(logging.INFO, "left out %d frames without anybody", recording.num_frames - frames.size)
     return _Bodies(recording.positions[people][:, frames], tracked[people][:, frames], frames, people)

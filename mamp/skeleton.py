@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float32]
 FARTHEST = 1000.0
 SLOWEST, FASTEST = 0.1, 10_000.0
 
+# In ``Skeleton.info``: frames without anybody at the start and end belong to the recording, and stay in its clip.
+WHOLE = {"ends": "kept"}
+
 _FLAT = (
     "The weights were trained on bodies in 3D and have never seen a flat one: lift the keypoints to 3D first, or pass "
     "allow_2d=True to go on without depth."
@@ -36,7 +39,8 @@ class Skeleton:
         fps: Frames per second, or ``None`` when unknown.
         confidence: [M, T, V] (or [T, V]) tracking confidence in [0, 1], if there is one.
         name: What to call the recording in messages, usually its file name.
-        info: Anything else that the file said (label, subject, units found, ...).
+        info: Anything else that the file said (label, subject, units found, ...). With ``ends`` ``"kept"``, empty
+            frames at the start and end stay where weights take empty frames; they are cut off otherwise.
         allow_2d: Take positions without depth: [..., 2], which get a third coordinate of 0, or one coordinate that
             never changes. Refused otherwise, because the weights have only seen bodies in 3D.
 
@@ -64,7 +68,7 @@ class Skeleton:
         allow_2d: bool = False,
     ) -> None:
         layout = resolve_layout(layout)
-        array = _numbers(positions, f"{name}: positions")
+        array = real_numbers(positions, f"{name}: positions")
         if array.ndim == 3:
             array = array[None]
         if array.ndim == 4 and array.shape[-1] == 2 and allow_2d:
@@ -85,21 +89,14 @@ class Skeleton:
             raise RecordingError(f"{name}: expected at least one person, found none.")
         if frames == 0:
             raise RecordingError(f"{name}: expected at least one frame, found none.")
-        if np.isinf(array).any():
-            raise RecordingError(f"{name}: positions hold infinite values; mark what was not tracked with NaN.")
-        largest = max(np.fmax.reduce(array, axis=None), -np.fmin.reduce(array, axis=None))
-        if largest > FARTHEST:
-            raise RecordingError(
-                f"{name}: expected positions in metres, at most {FARTHEST:g} from the origin, found {largest:g}. If "
-                "they are millimetres, divide them by 1000; mark what was not tracked with NaN."
-            )
+        check_positions(array, f"{name}: ")
         if not allow_2d and (axis := _constant_axis(array)):
             raise RecordingError(
                 f"{name}: {axis} is the same for every joint in every frame, which looks like 2D keypoints. {_FLAT}"
             )
         fps = check_fps(fps, f"{name}: ")
         if confidence is not None:
-            confidence = _numbers(confidence, f"{name}: confidence")
+            confidence = real_numbers(confidence, f"{name}: confidence")
             if confidence.ndim == 2:
                 confidence = confidence[None]
             if confidence.shape != array.shape[:3]:
@@ -181,8 +178,28 @@ def check_fps(fps: object, where: str = "") -> float | None:
     return float(fps)  # type: ignore[arg-type]
 
 
-def _numbers(values: ArrayLike, where: str) -> FloatArray:
-    """An array of real numbers as float32."""
+def check_positions(positions: FloatArray, where: str = "") -> None:
+    """Refuse positions that are infinite or farther away than any body.
+
+    Raises:
+        RecordingError: Some are; NaN, not tracked, is none of them.
+    """
+    if np.isinf(positions).any():
+        raise RecordingError(f"{where}positions hold infinite values; mark what was not tracked with NaN.")
+    largest = max(np.fmax.reduce(positions, axis=None, initial=0), -np.fmin.reduce(positions, axis=None, initial=0))
+    if largest > FARTHEST:
+        raise RecordingError(
+            f"{where}expected positions in metres, at most {FARTHEST:g} from the origin, found {largest:g}. If "
+            "they are millimetres, divide them by 1000; mark what was not tracked with NaN."
+        )
+
+
+def real_numbers(values: ArrayLike, where: str) -> FloatArray:
+    """An array of real numbers as float32.
+
+    Raises:
+        RecordingError: It is none: of complex numbers, text or lists of different lengths, or with gradients.
+    """
     if getattr(values, "requires_grad", False):
         raise RecordingError(
             f"{where}: expected an array without gradients, found a tensor with them; detach() it first."

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mamp.config import Preprocessing
 from mamp.errors import LayoutError, RecordingError
 from mamp.layouts import Layout
-from mamp.skeleton import Skeleton, check_fps, resolve_layout
+from mamp.skeleton import Skeleton, check_fps, check_positions, real_numbers, resolve_layout
 from mamp.windows import check_window
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class StreamingEncoder:
             ``None`` when no embedding is due.
 
         Raises:
-            RecordingError: The frame has another shape, or holds infinity, and is then not taken; or all frames of the
-                window lie in one plane.
+            RecordingError: The frame has another shape, holds infinity or is farther away than any body, and is then
+                not taken; or all frames of the window lie in one plane.
             LayoutError: There is no layout yet, or another than before.
         """
         self._frames.append(self._checked(frame, layout))
@@ -128,10 +128,7 @@ class StreamingEncoder:
         joints = len(self.layout.joints)
         if frame is None:
             return np.zeros((0, joints, 3), np.float32)
-        try:
-            array = np.array(frame, dtype=np.float32)  # a copy: the caller may write into theirs
-        except (TypeError, ValueError) as error:
-            raise RecordingError(f"the frame is not a regular array of numbers ({error}).") from None
+        array = real_numbers(frame, "the frame: positions")
         if array.ndim == 2:
             array = array[None]
         if array.ndim != 3 or array.shape[1:] != (joints, 3):
@@ -139,11 +136,10 @@ class StreamingEncoder:
                 f"expected a frame [joints, 3] or [people, joints, 3] with the {joints} joints of layout "
                 f"{self.layout.name!r}, found shape {np.shape(frame)}."
             )
-        if np.isinf(array).any():
-            raise RecordingError("the frame holds infinite values; mark what was not tracked with NaN.")
+        check_positions(array, "the frame: ")
         while len(array) and np.isnan(array[-1]).all():
             array = array[:-1]
-        return array
+        return array.copy()  # the caller may write into theirs
 
     def _embed(self) -> FloatArray:
         self._waiting = 0

@@ -98,7 +98,7 @@ def test_recordings(tmp_path: Path) -> None:
         writer.add("wave", x, fps=25, label=7, view="front")
         writer.add("bow", x, label=8, view="side")
     first, second = ClipStore(tmp_path / "s").recordings()
-    assert (first.name, first.fps, first.info) == ("wave", 25.0, {"label": 7, "view": "front"})
+    assert (first.name, first.fps) == ("wave", 25.0) and first.info == {"label": 7, "view": "front", "ends": "kept"}
     assert second.fps is None and second.layout is NTU
     assert np.isnan(first.positions[1, 2:4]).all() and first.tracked.sum() == (12 - 2) * 25
     np.testing.assert_array_equal(np.nan_to_num(first.positions), x)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import mamp
 from mamp import Preprocessing, Skeleton, get_layout
+from mamp.data import ClipStore, StoreWriter
 from mamp.errors import ConfigError, LayoutError, RecordingError
 from mamp.geometry import lerp, middle_crop, resample_index
 from mamp.preprocessing import NormalizedClip, normalize, prepare_clip, to_stream
@@ -504,6 +505,35 @@ def test_published_weights_see_zeros_while_nobody_is_there() -> None:
     resized = torch.nn.functional.interpolate(cropped, size=20, mode="linear", align_corners=False)
     np.testing.assert_allclose(prepared[0], rearrange(resized, "1 (v c) t -> t v c", c=3).numpy(), atol=1e-6)
     assert (prepared[0] == 0).all(axis=(1, 2)).any()
+
+
+@pytest.mark.parametrize("absent", ["zeros", "none"])
+def test_empty_frames_at_the_ends_of_a_stored_clip(tmp_path: Path, absent: str) -> None:
+    """The published feeder takes as many frames from the start as hold anybody, empty ones there included."""
+    x = body(frames=40)
+    row = np.zeros((300, 25, 3), np.float32)
+    row[7:30], row[35:40] = x[7:30], x[35:40]
+    seen = int((row.sum(axis=(1, 2)) != 0).sum())
+    assert seen == 28 and not row[:7].any()
+    with StoreWriter(tmp_path / "store", get_layout("ntu25")) as writer:
+        writer.add("clip", row[None, :seen])
+    recording = ClipStore(tmp_path / "store").recording(0)
+    expected = dataclasses.replace(PUBLISHED, center="none", max_people=1, absent_person=absent, missing="drop")
+    prepared, clip = prepare_clip(recording, expected, 20)
+    assert clip.frames.tolist() == list(range(28)) and recording.to_layout("ntu25").info["ends"] == "kept"
+    start, length = middle_crop(seen, expected.crop)
+    cropped = rearrange(torch.from_numpy(row[start : start + length]), "t v c -> 1 (v c) t")
+    resized = rearrange(
+        torch.nn.functional.interpolate(cropped, size=20, mode="linear", align_corners=False), "1 (v c) t -> t v c", c=3
+    )
+    if absent == "zeros":
+        np.testing.assert_allclose(prepared[0], resized.numpy(), atol=1e-6)
+        assert (prepared[0, :2] == 0).all()
+    else:  # its first pose is held, and its tokens are left out
+        there = (resized != 0).flatten(1).all(dim=1).numpy()
+        np.testing.assert_allclose(prepared[0, there][2:], resized.numpy()[there][2:], atol=1e-6)
+    with_ends = Skeleton(recording.positions, "ntu25")
+    assert prepare_clip(with_ends, expected, 20)[1].frames.tolist() == list(range(7, 28)), "a file is trimmed"
 
 
 def test_windows_are_quiet(caplog: pytest.LogCaptureFixture) -> None:

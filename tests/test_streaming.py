@@ -163,8 +163,13 @@ def test_preprocessing() -> None:
     [
         (np.zeros((24, 3)), r"expected a frame \[joints, 3\].*the 25 joints of layout 'ntu25', found shape \(24, 3\)"),
         (np.zeros((25, 2)), r"found shape \(25, 2\)"),
-        (np.full((25, 3), np.inf), "the frame holds infinite values"),
-        ([[0, 1], [2]], "the frame is not a regular array"),
+        (np.full((25, 3), np.inf), "the frame: positions hold infinite values"),
+        (np.full((25, 3), 1001.0), "the frame: expected positions in metres, at most 1000 from the origin, found 1001"),
+        (np.full((25, 3), 1e300), "the frame: positions hold infinite values"),
+        (np.full((25, 3), 1j), "the frame: positions are not a regular array of numbers .found complex128"),
+        (np.full((25, 3), "1"), "the frame: positions are not a regular array of numbers"),
+        (torch.zeros(25, 3, requires_grad=True), r"the frame: positions: .*detach\(\) it first"),
+        ([[0, 1], [2]], "the frame: positions are not a regular array"),
     ],
 )
 def test_bad_frames_are_not_taken(frame: Any, message: str) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mamp.errors import DataError
 from mamp.layouts import Layout, get_layout
 from mamp.outputs import recover
-from mamp.skeleton import Skeleton
+from mamp.skeleton import WHOLE, Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -287,15 +287,19 @@ class ClipStore:
         return self._files[file]
 
     def recording(self, clip: int) -> Skeleton:
-        """One clip as a :class:`~mamp.skeleton.Skeleton`; people who are absent in a frame are NaN again."""
+        """One clip as a :class:`~mamp.skeleton.Skeleton`; people who are absent in a frame are NaN again.
+
+        All frames belong to a clip, empty ones at its ends too: ``info`` says so (:data:`mamp.skeleton.WHOLE`), and
+        they are encoded as they are trained on.
+        """
         positions = self.read(clip)
         absent = ~positions.any(axis=(2, 3))
         positions[absent] = np.nan
         confidence = self.read_confidence(clip) if self.has_confidence else None
         fps = float(self.columns["fps"][clip])
-        info = {name: values[clip].item() for name, values in self.columns.items() if name not in REQUIRED}
+        columns = {name: values[clip].item() for name, values in self.columns.items() if name not in REQUIRED}
         name = str(self.columns["name"][clip])
-        return Skeleton(positions, self.layout, fps if fps > 0 else None, confidence, name, info)
+        return Skeleton(positions, self.layout, fps if fps > 0 else None, confidence, name, WHOLE | columns)
 
     def recordings(self) -> Iterator[Skeleton]:
         """All clips, one after another."""
