@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from readers_helpers import person
+from readers_helpers import person, world
 
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import get_layout
@@ -64,6 +64,30 @@ def test_wide_data_frames(library: str):
     wanted[2, NTU25.index("head"), 0] = np.nan
     np.testing.assert_allclose(skeleton.positions[0], wanted.astype(np.float32))
     assert (skeleton.layout.joints, skeleton.fps, skeleton.info["format"]) == (NTU25, 50, "dataframe")
+
+
+@pytest.mark.parametrize("names", ["numbers", "names", "some"])
+def test_data_frames_of_landmarks_are_read_as_a_csv_of_them(tmp_path: Path, names: str):
+    """Those of an image are refused, world landmarks are metres with y down; format="csv" takes them as they are."""
+    joints = get_layout("mediapipe33").joints
+    chosen = list(range(33)) if names != "some" else [joints.index(one) for one in joints if "eye" not in one]
+    labels = [f"{n}" if names == "numbers" else joints[n] for n in chosen]
+
+    def table(points: np.ndarray) -> dict[str, np.ndarray]:
+        return {f"{label}_{axis}": points[:, n, a] for label, n in zip(labels, chosen, strict=True)
+                for a, axis in enumerate("xyz")}  # fmt: skip
+
+    flat = table((world(5) * [0.2, 0.3, 0.2] + [0.5, 0.5, 0]).round(4))
+    with pytest.raises(ReadError, match=r"image .*depth that is not measured.*Save pose_world_landmarks"):
+        load(Frame(flat))
+    assert load(Frame(flat), format="csv", layout=[joints[n] for n in chosen], up="-y").info["format"] == "dataframe"
+    columns = table(world(5))
+    (tmp_path / "clip.csv").write_text(
+        "\n".join([",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))])
+    )
+    found, expected = load(Frame(columns)), load(tmp_path / "clip.csv")
+    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-6)
+    assert found.info["up"] == expected.info["up"] and found.info["unit"] == expected.info["unit"] == "m"
 
 
 @pytest.mark.parametrize("library", ["any", "pandas"])

@@ -10,6 +10,7 @@ from typing import Any
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options
 from mamp.readers.columns import Columns
+from mamp.readers.mediapipe import has_landmarks, read_landmarks
 from mamp.readers.table import read_table
 from mamp.skeleton import Skeleton
 
@@ -21,16 +22,18 @@ def is_dataframe(source: Any) -> bool:
     return hasattr(source, "columns") and hasattr(source, "__getitem__") and not hasattr(source, "__fspath__")
 
 
-def from_dataframe(frame: Any, options: Options | None = None) -> Skeleton:
+def from_dataframe(frame: Any, options: Options | None = None, format: str | None = None) -> Skeleton:
     """Make a recording of a data frame.
 
     Args:
         frame: Wide (a row a frame; ``head_x, head_y, head_z, ...``, or a column index of joint and axis) or long (a row
             a joint; ``frame, joint, x, y, z``, and ``person``). Its row index is not used.
         options: As for a file.
+        format: ``csv`` does not look for landmarks of MediaPipe.
 
     Raises:
-        ReadError: It is empty, a cell that is needed is no number, or columns make no joints.
+        ReadError: It is empty, a cell that is needed is no number, columns make no joints, or are landmarks of an
+            image.
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
     labels = list(frame.columns)
@@ -40,5 +43,8 @@ def from_dataframe(frame: Any, options: Options | None = None) -> Skeleton:
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise ReadError(f"{NAME}: two columns are called {twice!r}.")
+    options = options or Options()
     columns = Columns(header, [frame[label].to_numpy() for label in labels], NAME)
-    return read_table(columns, NAME, "dataframe", options or Options())
+    if format != "csv" and has_landmarks(Columns(header, [values[:500] for values in columns.values], NAME)):
+        return read_landmarks(columns, NAME, options, "dataframe")
+    return read_table(columns, NAME, "dataframe", options)

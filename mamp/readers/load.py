@@ -115,7 +115,7 @@ def load(
         markers=markers, min_confidence=min_confidence,
     )  # fmt: skip
     if hasattr(path, "columns"):
-        return from_dataframe(path, options)
+        return from_dataframe(path, options, format)
     if not isinstance(path, str | PathLike):
         raise ReadError(f"expected the path of a file or a data frame, found {str(path)[:80]!r}.")
     if format is None:

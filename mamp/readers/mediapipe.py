@@ -23,7 +23,7 @@ import numpy as np
 
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.columns import read_columns
+from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
 from mamp.readers.format import KEYED, NO, POSSIBLE, Contents, Format
 from mamp.readers.jsonfile import describe, read_json, to_array, to_number
@@ -65,7 +65,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """
     options = options or Options()
     if Path(path).name.lower().removesuffix(".gz").endswith(".csv"):
-        return _read_csv(path, options)
+        return read_landmarks(read_columns(path), path, options)
     content = read_json(path)
     frames, fps = _frames(content, path)
     found = [list(_bodies(frame, f"{path}, frame {number}")) for number, frame in enumerate(frames)]
@@ -89,8 +89,28 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     return assemble(raw, options)
 
 
-def _read_csv(path: StrPath, options: Options) -> Skeleton:
-    table = parse_table(read_columns(path))
+def has_landmarks(columns: Columns) -> bool:
+    """Whether the columns of a table are landmarks of MediaPipe's pose."""
+    try:
+        joints = parse_table(columns).joints
+    except ReadError:
+        return False
+    return bool(find_landmarks(joints))
+
+
+def read_landmarks(columns: Columns, path: StrPath, options: Options, other: str = "csv") -> Skeleton:
+    """A recording of a table of landmarks.
+
+    Args:
+        columns: Of the table.
+        path: The file.
+        options: As for a file.
+        other: Name of the format, if they are other joints of these names.
+
+    Raises:
+        ReadError: They are landmarks of an image, or not those of a pose.
+    """
+    table = parse_table(columns)
     places = find_landmarks(table.joints)
     if not places:
         raise ReadError(
@@ -113,7 +133,7 @@ def _read_csv(path: StrPath, options: Options) -> Skeleton:
     whole = len(joints) == len(LAYOUT.joints)
     ours = whole or kind == "world"  # and not a table of other joints of these names
     raw = Raw(
-        positions, path, "mediapipe" if ours else "csv", layout=layout_of(joints), fps=table.fps,
+        positions, path, "mediapipe" if ours else other, layout=layout_of(joints), fps=table.fps,
         unit="m" if kind == "world" else None, up="-y" if kind == "world" and whole else None,
         min_confidence=GUESSED if ours else None,
         confidence=None if table.confidence is None else table.confidence[:, :, order],
@@ -208,10 +228,9 @@ def _fits(contents: Contents) -> int:
     """The names of landmarks in the header or the keys; lists of landmarks need no keys."""
     if Path(contents.path).name.lower().removesuffix(".gz").endswith(".csv"):
         try:
-            joints = parse_table(read_columns(contents.path, rows=500)).joints
+            return KEYED * has_landmarks(read_columns(contents.path, rows=500))
         except ReadError:
             return NO
-        return KEYED * bool(find_landmarks(joints))
     if contents.has_key(r"(?:pose_?)?world_?landmarks|(?:pose)?WorldLandmarks|keypoints3D"):
         return KEYED
     return POSSIBLE * contents.first_line.lstrip().startswith(("[", "{"))
