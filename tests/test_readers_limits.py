@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
+import json
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from readers_helpers import c3d_bytes, person
 
 from mamp.errors import MAMPError, MissingFileError, ReadError
+from mamp.layouts import get_layout
 from mamp.readers import load
 
 
@@ -67,6 +72,8 @@ HOSTILE = {
     "shape beyond memory": npy("(10, 10, 1" + "0" * 40 + ")", "<f4"),
     "70 dimensions": npy(f"({'1,' * 70})", "<f4"),
     "negative": npy("(-1, 25, 3)", "<f4"),
+    "huge without elements": npy("(1" + "0" * 30 + ", 0)", "<f4"),
+    "large without elements": npy("(4611686018427387904, 0, 25)", "<f8", b""),
     "layout number": {"positions": BODY, "layout": 5},
     "layout characters": {"positions": BODY, "layout": NO_CHARACTERS[:1]},
     "joints characters": {"positions": BODY, "joints": NO_CHARACTERS},
@@ -115,3 +122,108 @@ def test_options_of_no_use(tmp_path: Path, option: dict[str, object]):
     for nothing in (5, None, b"clip.npy", ["clip.npy"]):
         with pytest.raises(ReadError, match="expected the path of a file or a data frame"):
             load(nothing)
+
+
+BLANK = {
+    "wide": ("hip_x,hip_y,hip_z,knee_x,knee_y,knee_z\n", "," * 5 + "\n"),
+    "columns": (",".join(f"j{j}_{axis}" for j in range(330) for axis in "xyz") + "\n", "," * 989 + "\n"),
+    "blanks": ("hip_x,hip_y,hip_z\n", " , , \n"),
+    "quoted": ("hip_x;hip_y;hip_z\n", '"";"";""\n'),
+    "a row a joint": ("frame,joint,x,y,z\n", "1,a,,,\n"),
+    "no header": ("", "," * 74 + "\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [pytest.param(*one, id=name, marks=[pytest.mark.slow] * (name != "wide")) for name, one in BLANK.items()],
+)
+def test_ten_megabytes_of_blank_cells(tmp_path: Path, head: str, row: str):
+    path = tmp_path / "blank.csv"
+    path.write_text(head + row * (10_000_000 // len(row)))
+    start = time.process_time()
+    with pytest.raises(MAMPError):
+        load(path)
+    assert time.process_time() - start < 10
+
+
+def bvh(ends: int) -> str:
+    end = "End Site\n{\nOFFSET 0 1 0\n}\n"
+    return (
+        f"HIERARCHY\nROOT a\n{{\nOFFSET 0 0 0\nCHANNELS 3 Xrotation Yrotation Zrotation\n{end * ends}}}\n"
+        "MOTION\nFrames: 1\nFrame Time: 0.03\n0 0 0\n"
+    )
+
+
+def gltf(nodes: list[dict[str, object]], times: list[float]) -> str:
+    """The nodes of one skin, of which the first is moved to and fro at some times."""
+    numbers = np.array(times, "<f4").tobytes() + np.zeros((len(times), 3), "<f4").tobytes()
+    views = [{"buffer": 0, "byteLength": 4 * len(times)}, {"buffer": 0, "byteOffset": 4 * len(times)}]
+    accessors = [
+        {"bufferView": view, "componentType": 5126, "count": len(times), "type": kind}
+        for view, kind in enumerate(("SCALAR", "VEC3"))
+    ]
+    target = {"sampler": 0, "target": {"node": 0, "path": "translation"}}
+    return json.dumps(
+        {
+            "asset": {"version": "2.0"}, "nodes": nodes, "skins": [{"joints": list(range(len(nodes)))}],
+            "animations": [{"channels": [target], "samplers": [{"input": 0, "output": 1}]}], "accessors": accessors,
+            "bufferViews": views, "buffers": [{"uri": "data:;base64," + base64.b64encode(numbers).decode()}]
+        }
+    )  # fmt: skip
+
+
+SLOW = {
+    "ends of one name": ("clip.bvh", bvh(4999)),
+    "200,000 joints": ("clip.bvh", bvh(200_000)),
+    "nodes of one name": ("clip.gltf", gltf([{"name": "a"}] * 5000, [0, 1])),
+    "500,000 nodes": ("clip.gltf", gltf([{"name": "a"}] * 500_000, [0, 1])),
+    "nodes far below each other": ("clip.gltf", gltf([{"children": [n + 1]} for n in range(99_999)] + [{}], [0, 1])),
+    "6 MB of whole numbers": ("clip.json", "[" + ",".join(["1"] * 3_000_000) + "]"),
+    "lists of whole numbers": ("clip.json", "[" + ",".join(["[1,2,3]"] * 800_000) + "]"),
+    "empty frames": ("clip.json", '{"frames":[' + ",".join(['{"pose_world_landmarks":[]}'] * 220_000) + "]}"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), SLOW.values(), ids=SLOW)
+def test_files_that_would_take_long(tmp_path: Path, name: str, text: str):
+    (tmp_path / name).write_text(text)
+    start = time.process_time()
+    with pytest.raises(MAMPError):
+        load(tmp_path / name)
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("keys", [[0, 1e6], [0, 9e8], [*range(1000), 3e6]])
+def test_an_animation_of_long_pauses_takes_little_memory(tmp_path: Path, keys: list[float]):
+    (tmp_path / "clip.gltf").write_text(gltf([{"name": "a"}, {"name": "b"}], keys))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReadError, match="is too long"):
+            load(tmp_path / "clip.gltf")
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("translation", [1]), ("rotation", []), ("matrix", [1] * 15), ("scale", {})]
+)
+def test_numbers_of_a_node_that_are_too_few(tmp_path: Path, key: str, value: object):
+    (tmp_path / "clip.gltf").write_text(gltf([{"name": "a"}, {"name": "b", key: value}], [0, 1]))
+    with pytest.raises(ReadError, match="damaged glTF"):
+        load(tmp_path / "clip.gltf")
+
+
+@pytest.mark.parametrize("options", [{}, {"processor": 86}, {"poses": True}])
+def test_signalling_nan_in_c3d(tmp_path: Path, options: dict[str, object]):
+    """A NaN of the kind that numpy warns of at each use was not seen, as any other."""
+    points = person("ntu25", 3)
+    data = c3d_bytes(list(get_layout("ntu25").joints), np.stack([points[..., 0], -points[..., 2], points[..., 1]], -1),
+                     "m", **options)  # type: ignore[arg-type]  # fmt: skip
+    order = ">" if options.get("processor") == 86 else "<"
+    one, damaged = points[1, 7, :1].astype(f"{order}f4").tobytes(), np.array(0x7F800001, f"{order}u4").tobytes()
+    assert one in data
+    (tmp_path / "clip.c3d").write_bytes(data.replace(one, damaged))
+    recording = load(tmp_path / "clip.c3d")
+    assert not recording.tracked.all() and recording.tracked.mean() > 0.9

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
-from mamp.readers.files import StrPath, read_bytes, unpacked_limit
+from mamp.readers.files import CHUNK, StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
 from mamp.readers.shapes import by_shape
@@ -122,7 +122,8 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
     if len(shape) > 8 or any(type(size) is not int or size < 0 for size in shape):
         raise ReadError(f"{where}: damaged: no array has the shape {str(list(shape))[:80]}.")
     count, rest = math.prod(shape), len(data) - buffer.tell()
-    if dtype.itemsize == 0 or count * dtype.itemsize > rest:
+    most = max(rest, CHUNK)  # of an array without elements, whose other sizes may be anything
+    if dtype.itemsize == 0 or count * dtype.itemsize > rest or math.prod(max(size, 1) for size in shape) > most:
         raise ReadError(f"{where}: the array is cut: shape {list(shape)} of {dtype} does not fit in {rest} bytes.")
     array: NDArray[Any] = np.frombuffer(data, dtype=dtype, count=count, offset=buffer.tell())
     if dtype.kind == "U" and not _is_text(array):

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import LARGEST, StrPath, check_numbers, decimal_comma, parse_int, parse_table, read_text
+from mamp.readers.files import (
+    LARGEST,
+    StrPath,
+    check_numbers,
+    decimal_comma,
+    distinct_names,
+    parse_int,
+    parse_table,
+    read_text,
+)
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
 from mamp.readers.rotations import rotation
@@ -42,12 +51,14 @@ class Joint:
         parent: Index, -1 for the root.
         offset: From the parent, in the file's unit.
         channels: (axis, ``position`` or ``rotation``), in order.
+        is_end: Whether it is an End Site.
     """
 
     name: str
     parent: int
     offset: tuple[float, float, float] | None = None
     channels: list[tuple[str, str]] = field(default_factory=list)
+    is_end: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +185,6 @@ def _parse_hierarchy(text: str, path: str) -> list[Joint]:
     if not found:
         raise ReadError(f"{path}: expected HIERARCHY in the first line, as in BVH.")
     lines = [line.split() for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines() if COMMENT.match(line) is None]
-    ends: set[str] = set()
     for words in lines:
         word = words[0].upper()
         if len(joints) > MAX_JOINTS:
@@ -182,7 +192,7 @@ def _parse_hierarchy(text: str, path: str) -> list[Joint]:
         if word == "OFFSET" and len(words) != 4:
             words = GLUED.sub(" -", " ".join(words)).split()
         if word in ("ROOT", "JOINT", "END") and pending is None:
-            pending = _new_joint(word, words, joints, open_joints, ends, path)
+            pending = _new_joint(word, words, joints, open_joints, path)
         elif word == "{" and pending is not None:
             open_joints.append(len(joints))
             joints.append(pending)
@@ -200,24 +210,20 @@ def _parse_hierarchy(text: str, path: str) -> list[Joint]:
             raise ReadError(f"{path}: the hierarchy is malformed at {' '.join(words)[:60]!r}.")
     if open_joints or pending is not None or not joints:
         raise ReadError(f"{path}: the hierarchy is cut: it has no joint, or a bracket that is never closed.")
+    ends = [joint for joint in joints if joint.is_end]
+    for joint, name in zip(ends, distinct_names([joint.name for joint in ends]), strict=True):
+        joint.name = name
     return joints
 
 
-def _new_joint(
-    word: str, words: list[str], joints: list[Joint], open_joints: list[int], ends: set[str], path: str
-) -> Joint:
+def _new_joint(word: str, words: list[str], joints: list[Joint], open_joints: list[int], path: str) -> Joint:
     name = " ".join(words[1:])
     if (word == "ROOT") == bool(open_joints):
         raise ReadError(f"{path}: the hierarchy is malformed: {word} {name} in the wrong place.")
     if word == "ROOT" and joints:
         raise ReadError(f"{path}: the hierarchy has two roots, {joints[0].name!r} and {name!r}; split the file.")
     parent = open_joints[-1] if open_joints else -1
-    if word == "END":
-        name = f"{joints[parent].name}_end"
-        while name in ends:
-            name += "_"
-        ends.add(name)
-    return Joint(name, parent)
+    return Joint(f"{joints[parent].name}_end" if word == "END" else name, parent, is_end=word == "END")
 
 
 def _channels(words: list[str], name: str, path: str) -> list[tuple[str, str]]:

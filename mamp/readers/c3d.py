@@ -55,6 +55,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     return assemble_markers(parse_c3d(read_bytes(path), str(path)), path, "c3d", options or Options())
 
 
+@np.errstate(all="ignore")  # numbers may be anything, a NaN that signals at each use among them
 def parse_c3d(data: bytes, where: str) -> Markers:
     """Markers of a file.
 
@@ -100,8 +101,7 @@ class _Numbers:
         if not self.vax:
             return np.frombuffer(data, dtype=self.order + "f4").astype(np.float32)
         swapped = np.frombuffer(data, dtype="<u2").reshape(-1, 2)[:, ::-1].tobytes()
-        with np.errstate(all="ignore"):
-            return np.frombuffer(swapped, dtype="<f4") / np.float32(4)  # the exponent's bias differs by two
+        return np.frombuffer(swapped, dtype="<f4") / np.float32(4)  # the exponent's bias differs by two
 
 
 def _parameters(data: bytes, at: int, numbers: _Numbers) -> Parameters:
@@ -196,8 +196,7 @@ def _positions(data: bytes, shape: _Shape, scale: float, numbers: _Numbers) -> N
     raw = np.ascontiguousarray(table[:, : shape.markers * width]).tobytes()
     values = numbers.floats(raw) if scale < 0 else numbers.words(raw, signed=True).astype(np.float32)
     points = values.reshape(shape.frames, shape.markers, 4)
-    with np.errstate(all="ignore"):
-        found = points[..., :3] if scale < 0 else points[..., :3] * np.float32(scale)
+    found = points[..., :3] if scale < 0 else points[..., :3] * np.float32(scale)
     positions: NDArray[np.float64] = np.where(points[..., 3:] < 0, np.nan, found.astype(np.float64))
     positions[np.isnan(positions)] = np.nan  # numpy warns of every use of a signalling NaN
     return positions
@@ -218,8 +217,7 @@ def _segments(
     if not frames:
         raise ReadError(f"{where}: damaged or cut: no markers, and poses of {used} segments that are not there.")
     table = numbers.floats(data[start : start + frames * width]).reshape(frames, ratio, used, POSE)[:, 0]
-    with np.errstate(all="ignore"):
-        origins: NDArray[np.float64] = np.where(table[..., 16:] < 0, np.nan, table[..., 12:15].astype(np.float64))
+    origins: NDArray[np.float64] = np.where(table[..., 16:] < 0, np.nan, table[..., 12:15].astype(np.float64))
     origins[np.isnan(origins)] = np.nan
     labels = [str(label) for label in parameters.get("ROTATION:LABELS") or []][:used]
     return labels + [f"segment{number}" for number in range(len(labels), used)], origins

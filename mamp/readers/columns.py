@@ -51,7 +51,21 @@ class Columns:
         Raises:
             ReadError: A cell is something else, infinite or absurdly large.
         """
-        values = []
+        cells = self.values[index]
+        try:
+            if isinstance(cells, tuple):  # text of a file: at once, as nearly all columns can be
+                column = np.array([float(cell) if cell else np.nan for cell in cells], dtype=np.float64)
+            elif isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
+                column = cells.astype(np.float64)
+            else:
+                column = self._one_by_one(index)
+        except (TypeError, ValueError):
+            column = self._one_by_one(index)
+        check_numbers(column, self.where)
+        return column
+
+    def _one_by_one(self, index: int) -> NDArray[np.float64]:
+        values: list[float] = []
         try:
             for cell in self.values[index]:
                 values.append(_number(cell))
@@ -61,9 +75,7 @@ class Columns:
                 f"{self.where}: expected a number in row {row}, column {index + 1}, found {found!r}."
                 f"{decimal_comma(found)}"
             ) from None
-        column = np.array(values, dtype=np.float64)
-        check_numbers(column, self.where)
-        return column
+        return np.array(values, dtype=np.float64)
 
     def table(self, indices: Sequence[int]) -> NDArray[np.float64]:
         """Several columns of numbers, [rows, columns]."""
@@ -83,7 +95,7 @@ def read_columns(path: StrPath, rows: int | None = None) -> Columns:
     text = read_text(path)
     try:
         lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
-        filled = (row for row in lines if any(cell.strip() for cell in row) or len(row) > 1)
+        filled = (row for row in lines if len(row) > 1 or any(cell.strip() for cell in row))
         header = [cell.strip() for cell in next(filled, [])]
         if len(header) > MAX_COLUMNS:
             raise ReadError(f"{path}: {len(header)} columns are more than any recording has ({MAX_COLUMNS}).")

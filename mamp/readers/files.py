@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -219,3 +220,14 @@ def parse_int(text: str, where: str, what: str) -> int:
     if value < 0:
         raise ReadError(f"{where}: expected {what}, found {text.strip()[:40]!r}.")
     return value
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, a repeated one with as many underscores as it takes to tell it from those before."""
+    found: dict[str, None] = {}
+    repeats: Counter[str] = Counter()
+    for name in names:
+        while (distinct := name + "_" * repeats[name]) in found:
+            repeats[name] += 1
+        found[distinct] = None
+    return list(found)

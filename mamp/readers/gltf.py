@@ -21,13 +21,13 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import ReadError
+from mamp.errors import MAMPError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
-from mamp.readers.files import StrPath, check_numbers, read_bytes
+from mamp.readers.files import StrPath, check_numbers, distinct_names, read_bytes
 from mamp.readers.format import Format
 from mamp.readers.jsonfile import describe
-from mamp.skeleton import Skeleton
+from mamp.skeleton import SLOWEST, Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: 
 SIZES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 LARGEST = {"<i1": 127, "<u1": 255, "<i2": 32767, "<u2": 65535}  # of normalised integers, which stand for 1
 PATHS = {"translation": 3, "rotation": 4, "scale": 3}
-MOST = 20_000_000  # joints times frames
+MOST, SMALL = 20_000_000, 1_000_000  # nodes times frames of any file, and of a small one
+MAX_JOINTS = 5000
 DEEPEST = 500  # nodes above each other
 RATE = 30.0  # frames per second of an animation whose keys are uneven
 
@@ -65,10 +66,14 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     content, binary = _split(read_bytes(path), where)
     try:
         scene = _scene(content, where)
-        curves = _curves(content, _Buffers(content, binary, Path(path), where), where)
-        times, fps = _times([keys for keys, _ in curves.values()], len(scene.joints), where)
-        positions = _positions(scene, curves, times)
-    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        nodes = _needed(scene)
+        buffers = _Buffers(content, binary, Path(path), where)
+        curves = _curves(content, buffers, where)
+        times, fps = _times([keys for keys, _ in curves.values()], len(nodes), buffers.size, where)
+        positions = _positions(scene, nodes, curves, times)
+    except MAMPError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ReadError(f"{where}: damaged glTF ({type(error).__name__}: {str(error)[:80]}).") from None
     check_numbers(positions, where, nan=False)
     names, parents = _skeleton(scene)
@@ -111,18 +116,21 @@ def _scene(content: Mapping[str, Any], where: str) -> Scene:
             if not 0 <= child < len(nodes) or parents[child] >= 0:
                 raise ReadError(f"{where}: the nodes of the file are no tree.")
             parents[child] = index
-    depth = [0] * len(nodes)
-    for index in range(len(nodes)):
-        at = index
-        while at >= 0:
-            depth[index] += 1
-            if depth[index] > DEEPEST:
-                raise ReadError(f"{where}: the nodes of the file are no tree, or too deep.")
+    depth = {-1: 0}
+    for at in range(len(nodes)):
+        chain: list[int] = []
+        while at not in depth and len(chain) <= DEEPEST:
+            chain.append(at)
             at = parents[at]
+        if depth.get(at, DEEPEST) + len(chain) > DEEPEST:
+            raise ReadError(f"{where}: the nodes of the file are no tree, or too deep.")
+        depth.update({node: depth[at] + above for above, node in enumerate(reversed(chain), start=1)})
     skins = content.get("skins") or []
     joints = list(dict.fromkeys(skins[0]["joints"])) if skins else _animated(content)
     if not joints or not all(isinstance(joint, int) and 0 <= joint < len(nodes) for joint in joints):
         raise ReadError(f"{where}: expected a skin with joints, or an animation of nodes; found none.")
+    if len(joints) > MAX_JOINTS:
+        raise ReadError(f"{where}: more than {MAX_JOINTS} joints are no body; export the skeleton alone.")
     joints.sort(key=lambda joint: depth[joint])
     return Scene([str(node.get("name", f"node{at}")) for at, node in enumerate(nodes)], parents, nodes, joints)
 
@@ -139,9 +147,20 @@ class _Buffers:
     def __init__(self, content: Mapping[str, Any], binary: bytes, path: Path, where: str) -> None:
         self.content, self.binary, self.path, self.where = content, binary, path, where
         self._read: dict[int, bytes] = {}
+        self._numbers: dict[int, Array] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes that were read."""
+        return sum(map(len, self._read.values()))
 
     def numbers(self, index: int) -> Array:
         """[N, C] of an accessor, normalised integers as what they stand for."""
+        if index not in self._numbers:
+            self._numbers[index] = self._unpacked(index)
+        return self._numbers[index]
+
+    def _unpacked(self, index: int) -> Array:
         accessor = self.content["accessors"][index]
         view = self.content["bufferViews"][accessor["bufferView"]]
         if "sparse" in accessor or "EXT_meshopt_compression" in view.get("extensions", {}):
@@ -186,13 +205,17 @@ def _curves(content: Mapping[str, Any], buffers: _Buffers, where: str) -> dict[t
     if len(animations) > 1:
         names = ", ".join(str(one.get("name", number)) for number, one in enumerate(animations))
         logger.warning("%s holds %d animations (%s); the first is read.", where, len(animations), names[:200])
-    curves = {}
+    curves: dict[tuple[int, str], tuple[Array, Array]] = {}
+    read = 0
     for channel in animations[0]["channels"]:
         node, path = channel["target"].get("node"), channel["target"].get("path")
         if node is None or path not in PATHS:
             continue
         sampler = animations[0]["samplers"][channel["sampler"]]
         keys, values = buffers.numbers(sampler["input"])[:, 0], buffers.numbers(sampler["output"])
+        read += len(keys)
+        if read > _most(buffers.size):
+            raise ReadError(f"{where}: {read} keys of animations in {buffers.size} bytes. Is it damaged?")
         if sampler.get("interpolation") == "CUBICSPLINE":
             values = values[1::3]  # between the tangents
         if len(keys) != len(values) or not len(keys) or values.shape[1] != PATHS[path] or (np.diff(keys) < 0).any():
@@ -205,21 +228,26 @@ def _curves(content: Mapping[str, Any], buffers: _Buffers, where: str) -> dict[t
     return curves
 
 
-def _times(keys: Sequence[Array], joints: int, where: str) -> tuple[Array, float]:
-    """Even times over an animation, and how many a second."""
+def _most(size: int) -> int:
+    """The most nodes times frames, or keys, that a file of ``size`` bytes has."""
+    return min(MOST, max(SMALL, size))
+
+
+def _times(keys: Sequence[Array], nodes: int, size: int, where: str) -> tuple[Array, float]:
+    """Even times over an animation of ``size`` bytes, and how many a second."""
     start, end = min(one[0] for one in keys), max(one[-1] for one in keys)
     steps = np.diff(max(keys, key=len))
     step = float(np.median(steps)) if len(steps) else 0.0
-    even = step > 1e-4 and np.median(abs(steps - step)) < 0.1 * step
+    even = 1e-4 < step < 1 / SLOWEST and np.median(abs(steps - step)) < 0.1 * step
     rate = round(1 / step, 2) if even else RATE
     frames = round((end - start) * rate) + 1
-    if not 0 < frames * joints <= MOST:
+    if not 0 < frames * nodes <= _most(size):
         raise ReadError(f"{where}: an animation of {end - start:.0f} s at {rate:g} frames per second is too long.")
     return start + np.arange(frames) / rate, rate
 
 
-def _positions(scene: Scene, curves: Mapping[tuple[int, str], tuple[Array, Array]], times: Array) -> Array:
-    """[T, V, 3] of the joints in the axes of the scene."""
+def _needed(scene: Scene) -> list[int]:
+    """The joints and all nodes above them, each behind its parent."""
     needed: dict[int, None] = {}
     for joint in scene.joints:
         chain = []
@@ -227,8 +255,15 @@ def _positions(scene: Scene, curves: Mapping[tuple[int, str], tuple[Array, Array
             chain.append(joint)
             joint = scene.parents[joint]
         needed.update(dict.fromkeys(reversed(chain)))
+    return list(needed)
+
+
+def _positions(
+    scene: Scene, nodes: Sequence[int], curves: Mapping[tuple[int, str], tuple[Array, Array]], times: Array
+) -> Array:
+    """[T, V, 3] of the joints in the axes of the scene."""
     world: dict[int, tuple[Array, Array]] = {}  # turn and scale [T, 3, 3], place [T, 3]
-    for node in needed:
+    for node in nodes:
         turn, place = _local(scene.nodes[node], node, curves, times)
         parent = scene.parents[node]
         if parent >= 0:
@@ -281,18 +316,13 @@ def _matrix(quaternions: Array) -> Array:
 def _skeleton(scene: Scene) -> tuple[list[str], list[int]]:
     """Names of the joints, each once, and the joint above each."""
     place = {joint: at for at, joint in enumerate(scene.joints)}
-    names: list[str] = []
     parents = []
     for joint in scene.joints:
-        name = scene.names[joint]
-        while name in names:
-            name += "_"
-        names.append(name)
         above = scene.parents[joint]
         while above >= 0 and above not in place:
             above = scene.parents[above]
         parents.append(place.get(above, -1))
-    return names, parents
+    return distinct_names([scene.names[joint] for joint in scene.joints]), parents
 
 
 FORMAT = Format("gltf", (".glb", ".gltf"), "glTF 2.0: the skeleton of a skin, moved by the first animation", read)
