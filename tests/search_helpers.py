@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from mamp import MAMPConfig, MAMPEncoder
-from mamp.search import Index, index
+from mamp.search import Index, writer
 from mamp.synthetic import write_recordings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +83,7 @@ class Server:
 
 
 def _work(method: str, path: str, folder: str, rows_a_commit: int) -> None:
-    index.ROWS_A_COMMIT = rows_a_commit
+    writer.ROWS_A_COMMIT = rows_a_commit
     where = Path(path)
     one = Index.open(where) if where.exists() else Index.create(where, str(where.parent / "weights"), 1.0, 0.5)
     getattr(one, method)(folder)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mamp.errors import MAMPError, MissingFileError
+from mamp.search.embedder import Task
 from mamp.search.results import Report
 from mamp.search.sources import MEMORY, Source, known_source
-
-
-@dataclass(frozen=True)
-class Task:
-    """A recording to embed, and the content that it replaces."""
-
-    source: Source
-    content: str
-    replaced: str | None = None
 
 
 @dataclass
@@ -44,6 +36,7 @@ def make_plan(
     report: Report,
     reading: Mapping[str, Any],
     update: bool,
+    show: Callable[[Sequence[Source]], Iterable[Source]] = iter,
 ) -> Plan:
     """Compare recordings with what an index holds.
 
@@ -53,6 +46,7 @@ def make_plan(
         report: Takes what is there already, and what cannot be read.
         reading: Options of :func:`mamp.load` for what the index knows.
         update: Look at everything that the index knows, too.
+        show: Shows progress while it yields the sources.
     """
     places = {Source(*place).key: content for content, place in known.items() if place[0] != MEMORY}
     given = {source.key: source for source in sources if source.folder != MEMORY}
@@ -62,7 +56,7 @@ def make_plan(
         everything += [source for key, source in here.known_sources(report) if key not in given]
     plan, seen = Plan(), dict[str, Source]()
     changed: dict[str, str] = {}  # old content -> file that has another now
-    for source in everything:
+    for source in show(everything):
         old = places.get(source.key) if source.folder != MEMORY else None
         try:
             content = here.content(source)

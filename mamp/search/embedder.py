@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.encoder import MAMPEncoder
-from mamp.errors import RecordingError
+from mamp.errors import MAMPError, RecordingError
 from mamp.hub import fingerprint
 from mamp.search.sources import Source
 from mamp.skeleton import Skeleton
@@ -42,6 +42,15 @@ class Embedded:
     person: NDArray[np.int32]
     vectors: NDArray[np.float32]
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording to embed, the hash of its content, and that of the content that it replaces."""
+
+    source: Source
+    content: str
+    replaced: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,20 +96,23 @@ class Embedder:
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
-    def __call__(self, source: Source, content: str) -> Embedded:
-        """Read and embed a recording.
-
-        Raises:
-            RecordingError: It cannot be read or embedded, or its rate is unknown.
-            LayoutError: It cannot be expressed in the model's joints.
-        """
-        recording = source.load()
-        start, end, person, vectors = self.windows(recording)
+    def __call__(self, task: Task) -> Embedded | Failed:
+        """Read and embed a recording, or say why it cannot be."""
+        try:
+            recording = task.source.load()
+            start, end, person, vectors = self.windows(recording)
+        except (MAMPError, OSError) as error:
+            return Failed(task.source, str(error))
         layout, fps = recording.layout.name, float(recording.fps or 0)
-        return Embedded(source, content, layout, fps, start, end, person, vectors, self.fingerprint)
+        return Embedded(task.source, task.content, layout, fps, start, end, person, vectors, self.fingerprint)
 
     def windows(self, recording: Skeleton) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        """Start, end and person [N] and vectors [N, D] of the windows of a recording."""
+        """Start, end and person [N] and vectors [N, D] of the windows of a recording.
+
+        Raises:
+            RecordingError: It cannot be embedded, holds nobody, or its rate is unknown.
+            LayoutError: It cannot be expressed in the model's joints.
+        """
         if recording.fps is None:
             raise RecordingError(
                 f"{recording.name}: expected a frame rate, since an index counts in seconds, found none. Give fps."

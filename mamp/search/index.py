@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from mamp.encoder import MAMPEncoder
-from mamp.errors import MAMPError, MissingExtraError, SearchError
+from mamp.errors import MissingExtraError, SearchError
 from mamp.outputs import dump_json, folder_beside, one_writer, written_whole
-from mamp.search.changes import Plan, Task, fail, make_plan
-from mamp.search.embedder import Embedded, Embedder, Failed
+from mamp.search.embedder import Embedder
 from mamp.search.metadata import Metadata
 from mamp.search.query import is_vector, query_vectors
 from mamp.search.results import Hit, Merging, Report
@@ -32,18 +27,7 @@ from mamp.search.settings import (
 )
 from mamp.search.sources import list_sources
 from mamp.search.table import Table, explained, import_lance
-
-ROWS_A_COMMIT, SECONDS_A_COMMIT = 1024, 5.0
-Engine = Callable[[Embedder, list[Task]], Iterator[Embedded | Failed]]
-
-
-def embed_here(embedder: Embedder, tasks: list[Task]) -> Iterator[Embedded | Failed]:
-    """The engine that embeds one recording after the other in this process."""
-    for task in tasks:
-        try:
-            yield embedder(task.source, task.content)
-        except (MAMPError, OSError) as error:
-            yield Failed(task.source, str(error))
+from mamp.search.writer import Engine, Writer
 
 
 class Index:
@@ -139,7 +123,7 @@ class Index:
         *,
         strict: bool = False,
         progress: bool = False,
-        engine: Engine = embed_here,
+        engine: Engine = map,
         **reading: Any,
     ) -> Report:
         """Add recordings. What is there already, by its content, is skipped; a file that changed is replaced.
@@ -151,7 +135,7 @@ class Index:
             metadata: Columns of your own: a CSV file or data frame with a column ``file``.
             strict: Stop at the first recording that fails, in place of reporting it.
             progress: Show a progress bar.
-            engine: What embeds; :func:`embed_here` by default.
+            engine: Yields ``work(task)`` for each task, as :func:`map` does in this process.
             **reading: Options of :func:`mamp.load`, for all files.
 
         Raises:
@@ -167,7 +151,7 @@ class Index:
         *,
         strict: bool = False,
         progress: bool = False,
-        engine: Engine = embed_here,
+        engine: Engine = map,
         **reading: Any,
     ) -> Report:
         """Look at every file that is in the index: take out what is gone, replace what changed; then :meth:`add`.
@@ -186,81 +170,17 @@ class Index:
         engine: Engine,
         reading: dict[str, Any],
     ) -> Report:
-        report = Report()
         leave_out = [self.path, *([Path(metadata)] if isinstance(metadata, str | os.PathLike) else [])]
         damaged: dict[str, str] = {}
         sources = list_sources(recordings, reading, damaged, leave_out)
         with one_writer(self.path, "index", SearchError):
             extra = Metadata(metadata, self._table.columns)
-            plan = make_plan(sources, self._table.contents(), report, reading, update)
-            report.failed |= damaged
-            if strict and report.failed:
-                name, error = next(iter(report.failed.items()))
-                raise SearchError(f"{name}: {error}")
-            if extra.new:
-                self._table.add_columns(extra.new)
-            self._rearrange(plan, extra, report)
+            writer = Writer(self._table, self.settings, self._embedder, extra, strict, progress)
+            plan = writer.plan(sources, reading, update, damaged)
             if plan.tasks:
                 self._check_encoder()
-            # Only on a terminal, and only when it takes a few seconds.
-            bar = tqdm(total=len(plan.tasks), unit="file", delay=2, disable=None if progress else True, file=sys.stderr)
-            with bar:
-                self._embed(engine(self._embedder, plan.tasks), plan, extra, report, strict, bar)
-            if plan.removed:
-                self._table.remove(list(plan.removed))
-                report.removed += plan.removed.values()
-            if plan.tasks or plan.removed or plan.renamed:
-                self._table.tidy()
-        return report
-
-    def _rearrange(self, plan: Plan, extra: Metadata, report: Report) -> None:
-        """Write what needs no embedding: new names, and columns of what is there."""
-        known = self._table.contents() if plan.renamed else {}
-        for content, source in plan.renamed.items():
-            self._table.rename(content, source.folder, source.file)
-            report.moved[known[content][1]] = source.file
-        present = plan.present | plan.renamed
-        described = {content: extra.of(source) for content, source in present.items()}
-        self._table.describe({content: row for content, row in described.items() if row})
-
-    def _embed(
-        self,
-        results: Iterable[Embedded | Failed],
-        plan: Plan,
-        extra: Metadata,
-        report: Report,
-        strict: bool,
-        bar: tqdm[Any],
-    ) -> None:
-        replaced = {task.content: task.replaced for task in plan.tasks}
-        waiting: list[Embedded] = []
-        since = time.monotonic()
-
-        def commit() -> None:
-            nonlocal since
-            if waiting:
-                old = [content for one in waiting if (content := replaced[one.content])]
-                self._table.write(_columns(waiting, [extra.of(one.source) for one in waiting]), old)
-            for one in waiting:
-                (report.changed if replaced[one.content] else report.added).append(one.source.file)
-                report.windows += len(one.start)
-            waiting.clear()
-            since = time.monotonic()
-
-        for one in results:
-            bar.update(1)
-            if isinstance(one, Failed):
-                fail(report, one.source, one.error)
-                if strict:
-                    commit()
-                    raise SearchError(f"{one.source.file}: {one.error}")
-                continue
-            self.settings.check_weights(one.fingerprint, "vectors", self.path)
-            waiting.append(one)
-            rows = sum(len(some.start) for some in waiting)
-            if rows >= ROWS_A_COMMIT or time.monotonic() - since > SECONDS_A_COMMIT:
-                commit()
-        commit()
+            writer.write(plan, engine)
+        return writer.report
 
     def _check_encoder(self) -> None:
         if not self._embedder.weights:
@@ -359,29 +279,6 @@ class Index:
                 writer = writer or parquet.ParquetWriter(file, batch.schema)
                 writer.write_batch(batch)
             (writer or parquet.ParquetWriter(file, self._table.schema)).close()
-
-
-def _columns(embedded: list[Embedded], extra: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rows of several recordings, column by column."""
-    counts = [len(one.start) for one in embedded]
-
-    def each(values: list[Any]) -> list[Any]:
-        return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-
-    columns: dict[str, Any] = {
-        "file": each([one.source.file for one in embedded]),
-        "folder": each([one.source.folder for one in embedded]),
-        "content": each([one.content for one in embedded]),
-        "layout": each([one.layout for one in embedded]),
-        "fps": each([one.fps for one in embedded]),
-        "fingerprint": each([one.fingerprint for one in embedded]),
-        "start": np.concatenate([one.start for one in embedded]),
-        "end": np.concatenate([one.end for one in embedded]),
-        "person": np.concatenate([one.person for one in embedded]),
-        "vector": np.concatenate([one.vectors for one in embedded]),
-    }
-    names = {name for row in extra for name in row}
-    return columns | {name: each([row.get(name) for row in extra]) for name in names}
 
 
 def _public(row: dict[str, Any]) -> dict[str, Any]:
