@@ -19,6 +19,7 @@ from mamp.errors import RecordingError, WeightsError
 from mamp.heads import Classifier, Head
 from mamp.hub import resolve_files
 from mamp.hub.heads import HEAD_NAME, read_head, save_classifier
+from mamp.hub.manifest import check_name
 from mamp.preprocessing import prepare_clip
 from mamp.readers.ntu import CLASSES as NTU_CLASSES
 from mamp.readers.pku import CLASSES as PKU_CLASSES
@@ -73,7 +74,7 @@ class MAMPClassifier(Classifier):
         Raises:
             WeightsError: There is no classifier, or its files do not belong together; the message says what to do.
         """
-        folder = _folder(Path(name_or_path).expanduser(), name_or_path, revision)
+        folder = _folder(Path(check_name(name_or_path)).expanduser(), name_or_path, revision)
         encoder = MAMPEncoder.from_pretrained(folder)
         head, record = read_head(folder, encoder.config)
         with torch.random.fork_rng(devices=[]):

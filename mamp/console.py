@@ -123,8 +123,9 @@ def entry(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     def run(argv: Sequence[str] | None = None) -> int:
         if sys.stderr is None:  # closed before the process began; progress bars and messages go nowhere
             sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-        status = main(argv)
+        status = DONE
         try:
+            status = main(argv)
             _flush()
         except OSError as error:
             _discard_output()

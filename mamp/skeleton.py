@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,7 +67,9 @@ class Skeleton:
         info: dict[str, Any] | None = None,
         allow_2d: bool = False,
     ) -> None:
-        layout = resolve_layout(layout)
+        layout, name = resolve_layout(layout), str(name)
+        if not isinstance(info or {}, Mapping):
+            raise RecordingError(f"{name}: expected info as a dict, found {type(info).__name__}.")
         array = real_numbers(positions, f"{name}: positions")
         if array.ndim == 3:
             array = array[None]

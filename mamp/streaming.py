@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mamp.config import Preprocessing
+from mamp.embedding import EncodeOptions
 from mamp.errors import LayoutError, RecordingError
 from mamp.layouts import Layout
 from mamp.skeleton import Skeleton, check_fps, check_positions, real_numbers, resolve_layout
@@ -46,8 +47,9 @@ class StreamingEncoder:
         allow_2d: Take frames that lie in one plane, as in :class:`mamp.Skeleton`.
 
     Raises:
-        RecordingError: ``window`` or ``hop`` is not a number of frames.
+        RecordingError: ``window`` or ``hop`` is not a number of frames, or there is no such pool.
         LayoutError: The layout is unknown.
+        ConfigError: ``preprocessing`` names a field that does not exist, or gives it an impossible value.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class StreamingEncoder:
         allow_2d: bool = False,
     ) -> None:
         self.window, self.hop = check_window(window, hop, stride_name="hop")
+        EncodeOptions(pool)
+        encoder.config.preprocessing.changed(preprocessing or {})
         self.encoder = encoder
         self.fps = check_fps(fps, "fps: ")
         self.pool = pool

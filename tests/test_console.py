@@ -55,6 +55,8 @@ def test_ctrl_c_of_a_program_that_uses_the_package(tmp_path: Path) -> None:
         (("mamp", "list"), ">&-", 141, ""),
         (("mamp", "list"), ">/dev/full", 1, "mamp list: error: [Errno 28] No space left on device\n"),
         (("mamp", "--help"), ">/dev/full", 1, "mamp: error: [Errno 28] No space left on device\n"),
+        (("mamp.train", "--list"), ">/dev/full", 1, "mamp: error: [Errno 28] No space left on device\n"),
+        (("mamp.evaluate", "--list"), ">&-", 141, ""),
         (("mamp", "nothing"), "2>&-", 2, ""),
         (("mamp", "demo"), ">/dev/null 2>&-", 0, ""),
     ],
@@ -66,7 +68,11 @@ def test_standard_streams_that_take_nothing(command: tuple[str, ...], redirect: 
     assert (done.returncode, done.stdout, done.stderr) == (status, "", line)
 
 
-@pytest.mark.parametrize("command", [("mamp", "list"), ("mamp", "--help")], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("mamp", "list"), ("mamp", "--help"), ("mamp.train", "--list"), ("mamp.evaluate", "--list", "--json")],
+    ids=" ".join,
+)
 def test_reader_that_has_gone(command: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)

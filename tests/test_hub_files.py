@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mamp
-from mamp import MAMPConfig, MAMPEncoder, Preprocessing
+from mamp import MAMPClassifier, MAMPConfig, MAMPEncoder, Preprocessing
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub import converted_folder, describe, fingerprint, manifest, resize_encoder, resolve, save_encoder
 from mamp.hub.serialization import read_config, read_tensors
@@ -419,7 +419,14 @@ def test_configurations_that_are_no_json(folder: Path, content: str) -> None:
         MAMPEncoder.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("device", [["cpu"], {}, "nowhere", 1.5])
+@pytest.mark.parametrize("name", [5, None, [], {}, b"openmocap", "a" * 100_000, "~nobody-of-this-name", "\0", ""])
+def test_names_that_are_none(name: Any) -> None:
+    for loaded in (MAMPEncoder, MAMPClassifier):
+        with pytest.raises(WeightsError):
+            loaded.from_pretrained(name, revision=None)
+
+
+@pytest.mark.parametrize("device", [["cpu"], {}, "nowhere", 1.5, "meta"])
 def test_devices_that_are_none(folder: Path, device: Any) -> None:
     with pytest.raises(WeightsError, match="device="):
         MAMPEncoder.from_pretrained(folder, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,10 @@ def test_positions_where_no_body_is(far: float) -> None:
         Skeleton(x, "ntu25")
     x[1, 3] = np.nan
     assert Skeleton(x, "ntu25").num_frames == 4
+
+
+@pytest.mark.parametrize("info", [5, "abc", [1], object()])
+def test_info_that_is_no_dict(info: Any) -> None:
+    with pytest.raises(RecordingError, match="expected info as a dict, found"):
+        Skeleton(np.random.default_rng(0).normal(size=(5, 25, 3)), "ntu25", info=info)
+    assert Skeleton(np.random.default_rng(0).normal(size=(5, 25, 3)), "ntu25", name=Path("a.bvh")).name == "a.bvh"  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout, load
-from mamp.errors import LayoutError, RecordingError
+from mamp.errors import ConfigError, LayoutError, RecordingError
 from mamp.streaming import StreamingEncoder
 from mamp.synthetic import write_recordings
 
@@ -199,7 +199,10 @@ def test_refused() -> None:
     with pytest.raises(LayoutError, match="expected frames in layout 'ntu25' as before, found 'kinect20'"):
         live.push(np.zeros((20, 3)), layout="kinect20")
     with pytest.raises(RecordingError, match="pool: expected one of"):
-        StreamingEncoder(make(), window=1, hop=1, layout="ntu25", pool="mean").push(positions(1)[0, 0])  # type: ignore[arg-type]
+        StreamingEncoder(make(), pool="mean")  # type: ignore[arg-type]
+    for preprocessing, message in (({"faces": True}, "unknown field 'faces'"), (5, "expected an object of fields")):
+        with pytest.raises(ConfigError, match=message):
+            StreamingEncoder(make(), preprocessing=preprocessing)  # type: ignore[arg-type]
 
 
 def test_flat_frames_are_refused() -> None:

@@ -134,13 +134,30 @@ def find_entry(name: str) -> Entry | None:
     return load_manifest().find(name)
 
 
+def check_name(name_or_path: str | PathLike[str]) -> str:
+    """The name of weights as text.
+
+    Raises:
+        WeightsError: It is something else, or no folder can have that name.
+    """
+    text: object = os.fspath(name_or_path) if isinstance(name_or_path, str | PathLike) else None
+    if not isinstance(text, str):
+        raise WeightsError(f"expected the name of weights, or their folder, found {type(name_or_path).__name__}.")
+    try:
+        Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise WeightsError(f"{text[:80]!r} is no name of weights, and no folder can have it ({reason}).") from None
+    return text
+
+
 def split_revision(name_or_path: str | PathLike[str], revision: str | None) -> tuple[str, str | None]:
     """Split ``"name@revision"``; a folder keeps its ``@``.
 
     Raises:
-        WeightsError: Two different revisions are named.
+        WeightsError: Two different revisions are named, or it can be no name.
     """
-    text = os.fspath(name_or_path)
+    text = check_name(name_or_path)
     if not isinstance(name_or_path, str) or "@" not in text or Path(text).expanduser().exists():
         return text, revision
     name, _, named = text.rpartition("@")

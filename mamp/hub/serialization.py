@@ -113,7 +113,10 @@ def read_encoder(
     fill(encoder, tensors, str(weights_path))
     _check_pair(config_path, weights_path)
     try:
-        return encoder.to(torch.device("cpu" if device is None else device))
+        place = torch.device("cpu" if device is None else device)
+        if place.type == "meta":
+            raise RuntimeError("it holds no numbers")
+        return encoder.to(place)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"device={str(device)!r} cannot be used ({reason}); try device='cpu'.") from error
