@@ -33,9 +33,9 @@ from mamp.data import ClipStore
 from mamp.evaluate.frozen import standardise
 from mamp.evaluate.knn import Metric, similarity
 from mamp.evaluate.scores import bootstrap_interval
-from mamp.pooling import reduce_present
 from mamp.prepare.packed import read_packed
 from mamp.preprocessing import prepare_clip
+from mamp.transformer import reduce_present
 
 # Which clips are for training.
 SETS = {

@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from mamp import kernels
-from mamp.config import MAMPConfig
+from mamp.config import MAMPConfig, Pool
 from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed
 from mamp.masking import motion_intensity
-from mamp.pooling import equal_counts, in_place, pool_tokens, reduce_present
 from mamp.skeleton import Skeleton
-from mamp.transformer import Network
+from mamp.transformer import Network, reduce_present
+
+# Dimensions of the tokens [N, T, V, D] of bodies that each pool reduces.
+_OVER: dict[Pool, tuple[int, ...]] = {"clip": (1, 2), "person": (1, 2), "frame": (2,), "joint": (1,)}
 
 
 def embed_recordings(
@@ -67,6 +70,23 @@ def pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: Encode
     return everybody
 
 
+def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Put bodies that have as many tokens together, so that each group is encoded as it would be alone.
+
+    Args:
+        presence: [N, L], true where a token is there.
+
+    Returns:
+        For each number K of tokens that occurs: rows [n] of the bodies that have it, and ids [n, K] of their tokens.
+    """
+    counts = presence.sum(dim=1)
+    groups = []
+    for count in counts.unique().tolist():
+        rows = (counts == count).nonzero()[:, 0]
+        groups.append((rows, presence[rows].nonzero()[:, 1].view(len(rows), count)))
+    return groups
+
+
 def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
     """Pooled tokens of bodies [n, T, V, C] that go through the blocks together, float32 and on the CPU.
 
@@ -88,7 +108,15 @@ def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options:
         tokens = in_place(tokens, ids.to(encoder.device), config)
     if options.pool == "tokens":
         return tokens.float().cpu()
-    return encoder.read_out(pool_tokens(tokens, options.pool, config.pooling))
+    return encoder.read_out(reduce_present(tokens, _OVER[options.pool], config.pooling))
+
+
+def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
+    """Put tokens [N, K, D] of ids [N, K] where they belong, and NaN elsewhere: [N, T, V, D]."""
+    t, v = config.grid
+    full = tokens.new_full((len(tokens), t * v, tokens.shape[-1]), torch.nan)
+    full.scatter_(1, repeat(ids, "n k -> n k d", d=tokens.shape[-1]), tokens)
+    return rearrange(full, "n (t v) d -> n t v d", t=t)
 
 
 def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:

@@ -26,8 +26,7 @@ from mamp.masking import (
     token_confidence,
     tube_key,
 )
-from mamp.pooling import reduce_present
-from mamp.transformer import Backbone, Block, init_weights
+from mamp.transformer import Backbone, Block, init_weights, reduce_present
 
 Target = Literal["motion", "joints"]
 

@@ -1,7 +1,8 @@
 """The paper's transformer: clips to tokens, with the parameter names of the published checkpoints.
 
 From the parts to the whole: attention and feed-forward make a :class:`Block`; :class:`Backbone` embeds joints, adds the
-position embeddings and runs the blocks; :class:`Network` maps whole clips, and pooled tokens through the readout.
+position embeddings and runs the blocks; :class:`Network` maps whole clips, and pooled tokens through the readout;
+:func:`reduce_present` pools tokens.
 
 Axis key of the package: B clips, M people, T frames, V joints, C coordinates, L tokens, D width, H heads.
 N is B * M bodies, with the person as the fastest axis.
@@ -278,3 +279,34 @@ def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:
     image = rearrange(temp_embed, "1 t 1 d -> 1 d t 1")
     image = F.interpolate(image, size=(num_steps, 1), mode="bicubic", align_corners=False)
     return rearrange(image, "1 d t 1 -> 1 t 1 d")
+
+
+def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:
+    """Reduce what is not NaN over some dimensions, as ``MAMPConfig.pooling`` says; NaN where nothing is left.
+
+    Several ways to pool stand one behind another in the last dimension.
+    """
+    partly = bool(values.isnan().any())
+    found = [_REDUCTIONS[part](values, (dim,) if isinstance(dim, int) else dim, partly) for part in pooling.split("+")]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+
+
+def _mean(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    return values.nanmean(dim=dim) if partly else values.mean(dim=dim)
+
+
+def _max(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    if not partly:
+        return values.amax(dim=dim)
+    largest = values.masked_fill(values.isnan(), -torch.inf).amax(dim=dim)
+    return largest.masked_fill(largest == -torch.inf, torch.nan)
+
+
+def _std(values: Tensor, dim: tuple[int, ...], partly: bool) -> Tensor:
+    if not partly:
+        return values.std(dim=dim, correction=0)
+    mean = values.nanmean(dim=dim, keepdim=True)
+    return (values - mean).square().nanmean(dim=dim).sqrt()
+
+
+_REDUCTIONS = {"mean": _mean, "max": _max, "std": _std}

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton, get_layout
-from mamp.inference import most_moving_tokens
-from mamp.pooling import equal_counts
+from mamp.inference import equal_counts, most_moving_tokens
 from mamp.preprocessing import NormalizedClip, normalize, prepare_clip, token_presence
 
 Array = NDArray[np.float32]

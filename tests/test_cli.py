@@ -197,7 +197,7 @@ def test_strict_and_nothing_good_write_nothing(run: Run, weights: Path, recordin
 def test_a_recording_that_reads_but_cannot_be_embedded(
     run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(mamp.layouts.registry.REGISTRY))
+    monkeypatch.setattr("mamp.layouts.layout.REGISTRY", dict(mamp.layouts.layout.REGISTRY))
     mamp.register_layout("two", ["head", "hat"], {"head": "head"})
     seen = np.random.default_rng(0).normal(size=(1, 20, 2, 3)).astype(np.float32)
     unseen = seen.copy()
@@ -330,7 +330,7 @@ def test_info_draws_a_recording(run: Run, recordings: list[Path], tmp_path: Path
 
 
 def test_info_of_gaps_and_absent_joints(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(mamp.layouts.registry.REGISTRY))
+    monkeypatch.setattr("mamp.layouts.layout.REGISTRY", dict(mamp.layouts.layout.REGISTRY))
     mamp.register_layout("two", ["head", "hand"], {"head": "head", "hand_left": "hand"})
     positions = np.ones((1, 10, 2, 3), dtype=np.float32)
     positions[0, :5, 1] = np.nan

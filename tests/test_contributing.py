@@ -14,7 +14,7 @@ from mamp import Preprocessing, Skeleton, get_layout, load
 from mamp.data import ClipStore, StoreWriter
 from mamp.evaluate.registry import PROTOCOLS
 from mamp.evaluate.runner import evaluate
-from mamp.layouts import registry
+from mamp.layouts import layout as registry
 from mamp.prepare.build import Settings, prepare
 from mamp.prepare.recordings import Recordings
 from mamp.readers.load import FORMATS

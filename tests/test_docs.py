@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mamp import MAMPConfig
-from mamp.layouts import registry
+from mamp.layouts import layout as registry
 from mamp.pretraining import MAMPForPretraining
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ def test_blocks_of_a_page_run(
     path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
     env = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": path, "PYTHONPATH": str(ROOT)}
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(registry.REGISTRY))
+    monkeypatch.setattr("mamp.layouts.layout.REGISTRY", dict(registry.REGISTRY))
     names = {"__name__": "__main__"}  # later blocks go on with what earlier ones have
     for language, block in blocks:
         if language == "python":

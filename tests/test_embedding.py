@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
+from mamp.config import Pool
 from mamp.errors import RecordingError
 from mamp.geometry import middle_crop
 from mamp.inference import most_moving_tokens
-from mamp.pooling import Pool
 from mamp.preprocessing import prepare_clip
 
 Array = NDArray[np.float32]

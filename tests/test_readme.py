@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mamp.layouts import registry
+from mamp.layouts import layout as registry
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_every_block_runs(place: tuple[Path, dict[str, str]], monkeypatch: pytes
     folder, env = place
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MAMP_WEIGHTS", raising=False)
-    monkeypatch.setattr("mamp.layouts.registry.REGISTRY", dict(registry.REGISTRY))  # blocks may register layouts
+    monkeypatch.setattr("mamp.layouts.layout.REGISTRY", dict(registry.REGISTRY))  # blocks may register layouts
     left_out = []
     for number, language, text in BLOCKS:
         if language != "python":

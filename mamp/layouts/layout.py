@@ -1,7 +1,9 @@
-"""``Layout``: joint names, the tree they form, and how to derive the model's joints from them."""
+"""``Layout``: joint names, the tree they form, and how to derive the model's joints from them; layouts by name."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +11,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mamp.config import suggest
 from mamp.errors import LayoutError
 
+logger = logging.getLogger(__name__)
+
 Weights = Mapping[str, float]
+
+MODEL = "ntu25"
+# Names of layouts whose joint names are matched one by one (:mod:`mamp.layouts.names`).
+_MATCHED = ("bvh", "mixamo")
+
+REGISTRY: dict[str, Layout] = {}
+_lock = threading.Lock()
 
 
 def between(a: str | Weights, b: str | Weights, share: float = 0.5) -> dict[str, float]:
@@ -155,3 +167,99 @@ def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         if right is not None:
             pairs.append((left, right))
     return tuple(pairs)
+
+
+def list_layouts() -> list[str]:
+    """Names of the registered layouts; ``bvh`` is any layout whose joint names are matched one by one, Mixamo's too."""
+    return sorted([*REGISTRY, "bvh"])
+
+
+def get_layout(name: str) -> Layout:
+    """Return the layout of that name.
+
+    Raises:
+        LayoutError: There is none; the message suggests the nearest name.
+    """
+    if name in _MATCHED:
+        raise LayoutError(
+            f"layout {name!r} is matched by joint names: give the list of joint names instead of {name!r}."
+        )
+    if name not in REGISTRY:
+        raise LayoutError(
+            f"unknown layout {name!r}.{suggest(name, list_layouts())} Known: {', '.join(list_layouts())}. "
+            "Register your own with mamp.register_layout."
+        )
+    return REGISTRY[name]
+
+
+def register_layout(
+    name: str,
+    joints: Sequence[str],
+    mapping: Mapping[str, str | Weights],
+    parents: Sequence[int] | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Layout:
+    """Make a skeleton layout of your own known by name.
+
+    What the mapping leaves out is logged as a warning, and what is put between or beyond joints as information.
+
+    Args:
+        name: The name to register.
+        joints: Names of the joints, in the order of your positions.
+        mapping: For each joint of the model (``mamp.get_layout("ntu25").joints``): the name of your joint, or weights
+            over your joints that add up to one, for example ``{"neck": {"head": 0.3, "chest": 0.7}}``. Joints that
+            are left out are absent from every recording in this layout.
+        parents: Index of the parent of each joint, -1 for the root. Only pictures use it.
+        pairs: (left, right) names that swap under mirroring; found by name when not given.
+        overwrite: Replace a layout of the same name.
+
+    Returns:
+        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` says how each joint of the model is derived.
+
+    Raises:
+        LayoutError: The name is taken, a name in the mapping does not exist, weights do not add up to one, or
+            nothing is mapped.
+    """
+    model = REGISTRY[MODEL]
+    unknown = sorted(set(mapping) - set(model.joints))
+    if unknown:
+        raise LayoutError(
+            f"layout {name!r}: mapping names {', '.join(unknown)}, not joints of the model."
+            f"{suggest(unknown[0], list(model.joints))} The model has: {', '.join(model.joints)}."
+        )
+    if not mapping:
+        raise LayoutError(f"layout {name!r}: the mapping is empty; say which of your joints are which of the model's.")
+    joints = tuple(joints)
+    layout = Layout(
+        name,
+        joints,
+        tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1),
+        tuple(pairs) if pairs is not None else mirror_pairs(joints),
+        dict(mapping),
+    )
+    with _lock:
+        if name in _MATCHED or (name in REGISTRY and not overwrite):
+            hint = "" if name in _MATCHED else ", or pass overwrite=True"
+            raise LayoutError(f"layout {name!r} exists; choose another name{hint}.")
+        REGISTRY[name] = layout
+    _report(layout, model)
+    return layout
+
+
+def _report(layout: Layout, model: Layout) -> None:
+    """Log how the joints of the model are derived from a new layout."""
+    found = layout.describe(model)
+    derived = [f"{joint} {how}" for joint, how in found.items() if how.startswith(("between", "extrapolated"))]
+    if derived:
+        logger.info("layout %r derives %d of the model's joints: %s.", layout.name, len(derived), "; ".join(derived))
+    absent = layout.absent(model)
+    if absent:
+        logger.warning(
+            "layout %r gives %d of the model's %d joints; absent from every recording in it: %s.",
+            layout.name,
+            len(found) - len(absent),
+            len(found),
+            ", ".join(absent),
+        )

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError
-from mamp.layouts import registry, rigs
+from mamp.layouts import layout as registry
+from mamp.layouts import rigs
 from mamp.layouts.layout import Layout, Weights, between, beyond, check_tree
 from mamp.layouts.topology import NOTHING, Rig, refine_roles, roles_by_tree
 

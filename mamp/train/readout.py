@@ -22,8 +22,8 @@ from mamp.data.loader import TrainingBatches, clip_weights, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
-from mamp.pooling import reduce_present
 from mamp.train.recipes import OPENMOCAP
+from mamp.transformer import reduce_present
 
 BATCH = 16
 DISTURBED = OPENMOCAP.augment
