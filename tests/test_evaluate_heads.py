@@ -30,7 +30,7 @@ from mamp.evaluate.linear import LinearConfig
 from mamp.evaluate.linear import make_classifier as make_linear
 from mamp.evaluate.linear import make_optimizer as make_linear_optimizer
 from mamp.heads import ActionHead, Classifier, LinearHead
-from mamp.train.optim import set_learning_rate
+from mamp.train.loop import set_learning_rate
 
 Arrays = Mapping[str, Any]
 CLASSES = 60

@@ -29,7 +29,8 @@ from mamp.errors import ConfigError, RecordingError
 from mamp.masking import Masking
 from mamp.pretraining import MAMPForPretraining, Objective, agreement, normalize_target, temporal_motion
 from mamp.train.config import TrainConfig
-from mamp.train.optim import learning_rate, weight_decay_groups
+from mamp.train.engine import weight_decay_groups
+from mamp.train.loop import learning_rate
 
 Arrays = Mapping[str, Any]
 TINY = MAMPConfig(dim_feat=32, depth=2, num_heads=4, num_frames=16)

@@ -50,9 +50,9 @@ from mamp.train.checkpoint import list_checkpoints, load_checkpoint, save_checkp
 from mamp.train.distributed import World
 from mamp.train.engine import Trainer, train
 from mamp.train.estimate import estimate
+from mamp.train.loop import learning_rate
 from mamp.train.memory import SHARE, available_bytes, bytes_of_a_body, clips_at_a_time
 from mamp.train.metrics import Metrics, TensorBoard
-from mamp.train.optim import learning_rate
 from mamp.train.recipes import get_recipe
 from mamp.train.record import differences
 from mamp.train.report import describe_run

@@ -15,9 +15,9 @@ from mamp.errors import LayoutError, ReadError
 from mamp.layouts import Layout, get_layout
 from mamp.readers.asf import AsfSkeleton, Bone, find_asf, parse_asf_file
 from mamp.readers.assemble import Options, Raw, assemble, choose_layout
+from mamp.readers.bvh import rotation
 from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_bytes, read_lines
 from mamp.readers.format import Format
-from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
+from mamp.readers.bvh import rotation
 from mamp.readers.files import LARGEST, StrPath, decimal_comma, list_folder, read_lines
-from mamp.readers.rotations import rotation
 
 DOF = ("rx", "ry", "rz")
 ROOT_DOF = ("tx", "ty", "tz", "rx", "ry", "rz")

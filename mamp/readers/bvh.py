@@ -31,7 +31,6 @@ from mamp.readers.files import (
 )
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
-from mamp.readers.rotations import rotation
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -111,6 +110,28 @@ def _parse_motion(rows: list[str], frames: int, channels: int, path: StrPath) ->
     values = parse_table(apart, f"{path}, MOTION", columns=channels)
     logger.warning("%s: blanks between numbers are missing; a minus inside a number begins the next.", path)
     return values
+
+
+def rotation(axes: str, angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Product of rotations about coordinate axes, the first leftmost.
+
+    Args:
+        axes: Letters of ``xyz``, K of them.
+        angles: [..., K] in radians.
+
+    Returns:
+        [..., 3, 3], to multiply column vectors from the left.
+    """
+    result = np.broadcast_to(np.eye(3), (*angles.shape[:-1], 3, 3))
+    for index, axis in enumerate(axes):
+        # The two axes that turn, in the order that makes the turn right-handed.
+        i, j = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+        cos, sin = np.cos(angles[..., index, None]), np.sin(angles[..., index, None])
+        turned = result.copy()
+        turned[..., i] = result[..., i] * cos + result[..., j] * sin
+        turned[..., j] = result[..., j] * cos - result[..., i] * sin
+        result = turned
+    return result
 
 
 def forward_kinematics(motion: Motion) -> NDArray[np.float64]:

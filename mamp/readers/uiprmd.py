@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from mamp.errors import MissingFileError, ReadError
 from mamp.layouts import find_layout
 from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.bvh import rotation
 from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
 from mamp.readers.find import key_of
 from mamp.readers.format import Format
-from mamp.readers.rotations import rotation
 from mamp.readers.sets import Column, RecordingSet
 from mamp.skeleton import Skeleton
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from mamp.data.augment import PackedBatch, augment
 from mamp.data.loader import TrainingBatches, clip_weights, generator_for, training_clips
@@ -26,7 +26,6 @@ from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
 from mamp.train.loop import Loop
 from mamp.train.memory import available_bytes, clips_at_a_time
-from mamp.train.optim import weight_decay_groups
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import recorded_per_device, write_run_file
 
@@ -146,6 +145,20 @@ class Trainer(Loop):
         name = str(self.store.columns["name"][int(batch.clips[0])])
         prediction = predict_clip(self.model, batch, self.config.augment, self.store.layout, self.config.run.seed)
         return draw_prediction(prediction, self.store.layout, f"{name}, step {self.step}")
+
+
+def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Parameter groups of pre-training: none for vectors and biases, ``weight_decay`` for the rest.
+
+    As published, the rest includes the mask token and the position embeddings.
+    """
+    plain: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        (plain if parameter.ndim == 1 or name.endswith(".bias") else decayed).append(parameter)
+    return [{"params": plain, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay}]
 
 
 def people_of(config: TrainConfig, store: ClipStore) -> int:

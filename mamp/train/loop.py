@@ -26,7 +26,6 @@ from mamp.train.checkpoint import load_checkpoint, remove_leftovers, save_checkp
 from mamp.train.config import Optimization, Run
 from mamp.train.distributed import World
 from mamp.train.metrics import Metrics, TensorBoard, drop_later_metrics
-from mamp.train.optim import set_learning_rate
 from mamp.transformer import Block
 
 logger = logging.getLogger(__name__)
@@ -326,6 +325,22 @@ class Loop:
             f"these clips, or start again in another folder with a lower {self.section}lr or with "
             f"{self.section}clip_grad: {', '.join(clips)}"
         )
+
+
+def learning_rate(epoch: float, lr: float, min_lr: float, warmup_epochs: float, epochs: float) -> float:
+    """Linear warm-up from zero, then half a cosine down to ``min_lr``; ``epoch`` is fractional."""
+    if epoch < warmup_epochs:
+        return lr * epoch / warmup_epochs
+    share = (epoch - warmup_epochs) / (epochs - warmup_epochs)
+    return min_lr + (lr - min_lr) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, epoch: float, optim: Optimization) -> float:
+    """Give each parameter group its rate at a fractional epoch, and return that of a group without ``lr_scale``."""
+    lr = learning_rate(epoch, optim.lr, optim.min_lr, optim.warmup_epochs, optim.epochs)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+    return lr
 
 
 class Mean:
