@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mamp import Layout, Skeleton, get_layout, list_layouts, register_layout
 from mamp.errors import LayoutError, MAMPError
-from mamp.layouts import MODEL_LAYOUT, between, beyond, find_layout, registry
+from mamp.layouts import MODEL_LAYOUT, between, beyond, find_layout
+from mamp.layouts import layout as registry
 from mamp.layouts.names import split_name
 
 NAMES = [name for name in list_layouts() if name != "bvh"]
