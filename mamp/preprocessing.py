@@ -1,10 +1,10 @@
-"""From a recording to the clip that the weights expect, by the published data preparation.
+"""Convert a recording to the clip that the weights expect, following the published data preparation.
 
-The order is fixed, a function for each step: joints of the model, people and frames, gaps, choice of people, centring,
-height, facing, absent frames, axes and unit, absent people (:func:`normalize`), crop, resize, stream
-(:func:`prepare_clip`). Position, facing and height of the first person come from joints that were tracked. In a frame
-where only some people are tracked, the others are zeros as published, or hold their nearest pose when
-``Preprocessing.absent_person`` is ``"none"``.
+One function per step, in a fixed order. :func:`normalize`: joints of the model, people and frames, gaps, selection of
+people, centring, height, facing, absent frames, axes and unit, absent people. :func:`prepare_clip`: crop, resize,
+stream. Position, facing and height are measured on tracked joints of the first person. In frames where only some people
+are tracked, the others are zero as published, or hold their nearest pose if ``Preprocessing.absent_person`` is
+``"none"``.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ _Array = TypeVar("_Array", bound=Any)
 
 @dataclass(frozen=True)
 class NormalizedClip:
-    """A recording in the model's joints and coordinates, still at its own length.
+    """A recording in the joints and coordinates of the model, at its original length.
 
     Attributes:
-        positions: [M, T', V, 3] metres; zeros where a person is absent. T' leaves out frames in which nobody is seen.
+        positions: [M, T', V, 3]; zeros where a person is absent. T' excludes frames without anybody.
         frames: [T'] index of each kept frame in the recording.
-        tracked: [M, T', V], false where a position was filled in. The zeros of a person who is absent, or away for a
-            while, count as tracked where the weights expect them.
-        people: Index in the recording of each person that is really there. They come first; the others fill up to what
-            the weights expect.
-        copied: The second person is a copy of the first.
+        tracked: [M, T', V], false where a position was filled in. Zeros of absent people count as tracked if the
+            weights expect them.
+        people: Index in the recording of each person present. They come first; padding follows.
+        copied: Whether the second person is a copy of the first.
     """
 
     positions: FloatArray
@@ -52,20 +51,13 @@ class NormalizedClip:
 
     @property
     def num_present(self) -> int:
-        """People that are really in the recording."""
+        """Number of people in the recording, without padding."""
         return len(self.people)
 
 
 @dataclass(frozen=True)
 class _Bodies:
-    """The people of a recording on their way through the steps of :func:`normalize`.
-
-    Attributes:
-        positions: [M, T', V, 3] metres.
-        tracked: [M, T', V], false where a position was filled in.
-        frames: [T'] index of each frame in the recording.
-        people: [M] index of each person in the recording.
-    """
+    """The people of a recording between the steps of :func:`normalize`; fields as in :class:`NormalizedClip`."""
 
     positions: FloatArray
     tracked: NDArray[np.bool_]
@@ -74,13 +66,13 @@ class _Bodies:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """[M, T'] frames in which a person is tracked at all."""
+        """[M, T'], true where any joint of a person is tracked."""
         return np.asarray(self.tracked.any(axis=2))
 
 
 @dataclass(frozen=True)
 class _Log:
-    """Messages about one recording; about a window of a longer one only for debugging."""
+    """Logs messages about one recording; for a window of a longer one, at debug level."""
 
     name: str
     part: bool
@@ -97,7 +89,7 @@ def normalize(
     keep_gaps: bool = False,
     part: bool = False,
 ) -> NormalizedClip:
-    """Apply every step but crop, resize and stream, in the order of this module.
+    """Apply all steps except crop, resize and stream.
 
     Args:
         recording: Any recording.
@@ -108,8 +100,8 @@ def normalize(
         part: The recording is a window of a longer one: what is left out is logged for debugging only.
 
     Raises:
-        RecordingError: No joint of anybody is ever tracked.
-        LayoutError: The recording cannot be expressed in the model's joints.
+        RecordingError: No joint is ever tracked.
+        LayoutError: The recording cannot be converted to the joints of the model.
     """
     layout, log = get_layout(expected.layout), _Log(recording.name, part)
     bodies = _find_bodies(recording.to_layout(layout), keep_gaps, log)
@@ -131,7 +123,7 @@ def normalize(
 
 
 def _each(fill: Callable[[FloatArray, NDArray[np.bool_]], FloatArray], bodies: _Bodies) -> FloatArray:
-    """Apply a function of a person [T', V, 3] and where they are seen [T'] to everybody."""
+    """Apply a function of positions [T', V, 3] and visibility [T'] to each person."""
     return np.stack([fill(person, seen) for person, seen in zip(bodies.positions, bodies.seen, strict=True)])
 
 
@@ -141,7 +133,7 @@ def _clip(bodies: _Bodies, copied: bool = False) -> NormalizedClip:
 
 
 def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
-    """Leave out people who are never tracked, and frames in which nobody is."""
+    """Drop people who are never tracked, and frames without anybody."""
     tracked = recording.tracked
     people = np.flatnonzero(tracked.any(axis=(1, 2)))
     if people.size == 0:
@@ -153,17 +145,17 @@ def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
         whole = recording.info.items() >= WHOLE.items()
         frames = np.arange(recording.num_frames) if whole else np.arange(frames[0], frames[-1] + 1)
     if frames.size < recording.num_frames:
-        log(logging.INFO, "left out %d frames without anybody", recording.num_frames - frames.size)
+        log(logging.INFO, "dropped %d frames without anybody", recording.num_frames - frames.size)
     return _Bodies(recording.positions[people][:, frames], tracked[people][:, frames], frames, people)
 
 
 def _fill_gaps(bodies: _Bodies, layout: Layout) -> _Bodies:
-    """Interpolate joints over time; a joint that is never tracked takes the place of the joint that it hangs on."""
+    """Interpolate missing joints over time; joints that are never tracked take the position of their parent."""
     return replace(bodies, positions=_each(lambda person, seen: _fill_joints(person, seen, layout), bodies))
 
 
 def _choose_people(bodies: _Bodies, max_people: int, everybody: bool, log: _Log) -> _Bodies:
-    """Keep the people who move most, in that order; with ``everybody`` only put them in that order."""
+    """Sort people by motion, largest first, and keep ``max_people`` of them unless ``everybody``."""
     if len(bodies.people) <= max_people:
         return bodies
     motion = [-_motion(person[seen]) for person, seen in zip(bodies.positions, bodies.seen, strict=True)]
@@ -172,17 +164,11 @@ def _choose_people(bodies: _Bodies, max_people: int, everybody: bool, log: _Log)
         chosen = chosen[:max_people]
         message = "%d people, the weights take %d; kept those who move most"
         log(logging.WARNING, message, len(bodies.people), max_people)
-    return replace(
-        bodies,
-        positions=bodies.positions[chosen],
-        tracked=bodies.tracked[chosen],
-        people=bodies.people[chosen],
-    )
+    return _Bodies(bodies.positions[chosen], bodies.tracked[chosen], bodies.frames, bodies.people[chosen])
 
 
 def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, log: _Log) -> _Bodies:
-    """Move the first person to the origin and give them the expected height, everybody else alike."""
-    # The first frame of a joint that comes later is filled with its first position.
+    """Move the first person to the origin and scale them to the expected height; transform the others alike."""
     if expected.center == "none" and expected.height is None:
         return bodies
     first, tracked = bodies.positions[0], bodies.tracked[0]
@@ -200,11 +186,7 @@ def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, 
 
 
 def center_index(expected: Preprocessing, layout: Layout) -> int:
-    """Index of the joint at which clips are centred and scaled.
-
-    Raises:
-        ConfigError: The layout has no such joint.
-    """
+    """Index of the joint on which clips are centred; :class:`ConfigError` if the layout has no such joint."""
     if expected.center_joint not in layout.joints:
         raise ConfigError(
             f"preprocessing.center_joint: expected a joint of layout {layout.name!r} ({', '.join(layout.joints)}), "
@@ -214,14 +196,14 @@ def center_index(expected: Preprocessing, layout: Layout) -> int:
 
 
 def _clear_absent(bodies: _Bodies) -> _Bodies:
-    """Set people to zero in frames in which they are not tracked, as published; these zeros count as tracked."""
-    seen = bodies.seen
-    positions = np.where(seen[:, :, None, None], bodies.positions, np.float32(0))
-    return replace(bodies, positions=positions, tracked=bodies.tracked | ~seen[:, :, None])
+    """Zero people in frames in which they are not tracked, as published; these zeros count as tracked."""
+    seen = bodies.seen[:, :, None]
+    positions = np.where(seen[..., None], bodies.positions, np.float32(0))
+    return replace(bodies, positions=positions, tracked=bodies.tracked | ~seen)
 
 
 def _to_axes_and_unit(positions: FloatArray, expected: Preprocessing) -> FloatArray:
-    """Turn y up into z up, and metres into another unit, where the weights expect it."""
+    """Convert y up to z up, and metres to another unit, if the weights expect it."""
     if expected.up == "z":
         positions = np.stack([positions[..., 0], -positions[..., 2], positions[..., 1]], axis=-1)
     if expected.unit != "m":
@@ -230,16 +212,13 @@ def _to_axes_and_unit(positions: FloatArray, expected: Preprocessing) -> FloatAr
 
 
 def _add_absent(bodies: _Bodies, missing: int, copied: bool) -> NormalizedClip:
-    """Fill up to the number of people that the weights expect: with zeros, or copies of the first person."""
+    """Pad to the number of people that the weights expect, with zeros or copies of the first person."""
     positions, tracked = bodies.positions[:1], bodies.tracked[:1]
     if not copied:
         positions, tracked = np.zeros_like(positions), np.ones_like(tracked)
-    filled = replace(
-        bodies,
-        positions=np.concatenate([bodies.positions, *[positions] * missing]),
-        tracked=np.concatenate([bodies.tracked, *[tracked] * missing]),
-    )
-    return _clip(filled, copied)
+    positions = np.concatenate([bodies.positions, *[positions] * missing])
+    tracked = np.concatenate([bodies.tracked, *[tracked] * missing])
+    return _clip(replace(bodies, positions=positions, tracked=tracked), copied)
 
 
 def prepare_clip(
@@ -247,9 +226,8 @@ def prepare_clip(
 ) -> tuple[FloatArray, NormalizedClip]:
     """Normalise, crop the middle and resize to ``num_frames``: the clip [M, num_frames, V, 3] that the model takes.
 
-    ``everybody`` and ``part`` are those of :func:`normalize`. Time runs on while nobody is tracked: such frames are
-    zeros as published, or their tokens are left out. Only weights that take neither zeros nor gaps (``absent_person``
-    ``"none"`` and ``missing`` ``"fill"``) have them cut out.
+    Empty frames are kept, as zeros (published) or without tokens, unless the weights support neither: ``absent_person``
+    is ``"none"`` and ``missing`` is ``"fill"``. For ``everybody`` and ``part`` see :func:`normalize`.
     """
     keep_gaps = expected.absent_person != "none" or expected.missing == "drop"
     clip = normalize(recording, expected, everybody=everybody, keep_gaps=keep_gaps, part=part)
@@ -273,7 +251,7 @@ def to_stream(x: _Array, stream: str) -> _Array:
 
 
 def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) -> FloatArray:
-    """Fill joints [T, V, 3] that are missing while the person [T] is seen."""
+    """Fill missing joints of a person [T, V, 3] in the frames [T] in which the person is seen."""
     missing = ~np.isfinite(person).all(axis=-1) & seen[:, None]
     if not missing.any():
         return person
@@ -299,7 +277,7 @@ def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) ->
 
 
 def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """Give frames in which the person [T, V, 3] is not seen the nearest pose in time."""
+    """Repeat the nearest pose in time where the person [T, V, 3] is not seen."""
     frames, known = np.arange(len(seen)), np.flatnonzero(seen)
     after = np.searchsorted(known, frames).clip(max=len(known) - 1)
     before = (after - 1).clip(min=0)
@@ -308,19 +286,15 @@ def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
 
 
 def _motion(person: FloatArray) -> float:
-    """Variance of all coordinates of a person [T, V, 3], summed over x, y, z: the published measure of motion."""
+    """Published measure of motion: variance of each coordinate of [T, V, 3], summed over x, y and z."""
     return float(person.reshape(-1, 3).var(axis=0).sum())
 
 
 def token_presence(clip: NormalizedClip, config: MAMPConfig) -> NDArray[np.bool_]:
     """Which tokens of the clip that the model takes were tracked, after crop and resize.
 
-    A token is there when any of the positions that it is made of was tracked; the others of its positions are
-    interpolated. A person who is tracked only in frames that no token looks at (cut off, or skipped when a long clip is
-    made shorter) has all tokens.
-
-    Returns:
-        [M, L], true where the token is there.
+    A token counts as tracked if any position in it was; the others are interpolated. A person tracked only in frames
+    that are lost to crop or resize keeps all tokens.
     """
     if clip.tracked.all() or config.preprocessing.missing == "fill":
         return np.ones((len(clip.positions), config.num_tokens), bool)

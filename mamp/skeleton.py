@@ -1,4 +1,4 @@
-"""``Skeleton``: one recording of joint positions, from any source."""
+"""``Skeleton``: the joint positions of one recording."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mamp.layouts import Layout, find_layout, get_layout
 
 FloatArray = NDArray[np.float32]
 
-# No body is farther from the origin, in metres, and no recorder is slower or faster, in frames per second.
+# Limits of plausible input: distance from the origin in metres, and frames per second.
 FARTHEST = 1000.0
 SLOWEST, FASTEST = 0.1, 10_000.0
 
@@ -22,8 +22,8 @@ SLOWEST, FASTEST = 0.1, 10_000.0
 WHOLE = {"ends": "kept"}
 
 _FLAT = (
-    "The weights were trained on bodies in 3D and have never seen a flat one: lift the keypoints to 3D first, or pass "
-    "allow_2d=True to go on without depth."
+    "The weights were trained on 3D poses only: lift the keypoints to 3D first, or pass allow_2d=True to continue "
+    "without depth."
 )
 
 
@@ -45,8 +45,8 @@ class Skeleton:
             never changes. Refused otherwise, because the weights have only seen bodies in 3D.
 
     Raises:
-        RecordingError: The arrays do not have these shapes, hold infinity, or lie in one plane without ``allow_2d``.
-        LayoutError: The layout is unknown, or has another number of joints.
+        RecordingError: An array has the wrong shape, contains infinity, or is flat without ``allow_2d``.
+        LayoutError: The layout is unknown, or has a different number of joints.
     """
 
     positions: FloatArray
@@ -112,29 +112,29 @@ class Skeleton:
 
     @property
     def num_people(self) -> int:
-        """People, M."""
+        """Number of people, M."""
         return self.positions.shape[0]
 
     @property
     def num_frames(self) -> int:
-        """Frames, T."""
+        """Number of frames, T."""
         return self.positions.shape[1]
 
     @property
     def duration(self) -> float | None:
-        """Seconds, or ``None`` when the frame rate is unknown."""
+        """Duration in seconds, or ``None`` if the frame rate is unknown."""
         return None if self.fps is None else self.num_frames / self.fps
 
     @property
     def tracked(self) -> NDArray[np.bool_]:
-        """[M, T, V], true where a joint has a position."""
+        """[M, T, V], true where a joint was tracked."""
         return np.asarray(np.isfinite(self.positions).all(axis=-1))
 
     def to_layout(self, layout: str | Layout) -> Skeleton:
-        """Express the recording in another layout, such as the model's ``ntu25``.
+        """Convert to another layout, such as the model's ``ntu25``.
 
-        Joints are taken, put between two others, or extrapolated, as the layout's table says; what the table cannot
-        give is NaN. ``recording.layout.describe(target)`` says which is which.
+        Joints are copied, interpolated or extrapolated as the layout's table specifies, and NaN where it has no entry.
+        ``recording.layout.describe(target)`` lists how each joint is derived.
         """
         target = resolve_layout(layout)
         if target.joints == self.layout.joints:
@@ -150,7 +150,7 @@ class Skeleton:
         return Skeleton(positions, target, self.fps, confidence, self.name, self.info, self.allow_2d)
 
     def replace(self, **changes: Any) -> Skeleton:
-        """Return a copy with some fields changed, checked like a new one."""
+        """Return a validated copy with some fields changed."""
         return replace(self, **changes)
 
     def __repr__(self) -> str:
@@ -162,11 +162,7 @@ class Skeleton:
 
 
 def check_fps(fps: object, where: str = "") -> float | None:
-    """Return a frame rate as a float, or ``None``.
-
-    Raises:
-        RecordingError: It is not a number from 0.1 to 10,000.
-    """
+    """Validate a frame rate: ``None``, or a number from 0.1 to 10,000."""
     if fps is None:
         return None
     number = isinstance(fps, (int, float, np.integer, np.floating)) and not isinstance(fps, bool)
@@ -212,17 +208,17 @@ def real_numbers(values: ArrayLike, where: str) -> FloatArray:
             array = np.asarray(array.tolist(), dtype=np.float32) if array.dtype.kind == "O" else array
         if array.dtype.kind not in "fiub":
             raise TypeError(f"found {array.dtype}")
-        with np.errstate(over="ignore"):  # too large becomes infinite, which is refused
+        with np.errstate(over="ignore"):  # overflows to infinity, which is rejected later
             return array.astype(np.float32, copy=False)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise RecordingError(f"{where} are not a regular array of numbers ({error}).") from None
 
 
 def resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
-    """Return a layout given itself, its registered name, or its joint names.
+    """Return the layout for a registered name, a list of joint names, or a layout itself.
 
     Raises:
-        LayoutError: It is none of these, or unknown.
+        LayoutError: There is no such layout.
     """
     if isinstance(layout, Layout):
         return layout
@@ -237,22 +233,19 @@ def resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
 
 
 def _constant_axis(positions: FloatArray) -> str | None:
-    """Name the coordinate of [M, T, V, 3] that never changes while the others span a plane, if there is one."""
+    """Name the coordinate of [M, T, V, 3] that is constant while the others span a plane, if any."""
     points = positions[np.isfinite(positions).all(axis=-1)]
-    for some in (points[:50], points):  # the first joints tell nearly always
+    for some in (points[:50], points):  # a few points nearly always suffice
         extent = np.ptp(some, axis=0) if len(some) else np.zeros(3)
         if np.count_nonzero(extent) != 2:
             return None
     if np.linalg.matrix_rank(np.cov(points, rowvar=False)) < 2:
-        return None  # all on one line: too little to say
+        return None  # collinear, hence undecided
     return "xyz"[int(np.argmin(extent))]
 
 
 def _combine(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Joints of the target as weighted sums of the source's, [M, T, V, C] -> [M, T, V', C].
-
-    A joint is NaN only where one that it is made from is.
-    """
+    """Weighted sums of joints, [M, T, V, C] -> [M, T, V', C]; NaN only where a joint with a weight is NaN."""
     out = np.full((*values.shape[:2], weights.shape[0], values.shape[-1]), np.nan, dtype=np.float32)
     for joint, row in enumerate(weights):
         used = np.flatnonzero(row)

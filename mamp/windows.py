@@ -1,8 +1,7 @@
-"""Recordings of any length: windows, and what they say of each frame.
+"""Sliding windows over recordings of any length.
 
-Windows and strides are counted in frames of the recording. A window starts every ``stride`` frames; the last one is
-moved back to end with the recording, so that all windows are of one length. A recording shorter than a window is one
-window.
+Window and stride are in frames of the recording. The last window is shifted back to end with the recording, so all
+windows have the same length. A recording shorter than the window is a single window.
 """
 
 from __future__ import annotations
@@ -18,15 +17,10 @@ FloatArray = NDArray[np.float32]
 
 
 def check_window(window: int, stride: int | None, stride_name: str = "stride") -> tuple[int, int]:
-    """Return window and stride in frames; without a stride, windows follow each other without overlap.
-
-    Args:
-        window: Frames of a window.
-        stride: Frames from the start of one window to that of the next, at most ``window``.
-        stride_name: What messages call the stride.
+    """Validate window and stride, both in frames; the stride defaults to the window (no overlap).
 
     Raises:
-        RecordingError: One of them is not a whole number of frames above zero, or the stride would skip frames.
+        RecordingError: Either is not a positive integer, or the stride exceeds the window.
     """
     stride = window if stride is None else stride
     for name, value in (("window", window), (stride_name, stride)):
@@ -44,14 +38,14 @@ def check_window(window: int, stride: int | None, stride_name: str = "stride") -
 
 
 def window_starts(num_frames: int, window: int, stride: int) -> range | list[int]:
-    """First frame of each window: ``1 + ceil((num_frames - window) / stride)`` of them, at least one."""
+    """First frame of each of the ``1 + ceil((num_frames - window) / stride)`` windows, at least one."""
     last = max(num_frames - window, 0)
     starts = range(0, last + 1, stride)
     return starts if starts[-1] == last else [*starts, last]
 
 
 def cut_window(recording: Skeleton, start: int, window: int, layout: Layout) -> Skeleton:
-    """Return ``window`` frames of a recording, or what is left of it, in another layout."""
+    """Cut up to ``window`` frames from a recording and convert them to ``layout``."""
     frames = slice(start, start + window)
     confidence = None if recording.confidence is None else recording.confidence[:, frames]
     cut = Skeleton(
@@ -61,31 +55,26 @@ def cut_window(recording: Skeleton, start: int, window: int, layout: Layout) -> 
         confidence,
         recording.name,
         recording.info,
-        allow_2d=True,  # the whole recording was looked at
+        allow_2d=True,  # already checked on the whole recording
     )
     return cut.to_layout(layout)
 
 
 class FrameMeans:
-    """Mean of the windows that cover a frame, for each frame of a recording.
-
-    Args:
-        num_frames: Frames of the recording.
-        width: Width of an embedding, D.
-    """
+    """Average overlapping windows into one embedding [D] per frame."""
 
     def __init__(self, num_frames: int, width: int) -> None:
         self._sums = np.zeros((num_frames, width), np.float32)
         self._counts = np.zeros((num_frames, 1), np.int32)
 
     def add(self, start: int, frames: FloatArray) -> None:
-        """Add the frames [T, D] of the window that begins at ``start``; NaN is nothing to add."""
+        """Add the frames [T, D] of the window that begins at ``start``; NaN frames are skipped."""
         known = ~np.isnan(frames).any(axis=1, keepdims=True)
         where = slice(start, start + len(frames))
         self._sums[where] += np.where(known, frames, np.float32(0))
         self._counts[where] += known
 
     def result(self) -> FloatArray:
-        """[T, D]; NaN where no window had anything to say."""
+        """Mean embeddings [T, D]; NaN where no window covers the frame."""
         with np.errstate(invalid="ignore"):
             return np.divide(self._sums, self._counts, dtype=np.float32)

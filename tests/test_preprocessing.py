@@ -199,7 +199,7 @@ def test_frames_without_anybody_are_left_out(caplog: pytest.LogCaptureFixture) -
         clip = normalize(Skeleton(x, "ntu25", name="wave"), AS_IS)
     assert clip.frames.tolist() == [1, 2, 3, 4, 7, 8, 9, 10]
     np.testing.assert_array_equal(clip.positions, x[:, clip.frames])
-    assert "wave: left out 4 frames without anybody" in caplog.text
+    assert "wave: dropped 4 frames without anybody" in caplog.text
 
 
 def test_person_who_is_never_seen_is_nobody() -> None:
