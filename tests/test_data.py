@@ -139,12 +139,6 @@ def test_files_are_closed_with_the_store(store: ClipStore) -> None:
     assert len(names(Path("/proc/self/fd"))) == open_files
 
 
-def test_read_into_an_array(store: ClipStore) -> None:
-    out = np.full((1, 7, 25, 3), np.nan, np.float32)
-    assert store.read(1, 3, out=out) is out, "the first of two people"
-    np.testing.assert_array_equal(out, positions(2, 80, 1)[:1, 3:10])
-
-
 def test_read_runs_of_rows(store: ClipStore) -> None:
     out = np.full((9, 25, 3), np.nan, np.float32)
     store.read_rows(np.array([30 + 80 + 2, 3]), np.array([5, 4]), out)
@@ -287,7 +281,7 @@ def edit_columns(path: Path, **changes: Any) -> None:
         (lambda p: edit_columns(p, fps=None, frames=None), r"clips.npz lacks the columns frames, fps"),
         (
             lambda p: edit_columns(p, frames=np.ones(3, np.int32)),
-            r"clips.npz is damaged: expected clips behind one another",
+            r"clips.npz is damaged: expected contiguous clips",
         ),
         (lambda p: edit_columns(p, first_row=np.zeros(12, np.int64)), r"clips.npz is damaged"),
         (lambda p: edit_columns(p, people=np.zeros(12, np.int16)), r"clips.npz is damaged"),
@@ -1114,7 +1108,7 @@ def test_an_older_store_with_the_sums_of_another_is_reported_and_corrected(
     del meta["writer"]
     (tmp_path / "s" / "meta.json").write_text(json.dumps(meta))
     store = ClipStore(tmp_path / "s")
-    assert f"meta.json states {next(iter(false))} of other clips" in caplog.text
+    assert f"{next(iter(false))} in meta.json belong to other clips" in caplog.text
     assert {**store.info, "writer": 2} == right
     del caplog.records[:], meta
     (tmp_path / "s" / "meta.json").write_text(json.dumps(right))

@@ -1,7 +1,7 @@
-"""Which clips a training step sees, and their crops as packed batches.
+"""Sampling of training clips, and their crops as packed batches.
 
-All randomness of a step comes from (seed, epoch, step) and is drawn for the whole effective batch, so that a step is
-the same on one process or many, in one micro-batch or several, and after a restart.
+All randomness of a step derives from (seed, epoch, step) and is drawn for the whole effective batch, so a step does not
+depend on the number of processes or micro-batches, and is reproduced after a restart.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from mamp.data.augment import COLUMNS, Augmentation, PackedBatch, column
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, DataError
 
-# What two views of a clip have in common: the crop, and which side is left, since that tells actions apart.
+# Draws shared by the two views of a clip: the crop, and mirroring, since left and right distinguish actions.
 SHARED = ("length", "start", "mirror")
-READ_AHEAD = 4  # batches that each thread reads before they are asked for
+READ_AHEAD = 4  # batches per thread
 
 
 def generator_for(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded by a hash of ``parts``."""
+    """CPU generator seeded with a hash of ``parts``."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def training_clips(store: ClipStore, split: str | None, protocol: str | None = None) -> Tensor:
-    """Indices of the clips to train on, by the rule of :meth:`ClipStore.split`.
+    """Indices of the training clips; see :meth:`ClipStore.split`.
 
     Raises:
-        DataError: There is no such split, or the clips are those on which the named protocol tests.
+        DataError: There is no such split, or it is the test split of ``protocol``.
     """
     clips = store.split(split, protocol)
     if protocol is not None and split == "test":
@@ -47,12 +47,12 @@ def training_clips(store: ClipStore, split: str | None, protocol: str | None = N
 
 
 def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Tensor | None:
-    """Sampling weight of each clip, or ``None`` when each clip is seen once an epoch.
+    """Sampling weight of each clip: that of its group times its length.
 
     Args:
         store: The clips.
-        by: Column of the store that names the group of a clip; within a group, clips weigh by their length.
-        weights: ``group=weight`` pairs; a group that is not named weighs 1.
+        by: Column with the group of each clip; ``None`` samples each clip once per epoch and returns ``None``.
+        weights: ``group=weight`` pairs; the default weight is 1.
 
     Raises:
         DataError: There is no such column.
@@ -75,11 +75,11 @@ def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Te
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of every effective batch that this process works on.
+    """The part of every effective batch that belongs to this process.
 
     Attributes:
-        rank: This process.
-        processes: How many there are.
+        rank: Rank of this process.
+        processes: Number of processes.
         micro_batches: Micro-batches per process and step (gradient accumulation).
     """
 
@@ -88,7 +88,7 @@ class Shard:
     micro_batches: int = 1
 
     def rows(self, batch_size: int, micro: int) -> slice:
-        """Rows of the effective batch that micro-batch ``micro`` of this process takes."""
+        """Rows of the effective batch in micro-batch ``micro`` of this process."""
         size = batch_size // (self.processes * self.micro_batches)
         first = (micro * self.processes + self.rank) * size
         return slice(first, first + size)
@@ -99,18 +99,18 @@ class TrainingBatches:
 
     Args:
         store: The clips.
-        augmentation: How crops are drawn.
-        batch_size: Effective batch B, over all processes and micro-batches.
+        augmentation: Defines the crops.
+        batch_size: Effective batch size B, over all processes and micro-batches.
         max_people: Slots for people, M.
-        absent_person: How slots beyond the people of a clip are filled: ``zeros`` or ``copy``; ``none`` is ``zeros``.
+        absent_person: Padding of free slots: ``zeros`` or ``copy``; ``none`` pads with zeros.
         seed: Seed of the run.
-        epoch: Which epoch.
-        first_step: Steps of the epoch that are done already.
-        shard: Which part of each batch.
-        weights: Sampling weight of each clip [N]; clips are then drawn with replacement. ``None``: every clip once.
-        samples_per_epoch: Clips of one epoch; the number of clips by default.
+        epoch: Number of the epoch.
+        first_step: First step to return, when resuming within the epoch.
+        shard: Part of each batch to return.
+        weights: [N] sampling weights, for drawing with replacement; by default each clip is drawn once.
+        samples_per_epoch: Clips per epoch; the number of clips by default.
         clips: Indices of the clips to draw from; all by default.
-        views: How many rows of a batch, one behind another, show the same crop of a clip; each is augmented by itself.
+        views: Consecutive rows of a batch that show the same crop of a clip, augmented independently.
     """
 
     def __init__(
@@ -129,14 +129,10 @@ class TrainingBatches:
         clips: Tensor | None = None,
         views: int = 1,
     ) -> None:
-        self.store = store
-        self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.max_people = max_people
-        self.absent_person = absent_person
+        self.store, self.augmentation, self.batch_size, self.views = store, augmentation, batch_size, views
+        self.max_people, self.absent_person = max_people, absent_person
         self.seed, self.epoch, self.first_step = seed, epoch, first_step
         self.shard = shard or Shard()
-        self.views = views
         generator = generator_for(seed, "order", epoch)
         clips = torch.arange(len(store)) if clips is None else clips
         count = samples_per_epoch or len(clips)
@@ -193,21 +189,14 @@ class TrainingBatches:
         confidence = None
         if self.store.has_confidence:
             confidence = torch.empty(rows.shape[:2])
-            self.store.read_confidence_rows(*bodies, out=confidence.numpy())
-        return PackedBatch(
-            rows,
-            torch.from_numpy(start),
-            torch.from_numpy(length),
-            torch.from_numpy(present),
-            uniform,
-            clips,
-            confidence,
-        )
+            self.store.read_rows(*bodies, confidence.numpy(), "confidence.bin")
+        bodies_of = map(torch.from_numpy, (start, length, present))
+        return PackedBatch(rows, *bodies_of, uniform, clips, confidence)
 
     def load(self, workers: int = 0, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
-        """Iterate over the steps that remain; ``workers`` threads read ahead, or none.
+        """Iterate over the remaining steps; ``workers`` threads read ahead.
 
-        Threads, since forked processes would keep a copy of the memory that the parent had at the fork.
+        Threads rather than processes, since a fork would duplicate the memory of the parent.
         """
         pin_memory = pin_memory and torch.cuda.is_available()
 

@@ -1,11 +1,11 @@
-"""A store of clips of any length: one flat file of positions that is read in place, and a small index.
+"""A store of clips of any length: one flat file of positions, read in place, and a small index.
 
 A store is a folder::
 
-    meta.json       format, layout, what the positions are, counts, sha256 of the positions
+    meta.json       format, layout, preprocessing, counts, sha256 of the positions
     positions.bin   float32 [rows, V, 3], little-endian; a clip of M people and T frames is M * T rows, person by person
-    clips.npz       one array a column: name, first_row, people, frames, fps, and any of label, subject, camera, ...
-    confidence.bin  float32 [rows, V], only where the recordings have a tracking confidence
+    clips.npz       one array per column: name, first_row, people, frames, fps, and any of label, subject, camera, ...
+    confidence.bin  float32 [rows, V], only if the recordings have a tracking confidence
 """
 
 from __future__ import annotations
@@ -31,25 +31,24 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 WRITER = 2
-"""Since writer 2 ``meta.json`` always describes the bytes; before, a store made from another could state its sums."""
-QUICK = 64 << 20  # bytes of positions of an older store that are checked when it is opened
+"""Earlier writers could copy checksums and counts of another store into ``meta.json``."""
+QUICK = 64 << 20  # largest positions.bin of such a store that is verified when it is opened, in bytes
 REQUIRED = ("name", "first_row", "people", "frames", "fps")
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 
 class ClipStore:
-    """Read access to a store. Opening reads the index; frames are read from disk when they are used.
+    """Read access to a store. Opening reads the index; frames are read from disk on demand.
 
-    Frames are read with ``pread``, not mapped into memory: pages of a map count as memory of the process, up to the
-    size of the store, and a map of a file that shrinks kills the process. Threads and forked workers may share a store;
-    pickling keeps the path.
+    Frames are read with ``pread`` rather than memory-mapped: mapped pages count towards the memory of the process, and
+    a mapped file that shrinks kills it. Stores can be pickled, and shared by threads and forked workers.
 
     Attributes:
         path: The folder.
-        layout: Joints of the positions.
-        columns: One array a column, each with one entry a clip.
-        info: The content of ``meta.json``.
+        layout: Layout of the joints.
+        columns: The index; each column has one entry per clip.
+        info: Content of ``meta.json``.
 
     Raises:
         DataError: The folder is not a store, or is damaged.
@@ -64,7 +63,7 @@ class ClipStore:
             self.info: dict[str, Any] = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
             with (self.path / "clips.npz").open("rb") as index, np.load(index, allow_pickle=False) as columns:
                 self.columns = {name: columns[name] for name in columns.files}
-        except Exception as error:  # what damaged files raise is not bounded
+        except Exception as error:  # damaged files can raise anything
             raise DataError(
                 f"{self.path}: not a store of clips, or damaged ({error}). Make one with python -m mamp.prepare."
             ) from None
@@ -90,8 +89,8 @@ class ClipStore:
                 raise DataError(f"{self.path}: {file} has {size} bytes, the index needs {expected}; prepare again.")
 
     def _check_index(self) -> None:
-        """Check that clips follow one another, and that every column has one entry a clip."""
-        advice = "expected clips behind one another and one entry a clip in each column; prepare the data again."
+        """Check that clips are contiguous and columns complete."""
+        advice = "expected contiguous clips and one entry per clip in each column; prepare the data again."
         lengths = {values.shape[:1] for values in self.columns.values()}
         whole = all(self.columns[name].dtype.kind in "iu" for name in ("first_row", "people", "frames"))
         if len(lengths) != 1 or lengths & {(), (0,)} or not whole:
@@ -101,7 +100,7 @@ class ClipStore:
             raise DataError(f"{self.path}: clips.npz is damaged: {advice}")
 
     def _correct_info(self) -> None:
-        """Replace what the ``meta.json`` of an older store states by what its bytes say, with a warning."""
+        """Correct the ``meta.json`` of an older writer from the files, with a warning."""
         positions = self.path / "positions.bin"
         true: dict[str, Any] = {
             "num_clips": len(self),
@@ -113,19 +112,13 @@ class ClipStore:
         false = [name for name, value in true.items() if self.info.get(name, value) != value]
         if false:
             logger.warning(
-                "%s: meta.json states %s of other clips, as stores made from another one by older versions do; what "
-                "was found is used. Write the store again to correct it.",
-                self.path,
-                " and ".join(false),
-            )
+                "%s: %s in meta.json belong to other clips, as older versions could copy them from another store; the "
+                "files take precedence. Write the store again to correct meta.json.", self.path, " and ".join(false),
+            )  # fmt: skip
             self.info.update({name: true[name] for name in false})
 
     def verify(self) -> None:
-        """Compare the files with the sums in ``meta.json``; reads all of them.
-
-        Raises:
-            DataError: A file is not the one that ``meta.json`` describes.
-        """
+        """Compare the files with the checksums in ``meta.json``; :class:`DataError` if they differ."""
         stated = {"positions.bin": self.info.get("sha256"), "confidence.bin": self.info.get("confidence_sha256")}
         for file, expected in stated.items():
             if expected is None:
@@ -145,7 +138,7 @@ class ClipStore:
 
     @property
     def num_rows(self) -> int:
-        """Rows of positions: people times frames, over all clips."""
+        """Rows of positions: people times frames, summed over all clips."""
         return int((self.columns["people"].astype(np.int64) * self.columns["frames"]).sum())
 
     @property
@@ -155,15 +148,14 @@ class ClipStore:
 
     @property
     def protocols(self) -> list[str]:
-        """Protocols that have a column of their own, ``split_PROTOCOL``."""
+        """Protocols with a column ``split_PROTOCOL``."""
         return [name.removeprefix("split_") for name in self.columns if name.startswith("split_")]
 
     def split_column(self, protocol: str | None = None) -> str:
         """Name of the column that divides the clips into training and test clips.
 
-        It is ``split_PROTOCOL`` for a protocol that is named. ``split`` is taken where none is named, and for the
-        protocol of a store that was made for that one only (the single entry of ``protocols`` in ``meta.json``).
-        Without a protocol and without ``split``, a store with a single protocol has only one answer.
+        ``split_PROTOCOL`` if a protocol is named, else ``split``. A store with a single protocol may have either column
+        for it: ``split``, if ``meta.json`` names the protocol, or ``split_PROTOCOL``, which is then the default.
 
         Raises:
             DataError: There is no such column, or there are several.
@@ -214,55 +206,33 @@ class ClipStore:
             raise DataError(f"{self.path}: no clip of the split {name!r}; there are {', '.join(np.unique(splits))}.")
         return found
 
-    def read(self, clip: int, start: int = 0, length: int | None = None, out: FloatArray | None = None) -> FloatArray:
-        """Positions [M, length, V, 3] of frames ``start`` to ``start + length`` of one clip.
+    def read(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
+        """Positions [M, length, V, 3] of one clip, from frame ``start`` on; to the end by default."""
+        return self._read("positions.bin", (3,), clip, start, length)
 
-        Args:
-            clip: Index of the clip.
-            start: First frame.
-            length: Number of frames; to the end by default.
-            out: Contiguous float32 array to read into; it takes the first people if it has room for fewer than M.
-        """
-        return self._read("positions.bin", (3,), clip, start, length, out)
-
-    def read_confidence(
-        self, clip: int, start: int = 0, length: int | None = None, out: FloatArray | None = None
-    ) -> FloatArray:
-        """Tracking confidence [M, length, V] of the same frames.
-
-        Raises:
-            DataError: The store has none.
-        """
+    def read_confidence(self, clip: int, start: int = 0, length: int | None = None) -> FloatArray:
+        """Tracking confidence [M, length, V] of the same frames; :class:`DataError` if the store has none."""
         if not self.has_confidence:
             raise DataError(f"{self.path}: the recordings of this store have no tracking confidence.")
-        return self._read("confidence.bin", (), clip, start, length, out)
+        return self._read("confidence.bin", (), clip, start, length)
 
-    def _read(
-        self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None, out: FloatArray | None
-    ) -> FloatArray:
-        frames = int(self.columns["frames"][clip])
-        if out is None:
-            length = frames - start if length is None else length
-            out = np.empty((self.columns["people"][clip], length, len(self.layout.joints), *values), "<f4")
-        first = int(self.columns["first_row"][clip]) + start + np.arange(len(out)) * frames
-        self._read_runs(file, first, np.full(len(out), out.shape[1]), out)
+    def _read(self, file: str, values: tuple[int, ...], clip: int, start: int, length: int | None) -> FloatArray:
+        frames, people = int(self.columns["frames"][clip]), int(self.columns["people"][clip])
+        length = frames - start if length is None else length
+        out = np.empty((people, length, len(self.layout.joints), *values), "<f4")
+        first = int(self.columns["first_row"][clip]) + start + np.arange(people) * frames
+        self.read_rows(first, np.full(people, length), out, file)
         return out
 
-    def read_rows(self, first: IntArray, length: IntArray, out: FloatArray) -> None:
-        """Read the positions of many runs of rows, packed one after another; a run lies inside one clip.
+    def read_rows(self, first: IntArray, length: IntArray, out: FloatArray, file: str = "positions.bin") -> None:
+        """Read many runs of rows into one array, packed one after another; each run lies within one clip.
 
         Args:
             first: [N] first row of each run.
-            length: [N] rows of each run.
-            out: [F, V, 3] contiguous float32 array to read into, with room for all runs.
+            length: [N] number of rows of each run.
+            out: Contiguous float32 array for all runs, [F, V, 3]; [F, V] for ``confidence.bin``.
+            file: ``positions.bin`` or ``confidence.bin``.
         """
-        self._read_runs("positions.bin", first, length, out)
-
-    def read_confidence_rows(self, first: IntArray, length: IntArray, out: FloatArray) -> None:
-        """Tracking confidence of the same rows, into ``out`` [F, V]."""
-        self._read_runs("confidence.bin", first, length, out)
-
-    def _read_runs(self, file: str, first: IntArray, length: IntArray, out: FloatArray) -> None:
         if not out.size:
             return
         row_bytes = out.nbytes // int(length.sum())
@@ -276,7 +246,7 @@ class ClipStore:
             at += size
 
     def _open(self, file: str) -> int:
-        """Descriptor of a file of the store, closed with the store."""
+        """File descriptor, closed with the store."""
         if file not in self._files:
             try:
                 descriptor = os.open(self.path / file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -307,7 +277,7 @@ class ClipStore:
 
 
 def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
-    """Read from an offset, safe with other threads and forked processes; returns the number of bytes read."""
+    """Read from an offset, safely for threads and forked processes; returns the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [into], offset)
     os.lseek(descriptor, offset, os.SEEK_SET)  # Windows, where processes share no descriptor
@@ -317,11 +287,7 @@ def _read_at(descriptor: int, into: memoryview, offset: int) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file.
-
-    Raises:
-        DataError: It cannot be read.
-    """
+    """Hexadecimal SHA-256 of a file; :class:`DataError` if it cannot be read."""
     try:
         digest = hashlib.sha256()
         with path.open("rb") as file:

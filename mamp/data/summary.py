@@ -1,4 +1,4 @@
-"""What a store of clips holds: counts, lengths, rates, and how its clips are placed."""
+"""Summary of a store of clips: counts, lengths, frame rates and preprocessing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from mamp.data.store import REQUIRED, ClipStore
 
-MANY = 200  # different values; a column with more is not counted
+MANY = 200  # columns with more distinct values are not counted value by value
 
 
 def is_store(path: str | Path) -> bool:
@@ -18,21 +18,19 @@ def is_store(path: str | Path) -> bool:
 
 
 def describe_store(path: str | Path, verify: bool = False) -> dict[str, Any]:
-    """Describe what a store holds, as plain values fit for JSON.
+    """Summarise a store as JSON values.
 
     Args:
         path: The store.
-        verify: Read the files, and compare them with the sums in ``meta.json``.
+        verify: Compare the files with the checksums in ``meta.json``.
 
     Returns:
-        ``store``, ``source``, ``clips``, ``frames`` (over all clips, one person), ``rows`` (over all people),
-        ``bytes``; ``lengths``: minimum, median and maximum of ``frames`` and, where all rates are known, ``seconds``;
-        ``seconds`` in all; ``fps``, ``people``: value -> clips; ``columns``: for each column (label, subject, camera,
-        view, split, ...) value -> clips; ``classes``: names of the labels, if known; ``layout``, ``joints``,
-        ``confidence``, ``preprocessing``, ``sha256``; ``verified`` if the files were compared with it.
+        ``frames`` counts each clip once, ``rows`` each person. ``lengths`` has minimum, median and maximum in frames
+        and, if all frame rates are known, seconds. ``fps``, ``people`` and each entry of ``columns`` (label, subject,
+        split, ...) map a value to its number of clips.
 
     Raises:
-        DataError: The folder is not a store, is damaged, or its files are not those that ``meta.json`` describes.
+        DataError: The folder is not a store, is damaged, or does not match its checksums.
     """
     store = ClipStore(path)
     if verify:
@@ -67,7 +65,7 @@ def describe_store(path: str | Path, verify: bool = False) -> dict[str, Any]:
 
 
 def store_text(facts: dict[str, Any]) -> str:
-    """The facts as lines of text."""
+    """Format :func:`describe_store` as text."""
     lengths = facts["lengths"]
     total = "" if facts["seconds"] is None else f", {_duration(facts['seconds'])}"
     spread = "{min:g} to {max:g} frames, median {median:g}".format(**lengths["frames"])
@@ -105,7 +103,7 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 def _count(values: np.ndarray) -> dict[str, Any]:
-    """Clips of each value; only the number of different values if there are many."""
+    """Number of clips per value, or only the number of distinct values if there are many."""
     different, counts = np.unique(values, return_counts=True)
     result: dict[str, Any] = {"different": len(different)}
     if len(different) <= MANY:
@@ -118,7 +116,7 @@ def _key(value: Any) -> str:
 
 
 def _counts(counts: dict[str, int] | None) -> str:
-    """``value (clips)``, shortened to the one value there is."""
+    """``value (clips), ...``, or just the value if there is only one."""
     if not counts:
         return "various"
     if len(counts) == 1:

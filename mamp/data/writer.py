@@ -1,4 +1,4 @@
-"""Writing stores: clips are appended to the files, which are described at the end, from the bytes that are there."""
+"""Write stores: clips are appended to the files, and ``meta.json`` is computed from the files at the end."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mamp.layouts import Layout
 from mamp.outputs import dump_json, folder_beside, put_in_place
 
 Mark = tuple[int, int]
-"""Size of a file and CRC-32 of its bytes, after some clip."""
+"""Size and CRC-32 of a file after some clip."""
 
 
 class StoreFiles:
-    """The files of a store that grows clip by clip, in a folder that is put in place when it is finished.
+    """The files of a store that grows clip by clip, in a folder that is moved into place when complete.
 
     Attributes:
-        marks: Name of each file -> its :data:`Mark` after the last clip.
-        columns: The index: one entry a clip in each column.
+        marks: File name -> its :data:`Mark` after the last clip.
+        columns: The index; each column has one entry per clip.
     """
 
     def __init__(self, folder: Path, layout: Layout) -> None:
@@ -45,12 +45,7 @@ class StoreFiles:
         confidence: FloatArray | None,
         columns: Mapping[str, Any],
     ) -> None:
-        """Append a clip; see :meth:`StoreWriter.add`.
-
-        Raises:
-            DataError: The store does not take the clip.
-            OSError: The disk does not.
-        """
+        """Append a clip; see :meth:`StoreWriter.add`."""
         check_clip(name, positions, confidence, self.layout)
         if self.columns and (confidence is not None) != ("confidence.bin" in self.marks):
             raise DataError(f"{name}: either all clips of a store have a tracking confidence, or none.")
@@ -63,19 +58,8 @@ class StoreFiles:
                 self.marks[file] = (size + len(data), zlib.crc32(data, crc))
 
     def index(self, name: str, people: int, frames: int, fps: float | None, columns: Mapping[str, Any]) -> None:
-        """Add the index of a clip whose positions are written.
-
-        Raises:
-            DataError: It has other columns than the clips before it.
-        """
-        row = {
-            "name": name,
-            "first_row": self._rows,
-            "people": people,
-            "frames": frames,
-            "fps": fps or 0.0,
-            **columns,
-        }
+        """Add a clip whose positions are already written to the index."""
+        row = {"name": name, "first_row": self._rows, "people": people, "frames": frames, "fps": fps or 0.0, **columns}
         if self.columns and set(row) != set(self.columns):
             raise DataError(f"{name}: expected the columns of the clips before it, found {sorted(columns)}.")
         for key, value in row.items():
@@ -83,7 +67,7 @@ class StoreFiles:
         self._rows += people * frames
 
     def holds(self, marks: Mapping[str, Mark]) -> bool:
-        """Whether the files hold what an earlier run appended to them after the current marks, up to these."""
+        """Whether the bytes between the current marks and these are as an earlier run wrote them."""
         for file, (size, crc) in marks.items():
             start, before = self.marks.get(file, (0, 0))
             path = self.folder / file
@@ -96,13 +80,12 @@ class StoreFiles:
         return True
 
     def finish(self, info: Mapping[str, Any]) -> dict[str, str]:
-        """Write ``clips.npz`` and ``meta.json``; what describes the bytes is computed from them, never ``info``'s.
+        """Write ``clips.npz`` and ``meta.json``; returns the SHA-256 of ``positions.bin`` and ``clips.npz``.
 
-        Returns:
-            SHA-256 of ``positions.bin`` and ``clips.npz``.
+        Counts and checksums in ``info`` are ignored: they may describe another store.
         """
         for file in self.marks:
-            self._file(file)  # cut off what a killed run wrote beyond its last mark
+            self._file(file)  # truncates what a killed run wrote after its last mark
         self.close()
         types = {"first_row": np.int64, "people": np.int16, "frames": np.int32, "fps": np.float32}
         arrays = {name: np.array(values, dtype=types.get(name)) for name, values in self.columns.items()}
@@ -130,7 +113,7 @@ class StoreFiles:
         self._opened.clear()
 
     def _file(self, name: str) -> BinaryIO:
-        """A file to append to, cut off after its mark."""
+        """A file to append to, truncated to its mark."""
         if name not in self._opened:
             path, (size, _) = self.folder / name, self.marks.get(name, (0, 0))
             file = self._opened[name] = path.open("r+b" if path.exists() else "w+b", buffering=0)
@@ -140,16 +123,15 @@ class StoreFiles:
 
 
 class StoreWriter:
-    """Write a store clip by clip, and put it in place when it is complete.
+    """Write a store clip by clip, and move it into place when it is complete.
 
-    Use as a context manager; an exception inside leaves nothing behind, and an existing store as it was.
+    Use as a context manager; after an exception nothing is left behind, and an existing store is unchanged.
 
     Args:
-        path: The folder to write.
-        layout: Joints of the positions.
-        info: Anything to keep in ``meta.json`` (source, licence, preprocessing). What describes the clips (counts,
-            ``sha256``, ``confidence``) is always that of the clips written here, so the ``info`` of another store may
-            be passed on.
+        path: Folder of the store.
+        layout: Layout of the joints.
+        info: Further content of ``meta.json`` (source, licence, preprocessing). The ``info`` of another store can be
+            passed on: counts, ``sha256`` and ``confidence`` are computed from the clips written.
     """
 
     def __init__(self, path: str | os.PathLike[str], layout: Layout, info: Mapping[str, Any] | None = None) -> None:
@@ -180,10 +162,10 @@ class StoreWriter:
             positions: [M, T, V, 3] in metres, zeros where a person is absent.
             fps: Frames per second, if known.
             confidence: [M, T, V] tracking confidence, for all clips of a store or none.
-            columns: More that is known of the clip, such as ``label``; the same columns for every clip.
+            columns: Further columns of the index, such as ``label``; the same for every clip.
 
         Raises:
-            DataError: The clip does not fit the store, or the disk is full.
+            DataError: The clip does not fit the store, or cannot be written.
         """
         try:
             self._files.add(name, positions, fps, confidence, columns)
@@ -207,7 +189,7 @@ class StoreWriter:
 
 
 def check_clip(name: str, positions: FloatArray, confidence: FloatArray | None, layout: Layout) -> None:
-    """Raise :class:`~mamp.errors.DataError` unless a store with this layout takes the clip."""
+    """Raise :class:`~mamp.errors.DataError` if the clip cannot be stored with this layout."""
     joints = len(layout.joints)
     if positions.ndim != 4 or positions.shape[2:] != (joints, 3) or not positions.size:
         raise DataError(f"{name}: expected positions [M, T, {joints}, 3], found {positions.shape}.")
@@ -218,7 +200,7 @@ def check_clip(name: str, positions: FloatArray, confidence: FloatArray | None, 
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:
-    """Write all of it to a file without a buffer, which may take less at a time."""
+    """Write all bytes to an unbuffered file, which may accept fewer at a time."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
