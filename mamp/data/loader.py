@@ -190,8 +190,8 @@ class TrainingBatches:
         if self.store.has_confidence:
             confidence = torch.empty(rows.shape[:2])
             self.store.read_rows(*bodies, confidence.numpy(), "confidence.bin")
-        bodies_of = map(torch.from_numpy, (start, length, present))
-        return PackedBatch(rows, *bodies_of, uniform, clips, confidence)
+        tensor = torch.from_numpy
+        return PackedBatch(rows, tensor(start), tensor(length), tensor(present), uniform, clips, confidence)
 
     def load(self, workers: int = 0, pin_memory: bool = False) -> Iterator[list[PackedBatch]]:
         """Iterate over the remaining steps; ``workers`` threads read ahead.
