@@ -1,7 +1,7 @@
-"""Crop, resize, rotation and the other augmentations, for a whole batch at once on the training device.
+"""Batched augmentation on the training device: crop, resize, rotation and more.
 
-Given the same random numbers they equal the published per-sample ones. Each clip draws one row of uniform numbers, one
-column a purpose, so that a clip's augmentation does not depend on which process or micro-batch it falls into.
+Given the same random numbers, results equal those of the published per-sample code. Each clip has its own row of
+uniform numbers, one column per purpose, so its augmentation does not depend on the process or micro-batch.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ from mamp.geometry import MIRROR, facing_angle, from_the_root, mirrored_joints, 
 from mamp.layouts import Layout
 from mamp.preprocessing import to_stream
 
-# Columns of the uniform numbers of a clip.
 COLUMNS = ("length", "start", "rot_x", "rot_y", "rot_z", "yaw", "mirror", "scale", "noise", "seed", "speed", "person")
-WOBBLE_FRAMES = 12  # between the points in time at which wobble is drawn
+WOBBLE_FRAMES = 12  # between two draws of the wobble
 
 # First frames and lengths.
 Crops: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -43,29 +42,27 @@ Crops: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training clip. The defaults are the published recipe; everything else is off.
+    """Augmentation of a training clip. The defaults are the published recipe; everything else is off.
 
     Attributes:
-        crop_share: Range of the share of a clip that a random crop keeps.
-        crop_min: A crop is never shorter than this number of frames, unless the clip is.
-        window: Range of the crop's length in frames; replaces ``crop_share`` for long recordings.
-        rotation: Largest angle about each axis, in radians, uniform on both sides; one rotation a clip.
-        center: Put ``spine_mid`` of the first person in the first frame of the crop at the origin.
-        facing: Turn the crop about the vertical so that the first person faces the camera on average.
-        view_rotation: Largest angle about the vertical, in radians.
+        crop_share: Range of the length of a random crop, as a share of the clip.
+        crop_min: Minimum length of a crop in frames, unless the clip is shorter.
+        window: Range of the length of a crop in frames; replaces ``crop_share`` for long recordings.
+        rotation: Maximum angle about each axis in radians; one rotation per clip.
+        center: Move ``spine_mid`` of the first person in the first frame of the crop to the origin.
+        facing: Rotate the crop about the vertical so that the first person faces the camera on average.
+        view_rotation: Maximum angle about the vertical in radians.
         mirror: Probability of swapping left and right.
         scale: Range of a common factor on all coordinates (body size).
-        speed: Range of a factor on the length of the crop: played faster above one, slower below.
-        joint_dropout: Probability with which each joint of a person is lost for the whole crop; it then takes the place
-            of the joint it hangs on, as in :func:`mamp.preprocessing.normalize`. The target keeps it.
-        person_dropout: Probability with which all people but the first are lost.
-        noise: Largest standard deviation of jitter added to the input, in metres; each clip draws its own. The target
-            of the prediction stays clean.
-        wobble: Largest standard deviation of slow errors added to the input, in metres: what trackers do to the length
-            of bones. Each joint's is drawn every 12 frames of the resized crop, with straight lines between. The
-            target stays clean.
-        proportions: Each bone is longer or shorter by up to this share during the whole crop, left and right by as
-            much: another body makes the same movement. Input and target.
+        speed: Range of a factor on the length of the crop; above one plays it faster.
+        joint_dropout: Probability of losing a joint of a person for the whole crop; it takes the position of its
+            parent, as in :func:`mamp.preprocessing.normalize`. Input only.
+        person_dropout: Probability of losing all people but the first.
+        noise: Maximum standard deviation of jitter in metres, drawn per clip. Input only.
+        wobble: Maximum standard deviation of slow tracking errors in metres, which change bone lengths; drawn per joint
+            every 12 frames of the resized crop, and interpolated linearly. Input only.
+        proportions: Maximum relative change of the length of each bone over the whole crop, the same on the left and
+            right: another body makes the same movement. Input and target.
     """
 
     crop_share: tuple[float, float] = (0.5, 1.0)
@@ -106,13 +103,13 @@ class Augmentation:
                 raise ConfigError(f"augment.{name}: expected two factors above zero, ascending; found {low}, {high}.")
 
     def crop(self, num_frames: ArrayLike, u_length: ArrayLike, u_start: ArrayLike, u_speed: ArrayLike = 0.5) -> Crops:
-        """First frames and lengths of the crops of clips, given their frames and uniform numbers (published feeder).
+        """First frames and lengths of crops, as in the published feeder.
 
         Args:
-            num_frames: [...] frames of each clip.
-            u_length: [...] numbers in [0, 1), from which the length follows; float64, whatever they were drawn in.
-            u_start: [...] from which the first frame follows.
-            u_speed: [...] from which the speed follows.
+            num_frames: [...] number of frames of each clip.
+            u_length: [...] uniform numbers that determine the lengths, used in float64.
+            u_start: [...] uniform numbers that determine the first frames.
+            u_speed: [...] uniform numbers that determine the speed.
         """
         frames = np.asarray(num_frames)
         u_length, u_start, u_speed = (np.asarray(u, np.float64) for u in (u_length, u_start, u_speed))
@@ -131,16 +128,14 @@ class Augmentation:
 
 @dataclass
 class PackedBatch:
-    """Crops of B clips as they lie in the store, packed behind one another.
-
-    All but the rows and their confidence stays on the CPU: what follows from it are small arrays, made there quicker.
+    """Crops of B clips as stored, concatenated. Only rows and confidence move to the training device.
 
     Attributes:
         rows: [F, V, 3] frames of all bodies.
         start: [B, M] first row of each body.
-        length: [B] frames of each crop.
-        present: [B, M] false where a slot is filled up with zeros; the first person of a clip always is present.
-        uniform: [B, len(COLUMNS)] random numbers of each clip.
+        length: [B] number of frames of each crop.
+        present: [B, M] false for padding; the first person of a clip is always present.
+        uniform: [B, len(COLUMNS)] uniform random numbers, by :data:`COLUMNS`.
         clips: [B] index of each clip in the store.
         confidence: [F, V] tracking confidence of the rows, if the store has it.
     """
@@ -159,17 +154,17 @@ class PackedBatch:
         return replace(self, rows=self.rows.to(device, non_blocking=True), confidence=confidence)
 
     def pin_memory(self) -> PackedBatch:
-        """Copy to page-locked memory, from which a GPU reads without waiting."""
+        """Copy to page-locked memory, for asynchronous transfer to a GPU."""
         return PackedBatch(*(None if t is None else t.pin_memory() for t in self.__dict__.values()))  # type: ignore[arg-type]
 
 
 @dataclass
 class TrainingClips:
-    """What a training step takes.
+    """Clips of a training step.
 
     Attributes:
         x: [B, M, T, V, C] input.
-        target: [B, M, T, V, C] clips from which the target is taken, without noise and dropout; may be ``x`` itself.
+        target: [B, M, T, V, C] clips without noise and dropout, for the target; may be ``x`` itself.
         confidence: [B, M, T, V] tracking confidence, if the store has it.
     """
 
@@ -179,14 +174,14 @@ class TrainingClips:
 
 
 def column(uniform: Tensor, name: str) -> Tensor:
-    """One purpose's uniform numbers [B]."""
+    """Uniform numbers [B] of one column."""
     return uniform[:, COLUMNS.index(name)]
 
 
 def augment(
     batch: PackedBatch, settings: Augmentation, layout: Layout, num_frames: int, stream: str = "joint"
 ) -> TrainingClips:
-    """Make the training clips of a batch: crop and resize, place, mirror, scale, rotate, degrade, choose the stream."""
+    """Make training clips from a batch: crop, resize, transform, degrade, and select the stream."""
     bodies = find_bodies(batch.start, batch.length, batch.present, num_frames).to(batch.rows.device)
     target = resize(batch.rows, bodies, placement(batch, bodies, settings, layout))
     confidence = None if batch.confidence is None else resize(batch.confidence, bodies)
@@ -202,7 +197,7 @@ def augment(
 
 
 def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout: Layout) -> Placement:
-    """Centre the crops, turn them to the camera and to a random view, mirror, scale and rotate, as asked for."""
+    """Combine centring, facing, view rotation, mirroring, scale and rotation, as configured."""
     uniform, clips, frames = batch.uniform.numpy(), bodies.shape[0], bodies.shape[2]
     u = dict(zip(COLUMNS, uniform.T, strict=True))
     joints, device = len(layout.joints), batch.rows.device
@@ -219,7 +214,7 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
         if settings.facing:
             angles[:, 1] += facing_angle(between(to_the_right(batch.rows, layout), rows, weight).cpu().numpy())
         steps.append(rotation_matrix(angles))
-    # As many joints at once as make a product quick, and share out a clip evenly; all of them where they swap places.
+    # Several joints per product are faster, if they divide the clip evenly; mirroring needs all of them.
     together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)
     places = np.arange(joints if settings.mirror or settings.proportions else together)
     if settings.mirror:
@@ -244,14 +239,14 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
 
 
 def bone_factors(batch: PackedBatch, proportions: float, layout: Layout) -> NDArray[np.float32]:
-    """Factor [B, V] of the bone from the parent of each joint to it, the same on both sides."""
+    """Length factor [B, V] of the bone from the parent of each joint to it, the same on both sides."""
     draw = torch.stack([torch.rand(len(layout.joints), generator=g) for g in generators(batch, "bones")]).numpy()
     mirrored = mirrored_joints(layout)
     return np.asarray(1 + (draw + draw[:, mirrored] - 1) * proportions, np.float32)
 
 
 def generators(batch: PackedBatch, purpose: str = "") -> list[torch.Generator]:
-    """A generator of each clip, from its own seed."""
+    """A generator per clip, seeded by its own draw."""
     offset = sum(purpose.encode())
     return [
         torch.Generator().manual_seed(int(u * 2**31) + offset) for u in column(batch.uniform, "seed").double().tolist()
@@ -259,7 +254,7 @@ def generators(batch: PackedBatch, purpose: str = "") -> list[torch.Generator]:
 
 
 def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layout) -> None:
-    """Lose people and joints of ``x``, and add jitter, as a tracker would; each clip draws from its own seed."""
+    """Drop people and joints of ``x`` and add noise in place, as a tracker would; each clip uses its own seed."""
     if settings.person_dropout:
         alone = column(batch.uniform, "person") < settings.person_dropout
         x[:, 1:].mul_(rearrange(~alone.to(x.device), "b -> b 1 1 1 1"))
@@ -286,7 +281,7 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
 
 
 def add_wobble(x: Tensor, batch: PackedBatch, largest: float) -> None:
-    """Add slow errors to joints; how large they are is drawn for each joint of each clip."""
+    """Add slow errors to the joints, with a magnitude drawn for each joint of each clip."""
     clips, people, frames, joints, axes = x.shape
     knots = -(-frames // WOBBLE_FRAMES) + 1
     drawn = torch.empty(clips, people * joints * axes, knots)
@@ -299,7 +294,7 @@ def add_wobble(x: Tensor, batch: PackedBatch, largest: float) -> None:
 
 
 def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> None:
-    """Put lost joints, ``lost`` [B, M, V], where their parents are; a joint without a parent is never lost."""
+    """Move the joints in ``lost`` [B, M, V] to their parents; roots are never lost."""
     for joint in from_the_root(layout):
         gone = rearrange(lost[..., joint], "b m -> b m 1 1")
         x[..., joint, :] = torch.where(gone, x[..., layout.parents[joint], :], x[..., joint, :])

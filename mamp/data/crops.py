@@ -1,7 +1,7 @@
-"""Crops of any length, resized to one, and placed: each frame is read once and written once.
+"""Resize crops of any length to a common one and transform them; each frame is read and written once.
 
-What happens to all joints of a clip is one matrix product (:class:`Placement`). On a CPU, bodies are worked on in
-groups whose arrays stay in its cache.
+All rigid and affine augmentations of a clip are one matrix product (:class:`Placement`). On a CPU, bodies are processed
+in groups that fit its cache.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GROUP = 16
 
 
 def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
-    """One matrix that maps several joints at once, [B, K * 3, K * 3], for a product from the right.
+    """Matrix [B, K * 3, K * 3] that transforms K joints at once, applied from the right.
 
-    A product with 3 by 3 matrices leaves a processor idle: wider ones run at several times the rate.
+    Much faster than products with 3 x 3 matrices.
 
     Args:
-        matrix: [B, 3, 3] what happens to a point.
-        places: [K] or [B, K] for each of the K joints, where it goes.
+        matrix: [B, 3, 3] transformation of a point.
+        places: [K] or [B, K] new index of each joint.
     """
     clips, joints = len(matrix), places.shape[-1]
     product = np.zeros((clips, joints, 3, joints, 3), np.float32)
@@ -38,14 +38,12 @@ def map_of_joints(matrix: FloatArray, places: NDArray[np.int64]) -> FloatArray:
 
 
 def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
-    """One matrix [B, V * 3, V * 3], for a product from the right, that makes bones longer or shorter.
+    """Matrix [B, V * 3, V * 3], applied from the right, that scales the bone to each joint by ``factors`` [B, V].
 
-    Args:
-        factors: [B, V] of the bone that ends at each joint; of a root it does not matter.
-        layout: Says which bone hangs on which.
+    Factors of roots are ignored.
     """
     joints = len(layout.joints)
-    product = np.zeros((len(factors), joints, joints), np.float32)  # column: where a joint comes from
+    product = np.zeros((len(factors), joints, joints), np.float32)  # a column holds the sources of a joint
     for root in (joint for joint, parent in enumerate(layout.parents) if parent < 0):
         product[:, root, root] = 1
     for joint in from_the_root(layout):
@@ -58,12 +56,7 @@ def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
 
 @dataclass
 class Placement:
-    """An affine map for each clip: ``(x - origin) @ matrix``.
-
-    Attributes:
-        origin: [B, 3]
-        matrix: [B, K * 3, K * 3], of K joints at once.
-    """
+    """An affine map per clip, ``(x - origin) @ matrix``: origin [B, 3], matrix [B, K * 3, K * 3] of K joints."""
 
     origin: Tensor | None = None
     matrix: Tensor | None = None
@@ -71,12 +64,12 @@ class Placement:
 
 @dataclass
 class Bodies:
-    """Where the frames of the N people who are present come from and go to; the first person of each clip first.
+    """Source and destination of the frames of the N people present; the first person of each clip comes first.
 
     Attributes:
-        clip: [N] clip of each body.
-        slot: [N] its place among the B * M.
-        rows: [N, T, 2] the two rows between which each frame of the resized crop lies; int32.
+        clip: [N] index of the clip.
+        slot: [N] index among the B * M slots.
+        rows: [N, T, 2] int32, the two rows between which a frame is interpolated.
         weight: [N, T, 2] their weights.
         shape: B, M, T.
     """
@@ -96,9 +89,9 @@ class Bodies:
 
 
 def find_bodies(start: Tensor, length: Tensor, present: Tensor, num_frames: int) -> Bodies:
-    """The people of packed crops; see :class:`mamp.data.augment.PackedBatch`. All on the CPU.
+    """Bodies of a :class:`mamp.data.augment.PackedBatch`, on the CPU.
 
-    The same as :func:`mamp.preprocessing.resample_index`, in NumPy, which makes short work of small arrays.
+    Equals :func:`mamp.geometry.resample_index`, but NumPy is faster for small arrays.
     """
     clips, people = present.shape
     person, clip = present.numpy().T.nonzero()
@@ -118,19 +111,13 @@ def find_bodies(start: Tensor, length: Tensor, present: Tensor, num_frames: int)
 
 
 def between(rows: Tensor, where: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of two of the ``rows`` [F, W] each, [..., W]: linear interpolation, without copies of the rows.
-
-    Args:
-        rows: [F, W]
-        where: [..., 2]
-        weight: [..., 2]
-    """
+    """Linear interpolation: weighted sums [..., W] of two ``rows`` [F, W] each, with index and weight [..., 2]."""
     found = F.embedding_bag(where.flatten(0, -2), rows, mode="sum", per_sample_weights=weight.flatten(0, -2))
     return found.view(*where.shape[:-1], rows.shape[1])
 
 
 def resize(rows: Tensor, bodies: Bodies, placement: Placement | None = None) -> Tensor:
-    """Resize the crops in ``rows`` [F, V, ...], and place them: [B, M, T, V, ...], zeros where nobody is present."""
+    """Resize and place the crops in ``rows`` [F, V, ...]; returns [B, M, T, V, ...], zeros where nobody is present."""
     placement = placement or Placement()
     (clips, people, frames), flat = bodies.shape, rows.flatten(1)
     x = rows.new_empty(clips, people, frames, *rows.shape[1:])
@@ -161,19 +148,19 @@ def _resize_group(rows: Tensor, bodies: Bodies, part: slice, placement: Placemen
         return
     matrix = placement.matrix.index_select(0, clip)
     wide = (len(out), -1, matrix.shape[-1])
-    if out.device.type == "cpu":  # into strided memory, and for matrices this small, NumPy takes two thirds of the time
+    if out.device.type == "cpu":  # for matrices this small NumPy is faster
         np.matmul(resized.view(wide).numpy(), matrix.numpy(), out=out.view(wide).numpy())
     else:
         torch.bmm(resized.view(wide), matrix, out=out.view(wide))
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Move from the CPU to a device; to a GPU without waiting for what it is at."""
+    """Move to a device, asynchronously to a GPU."""
     if device.type == "cuda":
         x = x.pin_memory()
     return x.to(device, non_blocking=True)
 
 
 def group_size(device: torch.device, everything: int) -> int:
-    """How many bodies or clips to work on at a time."""
+    """Number of bodies or clips processed at a time."""
     return GROUP if device.type == "cpu" else max(everything, 1)
