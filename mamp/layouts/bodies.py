@@ -1,4 +1,4 @@
-"""Layouts of body models and suits that are neither cameras' nor pose estimators'."""
+"""Layouts of body models and motion capture suits."""
 
 from __future__ import annotations
 
@@ -17,27 +17,11 @@ _ENDS = both_sides(
 MMM21 = tree(
     "mmm21",
     """
-    root -
-    BP root
-    BT BP
-    BLN BT
-    BUN BLN
-    LS BT
-    LE LS
-    LW LE
-    RS BT
-    RE RS
-    RW RE
-    LH root
-    LK LH
-    LA LK
-    LMrot LA
-    LF LMrot
-    RH root
-    RK RH
-    RA RK
-    RMrot RA
-    RF RMrot
+    root -, BP root, BT BP, BLN BT, BUN BLN
+    LS BT, LE LS, LW LE
+    RS BT, RE RS, RW RE
+    LH root, LK LH, LA LK, LMrot LA, LF LMrot
+    RH root, RK RH, RA RK, RMrot RA, RF RMrot
     """,
     {
         "spine_base": "root",
@@ -80,29 +64,11 @@ def _xsens_limbs(side: str) -> dict[str, str | Weights]:
 XSENS23 = tree(
     "xsens23",
     """
-    Pelvis -
-    L5 Pelvis
-    L3 L5
-    T12 L3
-    T8 T12
-    Neck T8
-    Head Neck
-    RightShoulder T8
-    RightUpperArm RightShoulder
-    RightForeArm RightUpperArm
-    RightHand RightForeArm
-    LeftShoulder T8
-    LeftUpperArm LeftShoulder
-    LeftForeArm LeftUpperArm
-    LeftHand LeftForeArm
-    RightUpperLeg Pelvis
-    RightLowerLeg RightUpperLeg
-    RightFoot RightLowerLeg
-    RightToe RightFoot
-    LeftUpperLeg Pelvis
-    LeftLowerLeg LeftUpperLeg
-    LeftFoot LeftLowerLeg
-    LeftToe LeftFoot
+    Pelvis -, L5 Pelvis, L3 L5, T12 L3, T8 T12, Neck T8, Head Neck
+    RightShoulder T8, RightUpperArm RightShoulder, RightForeArm RightUpperArm, RightHand RightForeArm
+    LeftShoulder T8, LeftUpperArm LeftShoulder, LeftForeArm LeftUpperArm, LeftHand LeftForeArm
+    RightUpperLeg Pelvis, RightLowerLeg RightUpperLeg, RightFoot RightLowerLeg, RightToe RightFoot
+    LeftUpperLeg Pelvis, LeftLowerLeg LeftUpperLeg, LeftFoot LeftLowerLeg, LeftToe LeftFoot
     """,
     {
         "spine_base": "Pelvis",

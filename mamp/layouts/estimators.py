@@ -1,9 +1,8 @@
-"""The layouts of pose estimators and of the SMPL body models, in the order in which they write their joints.
+"""Layouts of pose estimators and of the SMPL body models, in their own joint order.
 
-Keypoints of images have no pelvis and no spine: they are put between the middle of the hips and of the shoulders, and
-the head between the ears. Where a layout ends at the wrist, hand and finger tips are put on the line of the
-forearm, as if the wrist were straight; nothing says where its thumb is, nor, where it ends at the ankle, where the foot
-points: those joints are absent.
+Image keypoints have no pelvis and spine; these are placed between the midpoints of hips and shoulders, and the head
+between the ears. If a layout ends at the wrist, hand and finger tips extend the forearm in a straight line. Joints that
+nothing determines are absent: the thumb in such a layout, and the foot in one that ends at the ankle.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from mamp.layouts.trees import both_sides, tree
 
 
 def _trunk(hips: str | Weights, shoulders: str | Weights, head: str | Weights) -> dict[str, str | Weights]:
-    """Backbone and head of the model from three points: middle of the hips, of the shoulders, and of the head.
+    """Spine and head of the model from the midpoints of hips, shoulders and head.
 
-    The base of the spine is a little above the hips: by 0 to 0.26 of the way to the shoulders in recordings of Kinect
-    and motion capture.
+    The base of the spine lies above the hips, by 0 to 0.26 of the trunk in recordings of Kinect and motion capture.
     """
     base = between(hips, shoulders, 0.1)
     return {
@@ -28,43 +26,33 @@ def _trunk(hips: str | Weights, shoulders: str | Weights, head: str | Weights) -
     }
 
 
-def _limbs(pattern: str, ankle: str = "ankle") -> dict[str, str | Weights]:
-    """Limbs that have shoulder, elbow, wrist, hip, knee and ankle; ``pattern`` gives a joint's name from its part."""
-    name = {part: pattern.replace("*", part) for part in ("shoulder", "elbow", "wrist", "hip", "knee", ankle)}
+def _limbs(pattern: str, parts: str = "shoulder elbow wrist hip knee ankle") -> dict[str, str | Weights]:
+    """Limbs without hands and feet; ``pattern`` gives the name of a joint, with ``*`` for one of its ``parts``."""
+    shoulder, elbow, wrist, hip, knee, ankle = (pattern.replace("*", part) for part in parts.split())
     return both_sides(
         {
-            "shoulder_{s}": name["shoulder"],
-            "elbow_{s}": name["elbow"],
-            "wrist_{s}": name["wrist"],
-            "hand_{s}": beyond(name["elbow"], name["wrist"], 0.3),
-            "hand_tip_{s}": beyond(name["elbow"], name["wrist"], 0.6),
-            "hip_{s}": name["hip"],
-            "knee_{s}": name["knee"],
-            "ankle_{s}": name[ankle],
+            "shoulder_{s}": shoulder,
+            "elbow_{s}": elbow,
+            "wrist_{s}": wrist,
+            "hand_{s}": beyond(elbow, wrist, 0.3),
+            "hand_tip_{s}": beyond(elbow, wrist, 0.6),
+            "hip_{s}": hip,
+            "knee_{s}": knee,
+            "ankle_{s}": ankle,
         }
     )
 
+
+_CAPITALS = "Shoulder Elbow Wrist Hip Knee Ankle"
 
 # COCO keypoints (MMPose, Detectron2, YOLO pose, MoveNet, ViTPose).
 COCO17 = tree(
     "coco17",
     """
-    nose -
-    left_eye nose
-    right_eye nose
-    left_ear left_eye
-    right_ear right_eye
-    left_shoulder nose
-    right_shoulder nose
-    left_elbow left_shoulder
-    right_elbow right_shoulder
-    left_wrist left_elbow
-    right_wrist right_elbow
-    left_hip left_shoulder
-    right_hip right_shoulder
-    left_knee left_hip
-    right_knee right_hip
-    left_ankle left_knee
+    nose -, left_eye nose
+    right_eye nose, left_ear left_eye, right_ear right_eye, left_shoulder nose, right_shoulder nose
+    left_elbow left_shoulder, right_elbow right_shoulder, left_wrist left_elbow, right_wrist right_elbow
+    left_hip left_shoulder, right_hip right_shoulder, left_knee left_hip, right_knee right_hip, left_ankle left_knee
     right_ankle right_knee
     """,
     {
@@ -82,46 +70,17 @@ BODY25 = tree(
     "body25",
     """
     Nose Neck
-    Neck MidHip
-    RShoulder Neck
-    RElbow RShoulder
-    RWrist RElbow
-    LShoulder Neck
-    LElbow LShoulder
-    LWrist LElbow
-    MidHip -
-    RHip MidHip
-    RKnee RHip
-    RAnkle RKnee
-    LHip MidHip
-    LKnee LHip
-    LAnkle LKnee
-    REye Nose
-    LEye Nose
-    REar REye
-    LEar LEye
-    LBigToe LAnkle
-    LSmallToe LAnkle
-    LHeel LAnkle
-    RBigToe RAnkle
-    RSmallToe RAnkle
-    RHeel RAnkle
+    Neck MidHip, RShoulder Neck, RElbow RShoulder, RWrist RElbow
+    LShoulder Neck, LElbow LShoulder, LWrist LElbow
+    MidHip -, RHip MidHip, RKnee RHip, RAnkle RKnee
+    LHip MidHip, LKnee LHip, LAnkle LKnee
+    REye Nose, LEye Nose, REar REye, LEar LEye, LBigToe LAnkle, LSmallToe LAnkle, LHeel LAnkle, RBigToe RAnkle
+    RSmallToe RAnkle, RHeel RAnkle
     """,
     {
         **_trunk("MidHip", "Neck", between("LEar", "REar")),
-        **both_sides(
-            {
-                "shoulder_{s}": "{S1}Shoulder",
-                "elbow_{s}": "{S1}Elbow",
-                "wrist_{s}": "{S1}Wrist",
-                "hand_{s}": beyond("{S1}Elbow", "{S1}Wrist", 0.3),
-                "hand_tip_{s}": beyond("{S1}Elbow", "{S1}Wrist", 0.6),
-                "hip_{s}": "{S1}Hip",
-                "knee_{s}": "{S1}Knee",
-                "ankle_{s}": "{S1}Ankle",
-                "foot_{s}": between("{S1}Ankle", between("{S1}BigToe", "{S1}SmallToe"), 0.75),
-            }
-        ),
+        **_limbs("{S1}*", _CAPITALS),
+        **both_sides({"foot_{s}": between("{S1}Ankle", between("{S1}BigToe", "{S1}SmallToe"), 0.75)}),
     },
 )
 
@@ -129,40 +88,18 @@ BODY25 = tree(
 PANOPTIC19 = tree(
     "panoptic19",
     """
-    Neck BodyCenter
-    Nose Neck
+    Neck BodyCenter, Nose Neck
     BodyCenter -
-    lShoulder Neck
-    lElbow lShoulder
-    lWrist lElbow
-    lHip BodyCenter
-    lKnee lHip
-    lAnkle lKnee
-    rShoulder Neck
-    rElbow rShoulder
-    rWrist rElbow
-    rHip BodyCenter
-    rKnee rHip
-    rAnkle rKnee
-    lEye Nose
-    lEar lEye
-    rEye Nose
-    rEar rEye
+    lShoulder Neck, lElbow lShoulder, lWrist lElbow
+    lHip BodyCenter, lKnee lHip, lAnkle lKnee
+    rShoulder Neck, rElbow rShoulder, rWrist rElbow
+    rHip BodyCenter, rKnee rHip, rAnkle rKnee
+    lEye Nose, lEar lEye
+    rEye Nose, rEar rEye
     """,
     {
         **_trunk("BodyCenter", "Neck", between("lEar", "rEar")),
-        **both_sides(
-            {
-                "shoulder_{s}": "{s1}Shoulder",
-                "elbow_{s}": "{s1}Elbow",
-                "wrist_{s}": "{s1}Wrist",
-                "hand_{s}": beyond("{s1}Elbow", "{s1}Wrist", 0.3),
-                "hand_tip_{s}": beyond("{s1}Elbow", "{s1}Wrist", 0.6),
-                "hip_{s}": "{s1}Hip",
-                "knee_{s}": "{s1}Knee",
-                "ankle_{s}": "{s1}Ankle",
-            }
-        ),
+        **_limbs("{s1}*", _CAPITALS),
     },
 )
 
@@ -172,23 +109,11 @@ PANOPTIC19 = tree(
 H36M17 = tree(
     "h36m17",
     """
-    root -
-    right_hip root
-    right_knee right_hip
-    right_foot right_knee
-    left_hip root
-    left_knee left_hip
-    left_foot left_knee
-    spine root
-    thorax spine
-    neck_base thorax
-    head neck_base
-    left_shoulder thorax
-    left_elbow left_shoulder
-    left_wrist left_elbow
-    right_shoulder thorax
-    right_elbow right_shoulder
-    right_wrist right_elbow
+    root -, right_hip root, right_knee right_hip, right_foot right_knee
+    left_hip root, left_knee left_hip, left_foot left_knee
+    spine root, thorax spine, neck_base thorax, head neck_base
+    left_shoulder thorax, left_elbow left_shoulder, left_wrist left_elbow
+    right_shoulder thorax, right_elbow right_shoulder, right_wrist right_elbow
     """,
     {
         "spine_base": "root",
@@ -196,7 +121,7 @@ H36M17 = tree(
         "spine_shoulder": "thorax",
         "neck": between("thorax", "neck_base", 0.6),
         "head": between("neck_base", "head", 0.7),
-        **_limbs("{s}_*", ankle="foot"),
+        **_limbs("{s}_*", "shoulder elbow wrist hip knee foot"),
     },
 )
 
@@ -205,39 +130,14 @@ _KNUCKLES = between("{s}_index", "{s}_pinky")
 MEDIAPIPE33 = tree(
     "mediapipe33",
     """
-    nose -
-    left_eye_inner nose
-    left_eye left_eye_inner
-    left_eye_outer left_eye
-    right_eye_inner nose
-    right_eye right_eye_inner
-    right_eye_outer right_eye
-    left_ear left_eye_outer
-    right_ear right_eye_outer
-    mouth_left nose
-    mouth_right nose
-    left_shoulder nose
-    right_shoulder nose
-    left_elbow left_shoulder
-    right_elbow right_shoulder
-    left_wrist left_elbow
-    right_wrist right_elbow
-    left_pinky left_wrist
-    right_pinky right_wrist
-    left_index left_wrist
-    right_index right_wrist
-    left_thumb left_wrist
-    right_thumb right_wrist
-    left_hip left_shoulder
-    right_hip right_shoulder
-    left_knee left_hip
-    right_knee right_hip
-    left_ankle left_knee
-    right_ankle right_knee
-    left_heel left_ankle
-    right_heel right_ankle
-    left_foot_index left_ankle
-    right_foot_index right_ankle
+    nose -, left_eye_inner nose, left_eye left_eye_inner, left_eye_outer left_eye
+    right_eye_inner nose, right_eye right_eye_inner, right_eye_outer right_eye
+    left_ear left_eye_outer, right_ear right_eye_outer, mouth_left nose, mouth_right nose, left_shoulder nose
+    right_shoulder nose, left_elbow left_shoulder, right_elbow right_shoulder, left_wrist left_elbow
+    right_wrist right_elbow, left_pinky left_wrist, right_pinky right_wrist, left_index left_wrist
+    right_index right_wrist, left_thumb left_wrist, right_thumb right_wrist, left_hip left_shoulder
+    right_hip right_shoulder, left_knee left_hip, right_knee right_hip, left_ankle left_knee, right_ankle right_knee
+    left_heel left_ankle, right_heel right_ankle, left_foot_index left_ankle, right_foot_index right_ankle
     """,
     {
         **COCO17.mapping,
@@ -255,28 +155,11 @@ MEDIAPIPE33 = tree(
 # SMPL body models; SMPL-H and SMPL-X begin with the same 22 joints. The head joint is the top of the neck, so the
 # middle of the head is past it. A hand joint, which only SMPL has, is at the knuckles.
 _SMPL_TREE = """
-    pelvis -
-    left_hip pelvis
-    right_hip pelvis
-    spine1 pelvis
-    left_knee left_hip
-    right_knee right_hip
-    spine2 spine1
-    left_ankle left_knee
-    right_ankle right_knee
-    spine3 spine2
-    left_foot left_ankle
-    right_foot right_ankle
-    neck spine3
-    left_collar spine3
-    right_collar spine3
-    head neck
-    left_shoulder left_collar
-    right_shoulder right_collar
-    left_elbow left_shoulder
-    right_elbow right_shoulder
-    left_wrist left_elbow
-    right_wrist right_elbow
+    pelvis -, left_hip pelvis
+    right_hip pelvis, spine1 pelvis, left_knee left_hip, right_knee right_hip, spine2 spine1, left_ankle left_knee
+    right_ankle right_knee, spine3 spine2, left_foot left_ankle, right_foot right_ankle, neck spine3
+    left_collar spine3, right_collar spine3, head neck, left_shoulder left_collar, right_shoulder right_collar
+    left_elbow left_shoulder, right_elbow right_shoulder, left_wrist left_elbow, right_wrist right_elbow
     """
 _SMPL_BODY: dict[str, str | Weights] = {
     "spine_base": "pelvis",

@@ -1,74 +1,47 @@
-"""The model's layout, and those of depth cameras and motion capture; pose estimators are in ``estimators.py``."""
+"""Layouts of the model, depth cameras and motion capture; pose estimators are in ``estimators.py``."""
 
 from __future__ import annotations
 
-from mamp.layouts.layout import between, beyond
+from mamp.layouts.layout import Weights, between, beyond
 from mamp.layouts.trees import both_sides, tree
 
 # Kinect v2 (NTU RGB+D, PKU-MMD): the joints of the published models, in their order.
 NTU25 = tree(
     "ntu25",
     """
-    spine_base -
-    spine_mid spine_base
-    neck spine_shoulder
-    head neck
-    shoulder_left spine_shoulder
-    elbow_left shoulder_left
-    wrist_left elbow_left
-    hand_left wrist_left
-    shoulder_right spine_shoulder
-    elbow_right shoulder_right
-    wrist_right elbow_right
-    hand_right wrist_right
-    hip_left spine_base
-    knee_left hip_left
-    ankle_left knee_left
-    foot_left ankle_left
-    hip_right spine_base
-    knee_right hip_right
-    ankle_right knee_right
-    foot_right ankle_right
-    spine_shoulder spine_mid
-    hand_tip_left hand_left
-    thumb_left hand_left
-    hand_tip_right hand_right
+    spine_base -, spine_mid spine_base
+    neck spine_shoulder, head neck
+    shoulder_left spine_shoulder, elbow_left shoulder_left, wrist_left elbow_left, hand_left wrist_left
+    shoulder_right spine_shoulder, elbow_right shoulder_right, wrist_right elbow_right, hand_right wrist_right
+    hip_left spine_base, knee_left hip_left, ankle_left knee_left, foot_left ankle_left
+    hip_right spine_base, knee_right hip_right, ankle_right knee_right, foot_right ankle_right
+    spine_shoulder spine_mid, hand_tip_left hand_left, thumb_left hand_left, hand_tip_right hand_right
     thumb_right hand_right
     """,
 )
 
 
-# Published bone stream of the model's joints: the joint that each one hangs on, counted from the shoulders.
+# Published bone stream: the parent of each joint, counted from the shoulders.
 NTU25_BONES = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11)
 
-# Body part of each of the model's joints: trunk, left arm, right arm, left leg, right leg.
+# Body part of each joint: trunk, left arm, right arm, left leg, right leg.
 NTU25_PARTS = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 0, 1, 1, 2, 2)
 
+
+# Joints that all Kinects name like the model.
+_KINECT_LIMBS: dict[str, str | Weights] = {
+    f"{part}_{{s}}": f"{part}_{{s}}" for part in ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "foot")
+}
 
 # Kinect v1, in the order of its SDK (NW-UCLA; MSR-Action3D has the same joints in another order).
 KINECT20 = tree(
     "kinect20",
     """
-    hip_center -
-    spine hip_center
-    shoulder_center spine
-    head shoulder_center
-    shoulder_left shoulder_center
-    elbow_left shoulder_left
-    wrist_left elbow_left
-    hand_left wrist_left
-    shoulder_right shoulder_center
-    elbow_right shoulder_right
-    wrist_right elbow_right
-    hand_right wrist_right
-    hip_left hip_center
-    knee_left hip_left
-    ankle_left knee_left
-    foot_left ankle_left
-    hip_right hip_center
-    knee_right hip_right
-    ankle_right knee_right
-    foot_right ankle_right
+    hip_center -, spine hip_center, shoulder_center spine, head shoulder_center
+    shoulder_left shoulder_center, elbow_left shoulder_left, wrist_left elbow_left, hand_left wrist_left
+    shoulder_right shoulder_center, elbow_right shoulder_right, wrist_right elbow_right, hand_right wrist_right
+    hip_left hip_center, knee_left hip_left, ankle_left knee_left, foot_left ankle_left
+    hip_right hip_center, knee_right hip_right, ankle_right knee_right, foot_right ankle_right
     """,
     {
         "spine_base": "hip_center",
@@ -78,14 +51,7 @@ KINECT20 = tree(
         "head": "head",
         **both_sides(
             {
-                "shoulder_{s}": "shoulder_{s}",
-                "elbow_{s}": "elbow_{s}",
-                "wrist_{s}": "wrist_{s}",
-                "hand_{s}": "hand_{s}",
-                "hip_{s}": "hip_{s}",
-                "knee_{s}": "knee_{s}",
-                "ankle_{s}": "ankle_{s}",
-                "foot_{s}": "foot_{s}",
+                **_KINECT_LIMBS,
                 "hand_tip_{s}": beyond("wrist_{s}", "hand_{s}", 0.8),
                 "thumb_{s}": "hand_{s}",
             }
@@ -98,38 +64,17 @@ KINECT20 = tree(
 AZURE32 = tree(
     "azure32",
     """
-    pelvis -
-    spine_navel pelvis
-    spine_chest spine_navel
-    neck spine_chest
-    clavicle_left spine_chest
-    shoulder_left clavicle_left
-    elbow_left shoulder_left
-    wrist_left elbow_left
-    hand_left wrist_left
-    handtip_left hand_left
+    pelvis -, spine_navel pelvis, spine_chest spine_navel, neck spine_chest
+    clavicle_left spine_chest, shoulder_left clavicle_left, elbow_left shoulder_left, wrist_left elbow_left
+    hand_left wrist_left, handtip_left hand_left
     thumb_left wrist_left
-    clavicle_right spine_chest
-    shoulder_right clavicle_right
-    elbow_right shoulder_right
-    wrist_right elbow_right
-    hand_right wrist_right
-    handtip_right hand_right
+    clavicle_right spine_chest, shoulder_right clavicle_right, elbow_right shoulder_right, wrist_right elbow_right
+    hand_right wrist_right, handtip_right hand_right
     thumb_right wrist_right
-    hip_left pelvis
-    knee_left hip_left
-    ankle_left knee_left
-    foot_left ankle_left
-    hip_right pelvis
-    knee_right hip_right
-    ankle_right knee_right
-    foot_right ankle_right
-    head neck
-    nose head
-    eye_left head
-    ear_left head
-    eye_right head
-    ear_right head
+    hip_left pelvis, knee_left hip_left, ankle_left knee_left, foot_left ankle_left
+    hip_right pelvis, knee_right hip_right, ankle_right knee_right, foot_right ankle_right
+    head neck, nose head
+    eye_left head, ear_left head, eye_right head, ear_right head
     """,
     {
         "spine_base": "pelvis",
@@ -139,14 +84,7 @@ AZURE32 = tree(
         "head": between("ear_left", "ear_right"),
         **both_sides(
             {
-                "shoulder_{s}": "shoulder_{s}",
-                "elbow_{s}": "elbow_{s}",
-                "wrist_{s}": "wrist_{s}",
-                "hand_{s}": "hand_{s}",
-                "hip_{s}": "hip_{s}",
-                "knee_{s}": "knee_{s}",
-                "ankle_{s}": "ankle_{s}",
-                "foot_{s}": "foot_{s}",
+                **_KINECT_LIMBS,
                 "hand_tip_{s}": "handtip_{s}",
                 "thumb_{s}": "thumb_{s}",
             }
@@ -158,36 +96,12 @@ AZURE32 = tree(
 CMU31 = tree(
     "cmu31",
     """
-    root -
-    lhipjoint root
-    lfemur lhipjoint
-    ltibia lfemur
-    lfoot ltibia
-    ltoes lfoot
-    rhipjoint root
-    rfemur rhipjoint
-    rtibia rfemur
-    rfoot rtibia
-    rtoes rfoot
-    lowerback root
-    upperback lowerback
-    thorax upperback
-    lowerneck thorax
-    upperneck lowerneck
-    head upperneck
-    lclavicle thorax
-    lhumerus lclavicle
-    lradius lhumerus
-    lwrist lradius
-    lhand lwrist
-    lfingers lhand
+    root -, lhipjoint root, lfemur lhipjoint, ltibia lfemur, lfoot ltibia, ltoes lfoot
+    rhipjoint root, rfemur rhipjoint, rtibia rfemur, rfoot rtibia, rtoes rfoot
+    lowerback root, upperback lowerback, thorax upperback, lowerneck thorax, upperneck lowerneck, head upperneck
+    lclavicle thorax, lhumerus lclavicle, lradius lhumerus, lwrist lradius, lhand lwrist, lfingers lhand
     lthumb lwrist
-    rclavicle thorax
-    rhumerus rclavicle
-    rradius rhumerus
-    rwrist rradius
-    rhand rwrist
-    rfingers rhand
+    rclavicle thorax, rhumerus rclavicle, rradius rhumerus, rwrist rradius, rhand rwrist, rfingers rhand
     rthumb rwrist
     """,
     {
@@ -218,21 +132,11 @@ CMU31 = tree(
 SBU15 = tree(
     "sbu15",
     """
-    head neck
-    neck torso
-    torso -
-    left_shoulder neck
-    left_elbow left_shoulder
-    left_hand left_elbow
-    right_shoulder neck
-    right_elbow right_shoulder
-    right_hand right_elbow
-    left_hip torso
-    left_knee left_hip
-    left_foot left_knee
-    right_hip torso
-    right_knee right_hip
-    right_foot right_knee
+    head neck, neck torso, torso -
+    left_shoulder neck, left_elbow left_shoulder, left_hand left_elbow
+    right_shoulder neck, right_elbow right_shoulder, right_hand right_elbow
+    left_hip torso, left_knee left_hip, left_foot left_knee
+    right_hip torso, right_knee right_hip, right_foot right_knee
     """,
     {
         "spine_base": between("left_hip", "right_hip"),
