@@ -14,7 +14,7 @@ from mamp import Layout, Skeleton, get_layout, list_layouts, register_layout
 from mamp.errors import LayoutError, MAMPError
 from mamp.layouts import MODEL_LAYOUT, between, beyond, find_layout
 from mamp.layouts import layout as registry
-from mamp.layouts.names import split_name
+from mamp.layouts.names import parse_names
 
 NAMES = [name for name in list_layouts() if name != "bvh"]
 SIDED = [joint for joint in MODEL_LAYOUT.joints if joint.endswith(("_left", "_right"))]
@@ -88,6 +88,12 @@ STYLES: dict[str, tuple[list[str], dict[str, str]]] = {
 
 
 @pytest.fixture
+def split_name(name: str) -> tuple[str, str]:
+    """Side, and what remains."""
+    side, text, number = parse_names([name])[0]
+    return side, text if number is None else f"{text}{number}"
+
+
 def own_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Registrations of a test vanish after it."""
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))

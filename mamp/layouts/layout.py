@@ -1,4 +1,4 @@
-"""``Layout``: joint names, the tree they form, and how to derive the model's joints from them; layouts by name."""
+"""``Layout``: joint names, their tree, and the mapping to the joints of the model; layouts by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 Weights = Mapping[str, float]
 
 MODEL = "ntu25"
-# Names of layouts whose joint names are matched one by one (:mod:`mamp.layouts.names`).
+# Not registered: joint names are matched one by one (:mod:`mamp.layouts.names`).
 _MATCHED = ("bvh", "mixamo")
 
 REGISTRY: dict[str, Layout] = {}
@@ -27,7 +27,7 @@ _lock = threading.Lock()
 
 
 def between(a: str | Weights, b: str | Weights, share: float = 0.5) -> dict[str, float]:
-    """A point on the way from ``a`` to ``b``, joints or points made of joints; ``share`` 0 is ``a``, 1 is ``b``."""
+    """Interpolate from ``a`` (``share`` 0) to ``b`` (``share`` 1), each a joint or weights over joints."""
     point: dict[str, float] = {}
     for end, part in ((a, 1.0 - share), (b, share)):
         for name, weight in ({end: 1.0} if isinstance(end, str) else end).items():
@@ -36,7 +36,7 @@ def between(a: str | Weights, b: str | Weights, share: float = 0.5) -> dict[str,
 
 
 def beyond(a: str | Weights, b: str | Weights, share: float) -> dict[str, float]:
-    """A point past ``b`` on the line from ``a``, by ``share`` of their distance."""
+    """Extrapolate the line from ``a`` past ``b``, by ``share`` of their distance."""
     return between(a, b, 1.0 + share)
 
 
@@ -47,10 +47,10 @@ class Layout:
     Attributes:
         name: Registered name.
         joints: Names of the V joints, in the order of the positions.
-        parents: Index of each joint's parent in the kinematic tree, -1 for the root.
-        pairs: (left, right) joint names that swap under mirroring.
-        mapping: For each joint of the model's layout that can be derived: the joint it is taken from, or weights over
-            joints that add up to one (see :func:`between` and :func:`beyond`). Joints that are left out are absent.
+        parents: Index of the parent of each joint, -1 for the root.
+        pairs: (left, right) joint names that are swapped by mirroring.
+        mapping: Joint of the model -> joint, or weights over joints that sum to one (see :func:`between` and
+            :func:`beyond`). Joints of the model without an entry are absent.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Layout:
             if abs(sum(weights.values()) - 1.0) > 1e-6:
                 raise LayoutError(
                     f"{where}: the weights of mapping[{target!r}] add up to {sum(weights.values()):g}; expected 1, "
-                    "so that the result moves with the body."
+                    "so that the joint moves with the body."
                 )
 
     def _check_joint(self, where: str, part: str, name: str) -> None:
@@ -89,17 +89,17 @@ class Layout:
             )
 
     def reordered(self, joints: Sequence[str]) -> Layout:
-        """Return the same layout with its joints in another order."""
+        """Return the layout with its joints in another order."""
         order = [self.joints.index(joint) for joint in joints]
         new_index = {old: new for new, old in enumerate(order)} | {-1: -1}
         parents = tuple(new_index[self.parents[old]] for old in order)
         return Layout(self.name, tuple(joints), parents, self.pairs, self.mapping)
 
     def conversion(self, target: Layout) -> NDArray[np.float32]:
-        """Weights [V', V] that give the joints of ``target`` from this layout's; a row of zeros is an absent joint.
+        """Weights [V', V] of the joints of ``target`` over those of this layout; zeros if a joint is absent.
 
         Raises:
-            LayoutError: Nothing maps this layout on ``target``.
+            LayoutError: There is no mapping to ``target``.
         """
         weights = np.zeros((len(target.joints), len(self.joints)), dtype=np.float32)
         if set(self.joints) == set(target.joints):
@@ -117,7 +117,7 @@ class Layout:
         return weights
 
     def describe(self, target: Layout) -> dict[str, str]:
-        """How each joint of ``target`` is derived from this layout: taken, between, extrapolated or absent."""
+        """Describe how each joint of ``target`` is derived: taken, between, extrapolated or absent."""
         result = {}
         for joint, row in zip(target.joints, self.conversion(target), strict=True):
             used = [self.joints[i] for i in np.flatnonzero(row)]
@@ -131,17 +131,13 @@ class Layout:
         return result
 
     def absent(self, target: Layout) -> tuple[str, ...]:
-        """Name the joints of ``target`` that this layout cannot give."""
+        """Joints of ``target`` that cannot be derived from this layout."""
         rows = zip(target.joints, self.conversion(target), strict=True)
         return tuple(joint for joint, row in rows if not row.any())
 
 
 def check_tree(where: str, parents: Sequence[int]) -> None:
-    """Refuse parents that are none, or their own descendants.
-
-    Raises:
-        LayoutError: There are such.
-    """
+    """Raise :class:`LayoutError` if a parent index is out of range, or the parents have a cycle."""
     sound = {-1}
     for joint in range(len(parents)):
         way: list[int] = []
@@ -170,16 +166,12 @@ def mirror_pairs(joints: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def list_layouts() -> list[str]:
-    """Names of the registered layouts; ``bvh`` is any layout whose joint names are matched one by one, Mixamo's too."""
+    """Names of the registered layouts, and ``bvh`` for any layout whose joint names are matched one by one."""
     return sorted([*REGISTRY, "bvh"])
 
 
 def get_layout(name: str) -> Layout:
-    """Return the layout of that name.
-
-    Raises:
-        LayoutError: There is none; the message suggests the nearest name.
-    """
+    """Return a registered layout; :class:`LayoutError` suggests the nearest name if it is unknown."""
     if name in _MATCHED:
         raise LayoutError(
             f"layout {name!r} is matched by joint names: give the list of joint names instead of {name!r}."
@@ -201,26 +193,26 @@ def register_layout(
     *,
     overwrite: bool = False,
 ) -> Layout:
-    """Make a skeleton layout of your own known by name.
+    """Register a skeleton layout under a name.
 
-    What the mapping leaves out is logged as a warning, and what is put between or beyond joints as information.
+    Joints of the model without a mapping are logged as a warning, interpolated and extrapolated ones as information.
 
     Args:
-        name: The name to register.
-        joints: Names of the joints, in the order of your positions.
-        mapping: For each joint of the model (``mamp.get_layout("ntu25").joints``): the name of your joint, or weights
-            over your joints that add up to one, for example ``{"neck": {"head": 0.3, "chest": 0.7}}``. Joints that
-            are left out are absent from every recording in this layout.
-        parents: Index of the parent of each joint, -1 for the root. Only pictures use it.
-        pairs: (left, right) names that swap under mirroring; found by name when not given.
+        name: Name of the layout.
+        joints: Joint names, in the order of your positions.
+        mapping: Joint of the model (``mamp.get_layout("ntu25").joints``) -> your joint, or weights over your joints
+            that sum to one, for example ``{"neck": {"head": 0.3, "chest": 0.7}}``. Joints without an entry are absent
+            from every recording in this layout.
+        parents: Index of the parent of each joint, -1 for the root; used for pictures and to fill untracked joints.
+        pairs: (left, right) joint names that are swapped by mirroring; by default found by name.
         overwrite: Replace a layout of the same name.
 
     Returns:
-        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` says how each joint of the model is derived.
+        The layout; ``layout.describe(mamp.get_layout("ntu25"))`` lists how each joint of the model is derived.
 
     Raises:
-        LayoutError: The name is taken, a name in the mapping does not exist, weights do not add up to one, or
-            nothing is mapped.
+        LayoutError: The name is taken, or the mapping is empty, names an unknown joint, or has weights that do not sum
+            to one.
     """
     model = REGISTRY[MODEL]
     unknown = sorted(set(mapping) - set(model.joints))

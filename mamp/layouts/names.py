@@ -1,9 +1,9 @@
-"""Match joint names, as rigs and exports of motion capture use them, with the joints of the model.
+"""Match the joint names of rigs and motion capture exports with the joints of the model.
 
-Each tool names joints its own way (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``, ``左足``). What
-all names share is dropped from them (``Character1_``, ``_jnt``), the rest is split into side, words and number, and the
-words are looked up in the tables of :mod:`mamp.layouts.rigs`. Where the names say nothing, the tree of the joints and
-the shape of the body do (:mod:`mamp.layouts.topology`).
+Tools have their own names (``LeftUpLeg``, ``lThigh``, ``UpperLeg_L``, ``mixamorig:LeftUpLeg``, ``左足``). Common parts
+are removed (``Character1_``, ``_jnt``), the rest is split into side, words and number, and the words are looked up in
+the tables of :mod:`mamp.layouts.rigs`. If the names are not understood, joints are identified by the kinematic tree and
+the shape of the body (:mod:`mamp.layouts.topology`).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from mamp.layouts.topology import NOTHING, Rig, refine_roles, roles_by_tree
 logger = logging.getLogger(__name__)
 
 NEEDED = tuple(f"{s}_{r}" for r in ("shoulder", "elbow", "hip", "knee") for s in ("left", "right"))
-MAX_RIG = 1000  # joints, up to which the shape of the body is looked at
-SHARED = 0.6  # a word before or after so many of the names is none of the joint
+MAX_RIG = 1000  # joints of the largest rig of which the shape is analysed
+SHARED = 0.6  # share of the names from which a common first or last word is removed
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _TEXTS = {alias.rstrip("0123456789") for aliases in rigs.SIDE_ROLES.values() for alias in aliases}
 _WEAK_PELVIS = {("", text) for text in rigs.WEAK_PELVIS}
-# Words of a body, which are not dropped although all joints of a file may share them.
+# Never removed, even if all names of a file share them.
 _BODY_WORDS = frozenset(
     word
     for text in (
@@ -48,7 +48,7 @@ _BODY_WORDS = frozenset(
 
 
 class Name(NamedTuple):
-    """A joint's name: ``left``, ``right`` or no side, the words that remain in lower case, and the number after."""
+    """Parts of a joint name: side (``left``, ``right`` or empty), words in lower case, and trailing number."""
 
     side: str
     text: str
@@ -60,19 +60,19 @@ def find_layout(
     parents: Sequence[int] | None = None,
     poses: NDArray[np.floating] | None = None,
 ) -> Layout:
-    """Find the layout with these joint names in any order, or match the names one by one (layout ``bvh``).
+    """Find the registered layout with these joint names, or match the names one by one (layout ``bvh``).
 
-    Case and separators do not count: ``SHOULDER_LEFT``, ``shoulder left`` and ``ShoulderLeft`` are the same joint. The
-    layout found has the names as registered, in the order given.
+    The order of the joints, case and separators are ignored: ``SHOULDER_LEFT`` and ``ShoulderLeft`` are the same joint.
+    The result has the registered names in the given order.
 
     Args:
         joints: Names of the V joints.
-        parents: Index of each joint's parent, -1 for the root.
-        poses: [N, V, 3] the joints in some frames, in any unit and axes. With ``parents``, what the names leave open
-            is looked up in the shape of the body.
+        parents: Index of the parent of each joint, -1 for the root.
+        poses: [N, V, 3] positions in some frames, in any unit and axes. Together with ``parents``, they identify joints
+            whose names are ambiguous.
 
     Raises:
-        LayoutError: Too few of the names are understood.
+        LayoutError: Too few names are understood.
     """
     joints = [str(joint) for joint in joints]
     keys = [_key(joint) for joint in joints]
@@ -86,10 +86,10 @@ def find_layout(
 def match_names(
     joints: Sequence[str], parents: Sequence[int] | None = None, poses: NDArray[np.floating] | None = None
 ) -> Layout:
-    """Build the layout of joints with these names; arguments as of :func:`find_layout`.
+    """Build a layout by matching joint names one by one; for the arguments see :func:`find_layout`.
 
     Raises:
-        LayoutError: Too little of a body is recognised: shoulders, elbows, hips and knees of both sides.
+        LayoutError: Shoulders, elbows, hips or knees are not recognised.
     """
     names = parse_names(joints)
     roles = _assign(joints, names)
@@ -102,11 +102,10 @@ def match_names(
     rig = None if not small or poses is None else Rig(list(joints), tree, poses, [one.side for one in names])
     if missing and rig is not None and (found := roles_by_tree(rig)) is not None:
         roles, missing, name = found, [], "tree"
-        told = ", ".join(f"{role} {joint}" for role, joint in roles.items())
         logger.warning(
             "the joint names are not understood; the tree of the joints and the shape of the body say which is which: "
             "%s. Register the layout with mamp.register_layout if that is wrong.",
-            told,
+            ", ".join(f"{role} {joint}" for role, joint in roles.items()),
         )
     if missing:
         shown = ", ".join(joints[:60]) + (f" and {len(joints) - 60} more" if len(joints) > 60 else "")
@@ -120,18 +119,12 @@ def match_names(
 
 
 def find_roles(joints: Sequence[str]) -> dict[str, str]:
-    """Return role -> joint name for the names that are understood; side roles are ``left_elbow`` and so on."""
+    """Role (``head``, ``left_elbow``, ...) -> joint name, for the names that are understood."""
     return _assign(joints, parse_names(joints))
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split a joint name into side (``left``, ``right`` or ``""``) and what remains, in lower case."""
-    side, text, number = parse_names([name])[0]
-    return side, text if number is None else f"{text}{number}"
-
-
 def parse_names(joints: Sequence[str]) -> list[Name]:
-    """Take names apart, without the words that they share."""
+    """Split joint names into their parts, without common words."""
     split = [_words(joint) for joint in joints]
     ends = [["end"] if len(words) > 1 and words[-1] == "end" else [] for words in split]
     bodies = [words[: len(words) - len(end)] for words, end in zip(split, ends, strict=True)]
@@ -144,7 +137,7 @@ def parse_names(joints: Sequence[str]) -> list[Name]:
 
 
 def _side_by_other(name: Name, known: set[tuple[str, int | None]]) -> Name:
-    """The side of a name by its first letter, where the other one is there too: lclavicle and rclavicle."""
+    """Infer the side from the first letter if the counterpart exists, as in lclavicle and rclavicle."""
     other = {"l": "r", "r": "l"}.get(name.text[:1])
     if name.side or other is None or (other + name.text[1:], name.number) not in known:
         return name
@@ -152,7 +145,7 @@ def _side_by_other(name: Name, known: set[tuple[str, int | None]]) -> Name:
 
 
 def _words(joint: str) -> list[str]:
-    """Words and numbers of a name, in lower case, without its namespace."""
+    """Words and numbers of a name in lower case, without its namespace."""
     text = joint
     if not text.isascii():
         for japanese, english in rigs.JAPANESE:
@@ -163,7 +156,7 @@ def _words(joint: str) -> list[str]:
 
 
 def _drop_shared(split: list[list[str]], end: int) -> list[list[str]]:
-    """Drop the words that most names begin (``end`` 0) or end with (-1), and no body has."""
+    """Remove the first (``end`` 0) or last (-1) word of the names while most share it, unless it names a body part."""
     while True:
         counts = Counter(words[end] for words in split if len(words) > 1)
         word, count = counts.most_common(1)[0] if counts else ("", 0)
@@ -208,10 +201,10 @@ def _name(words: list[str], end: list[str]) -> Name:
 
 
 def _assign(joints: Sequence[str], names: Sequence[Name]) -> dict[str, str]:
-    """Role -> joint: each role takes the first of its names that no role before it took."""
+    """Role -> joint: each role takes the first of its aliases that is not taken by an earlier role."""
     by_name: dict[Name, str] = {}
     for joint, name in sorted(zip(joints, names, strict=True), key=lambda pair: len(pair[0])):
-        by_name.setdefault(name, joint)  # of __UpLeg_L and UpLeg_L the plainer
+        by_name.setdefault(name, joint)  # shortest first: UpLeg_L rather than __UpLeg_L
     found: dict[str, str] = {}
     for side, roles in (("", rigs.CENTRE_ROLES), ("left", rigs.SIDE_ROLES), ("right", rigs.SIDE_ROLES)):
         taken: set[str] = set()
@@ -231,7 +224,7 @@ def _look_up(by_name: dict[Name, str], side: str, alias: str) -> str | None:
 
 
 def _pairs(joints: Sequence[str], names: Sequence[Name]) -> tuple[tuple[str, str], ...]:
-    """(left, right) joints whose names differ in the side only."""
+    """(left, right) joints whose names differ only in the side."""
     right = {name[1:]: joint for joint, name in reversed(list(zip(joints, names, strict=True))) if name.side == "right"}
     pairs: dict[str, str] = {}
     for joint, name in zip(joints, names, strict=True):
@@ -241,12 +234,12 @@ def _pairs(joints: Sequence[str], names: Sequence[Name]) -> tuple[tuple[str, str
 
 
 def _key(joint: str) -> str:
-    """What identifies a joint name: letters and digits. The Azure Kinect SDK spells its navel both ways."""
+    """Letters and digits of a joint name. The Azure Kinect SDK spells navel in two ways."""
     return re.sub(r"[^a-z0-9]", "", joint.lower()).replace("naval", "navel")
 
 
 def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
-    """Joints of the model from the joints that play each role."""
+    """Mapping to the joints of the model, from role -> joint."""
     mapping = _trunk(role)
     for s in ("left", "right"):
         mapping |= _limbs({name.removeprefix(f"{s}_"): joint for name, joint in role.items() if name.startswith(s)}, s)
@@ -255,7 +248,7 @@ def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
 
 def _trunk(role: dict[str, str]) -> dict[str, str | Weights]:
     shoulders = between(role["left_shoulder"], role["right_shoulder"])
-    own = role.get("spine_shoulder")  # a file that has it calls its joints as the model does
+    own = role.get("spine_shoulder")  # such files name their joints like the model
     neck = None if role.get("neck") == NOTHING else role.get("neck") or role.get("neck_end") or role.get("chest")
     top = own or neck or shoulders
     pelvis = role.get("pelvis") or between(between(role["left_hip"], role["right_hip"]), top, 0.1)
@@ -272,13 +265,13 @@ def _trunk(role: dict[str, str]) -> dict[str, str | Weights]:
 
 
 def _head(role: dict[str, str], pelvis: str | Weights) -> tuple[str | Weights | None, tuple[str | Weights, float]]:
-    """The head, and the point and share of the way to it at which the neck is."""
+    """The head, and the position of the neck as a point and a share of the way to it."""
     if {"left_ear", "right_ear"} <= set(role):
         ears = between(role["left_ear"], role["right_ear"])
         return ears, (ears, 0.4)
     if "head" in role:
         head = role["head"]
-        end = role.get("head_end")  # the joint is where the head begins, but not that of a Kinect
+        end = role.get("head_end")  # the head joint is the base of the head, except for Kinects
         if "spine_shoulder" in role and end is None:
             return head, (head, 0.4)
         return between(head, end) if end else beyond(pelvis, head, 0.12 if end is None else 0.16), (head, 0.5)
@@ -297,7 +290,7 @@ def _limbs(role: dict[str, str], s: str) -> dict[str, str | Weights]:
     if "wrist" in role:
         elbow, wrist = role["elbow"], role["wrist"]
         limbs[f"wrist_{s}"] = wrist
-        hand = role.get("hand")  # of a file that has both, as Kinects do
+        hand = role.get("hand")  # only in files with both, such as Kinect's
         limbs[f"hand_{s}"] = hand or role.get("finger") or beyond(elbow, wrist, 0.3)
         limbs[f"hand_tip_{s}"] = role.get("hand_tip") or (
             beyond(wrist, hand, 0.8) if hand else beyond(elbow, wrist, 0.6)

@@ -1,11 +1,10 @@
-"""How tools name the joints of a body: the names of each role, and the words that say nothing of it.
+"""Joint names used by rigging and motion capture tools: the aliases of each role, and words without meaning.
 
-A name is taken apart in :mod:`mamp.layouts.names` into its side, its words and its number, and looked up here. A joint
-stands at the START of the limb that it is named after: the forearm joint is the elbow.
+:mod:`mamp.layouts.names` splits a name into side, words and number, and looks the words up here. A joint is at the
+START of the limb that it is named after: the forearm joint is the elbow.
 
-A role takes a joint by its own name first (``ankle``) and by another only where no role before it has (``foot`` is the
-ankle of a rig without an ankle, and the foot of one that has one). So the order of the roles counts, and that of the
-names in each.
+The order of roles and aliases matters, since a role only takes joints that earlier roles have left: ``foot`` is the
+ankle of a rig without an ``ankle``, and the foot of one that has one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the tree of the joints and the shape of the body say of a rig, where its names do not.
+"""Identify the joints of a rig by its kinematic tree and the shape of the body, where names do not suffice.
 
-Legs and arms are the two pairs of equal branches; the branch that remains where the arms begin is the neck. Upper and
-lower limbs are the two longest bones in a row of each. Left and right follow from where the feet point.
+Legs and arms are the two pairs of similar branches; the remaining branch at the arms is the neck. Upper and lower limbs
+are the two longest consecutive bones of each. Left and right follow from the direction of the feet.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-NOTHING = ""  # in the place of a neck that is none, and of the end of a head that says nothing
+NOTHING = ""  # a role that is known to have no joint
 
-_LOW = 0.75  # of the way from the pelvis to the shoulders; a neck below is a joint of the chest
-_SHORT = 0.02  # of the trunk: a bone as short as that has no direction
-_ALIKE = 0.15  # summed differences of their bones over their length, up to which two branches are a pair
-_LIMB = 0.4  # of the longest pair of branches; shorter ones are fingers or ears
+_LOW = 0.75  # height over the trunk below which a neck is a joint of the chest
+_SHORT = 0.02  # length over that of the trunk below which a bone has no direction
+_ALIKE = 0.15  # relative difference of bone lengths up to which two branches are a pair
+_LIMB = 0.4  # length over that of the longest pair below which branches are no limbs, but fingers or ears
 
 
 class Rig:
-    """A tree of joints in some poses.
+    """A kinematic tree in some poses.
 
     Args:
         joints: Names of the V joints.
-        parents: Index of each joint's parent, -1 for the root.
+        parents: Index of the parent of each joint, -1 for the root.
         poses: [N, V, 3], NaN where not tracked.
-        sides: ``left``, ``right`` or nothing, by the names.
+        sides: ``left``, ``right`` or empty, by the names.
     """
 
     def __init__(
@@ -45,27 +45,27 @@ class Rig:
         bones = self.poses - np.where(np.array(self.parents)[:, None] >= 0, self.poses[:, self.parents], self.poses)
         lengths = [_median(bone) for bone in np.linalg.norm(bones, axis=-1).T]
         self.lengths = [length if length > 0 else 0.0 for length in lengths]
-        """Length of the bone from each joint's parent; 0 where it is never seen."""
+        """Length of the bone from the parent of each joint; 0 if unknown."""
         self.chains = self._longest_chains()
-        """For each joint, the joints of the longest way down from it, itself first."""
+        """For each joint, the longest chain of descendants, itself first."""
 
     def at(self, joint: str | int) -> Array:
         """Positions of a joint, [N, 3]."""
         return self.poses[:, self.joints.index(joint) if isinstance(joint, str) else joint]
 
     def reach(self, joint: int) -> float:
-        """Length of the longest way down, the bone to the joint included."""
+        """Length of the longest chain, including the bone to the joint."""
         return sum(self.lengths[one] for one in self.chains[joint])
 
     def ancestors(self, joint: int) -> list[int]:
-        """The joint and those above it, upwards."""
+        """The joint and its ancestors, upwards."""
         way = [joint]
         while self.parents[way[-1]] >= 0:
             way.append(self.parents[way[-1]])
         return way
 
     def meeting(self, a: int, b: int) -> int | None:
-        """The lowest joint above both, or one of them."""
+        """The lowest common ancestor, which may be one of the two."""
         above = set(self.ancestors(b))
         return next((joint for joint in self.ancestors(a) if joint in above), None)
 
@@ -84,12 +84,12 @@ class Rig:
 
 
 def refine_roles(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
-    """Correct roles found by names where the body says otherwise.
+    """Correct roles found by names where they contradict the body.
 
     Args:
         rig: The joints.
-        roles: Role -> joint; changed in place.
-        weak: Joints that are the pelvis only if no joint has both legs.
+        roles: Role -> joint; modified in place.
+        weak: Joints that are the pelvis only if the legs have no common ancestor.
     """
     _drop_empty_ends(rig, roles)
     _find_hub(rig, roles, weak)
@@ -98,8 +98,8 @@ def refine_roles(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
 
 
 def _drop_empty_ends(rig: Rig, roles: dict[str, str]) -> None:
-    """Leave out ends at the place of what they end: an End Site of length zero says nothing."""
-    least = _SHORT * _trunk_length(rig, roles)
+    """Remove ends that coincide with their start, such as an End Site of length zero."""
+    least = _SHORT * _median(np.linalg.norm(_trunk(rig, roles)[1], axis=-1))
     for end, start in (("head_end", "head"), *((f"{s}_{a}", f"{s}_{b}") for s in ("left", "right") for a, b in _ENDS)):
         if end in roles and start in roles and _distance(rig, roles[end], roles[start]) <= least:
             del roles[end]
@@ -111,7 +111,7 @@ _ENDS = (("toe", "ankle"), ("finger", "wrist"), ("thumb", "wrist"), ("hand_tip",
 
 
 def _find_hub(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
-    """Take the joint that has both legs for the pelvis, where the names give none, or one of ``weak``."""
+    """Use the common ancestor of the legs as pelvis if the names give none, or one of ``weak``."""
     hips = [rig.joints.index(roles[f"{side}_hip"]) for side in ("left", "right")]
     hub = rig.meeting(*hips)
     if hub is not None and hub not in hips and roles.get("pelvis") in (None, *weak):
@@ -119,7 +119,7 @@ def _find_hub(rig: Rig, roles: dict[str, str], weak: Set[str]) -> None:
 
 
 def _lift_neck(rig: Rig, roles: dict[str, str]) -> None:
-    """Replace a neck that lies in the chest by the next joint of the neck, or by the middle of the shoulders."""
+    """Replace a neck that lies in the chest by the next joint of the neck, or the midpoint of the shoulders."""
     if "neck" not in roles or "spine_shoulder" in roles:
         return
     if _height(rig, roles, roles["neck"]) < _LOW:
@@ -128,7 +128,7 @@ def _lift_neck(rig: Rig, roles: dict[str, str]) -> None:
 
 
 def _find_head(rig: Rig, roles: dict[str, str]) -> None:
-    """Take neck and head from the branch between the arms, where the names give no head."""
+    """Find neck and head in the branch between the arms if the names give no head."""
     if {"head", "nose"} & set(roles) or {"left_ear", "right_ear"} <= set(roles):
         return
     shoulders = [rig.joints.index(roles[f"{side}_shoulder"]) for side in ("left", "right")]
@@ -143,7 +143,7 @@ def _find_head(rig: Rig, roles: dict[str, str]) -> None:
 
 
 def roles_by_tree(rig: Rig) -> dict[str, str] | None:
-    """Role -> joint by the shape of the tree; ``None`` if it is not that of a body."""
+    """Role -> joint by the shape of the tree; ``None`` if it is not a body."""
     pairs = _limb_pairs(rig)
     if pairs is None:
         return None
@@ -169,7 +169,7 @@ def roles_by_tree(rig: Rig) -> dict[str, str] | None:
 
 
 def _limb_pairs(rig: Rig) -> list[tuple[int, int, int]] | None:
-    """(joint that has them, one, other) of the legs, and of the arms."""
+    """(common parent, one, other) of the legs, and of the arms."""
     found = []
     for joint, children in enumerate(rig.children):
         long = sorted((child for child in children if rig.reach(child) > 0), key=rig.reach, reverse=True)[:8]
@@ -192,7 +192,7 @@ def _limb_pairs(rig: Rig) -> list[tuple[int, int, int]] | None:
 
 
 def _alike(rig: Rig, a: int, b: int) -> bool:
-    """Whether the longest ways down from two joints are of the same bones."""
+    """Whether the longest chains of two joints have similar bone lengths."""
     bones = [[rig.lengths[joint] for joint in rig.chains[one] if rig.lengths[joint] > 0] for one in (a, b)]
     apart = sum(abs(one - other) for one, other in zip_longest(*bones, fillvalue=0.0))
     return apart <= _ALIKE * max(rig.reach(a), rig.reach(b))
@@ -211,14 +211,14 @@ def _below(rig: Rig, joint: int) -> set[int]:
 
 
 def _rest(rig: Rig, pair: tuple[int, int, int], other: tuple[int, int, int]) -> float:
-    """Length of the longest branch at a pair's joint that leads neither into the pair nor to the other one."""
+    """Length of the longest branch at the parent of a pair that contains neither the pair nor the other one."""
     joint, *limbs = pair
     branches = [child for child in rig.children[joint] if child not in limbs and other[0] not in _below(rig, child)]
     return max((rig.reach(child) for child in branches if child not in rig.ancestors(other[0])), default=0.0)
 
 
 def _limb(rig: Rig, joint: int) -> list[int] | None:
-    """Joints of a limb, three or four: where its two longest bones in a row begin, meet and end, and the next."""
+    """The three joints of the two longest consecutive bones of a limb, and the next one if any."""
     chain = [one for place, one in enumerate(rig.chains[joint]) if place == 0 or rig.lengths[one] > 0]
     if len(chain) < 3:
         return None
@@ -227,7 +227,7 @@ def _limb(rig: Rig, joint: int) -> list[int] | None:
 
 
 def _neck(rig: Rig, joint: int) -> dict[str, str]:
-    """Neck, head and its end, of the branch that begins with a joint."""
+    """Neck, head and head end of the branch that starts at a joint."""
     chain = rig.chains[joint]
     head = next((one for one in chain if len(rig.children[one]) > 1), None)
     names = [one for one in chain if not rig.joints[one].rstrip("_").lower().endswith("_end")]
@@ -245,7 +245,7 @@ def _neck(rig: Rig, joint: int) -> dict[str, str]:
 
 
 def _is_left(rig: Rig, first: list[int], second: list[int], up: Array, legs: Sequence[list[int] | None]) -> bool:
-    """Whether ``first`` is the left limb, by its name, or by where the feet point."""
+    """Whether ``first`` is the left limb, by name or by the direction of the feet."""
     sides = [next((rig.sides[joint] for joint in chain if rig.sides[joint]), "") for chain in (first, second)]
     if set(sides) == {"left", "right"}:
         return sides[0] == "left"
@@ -259,19 +259,17 @@ def _is_left(rig: Rig, first: list[int], second: list[int], up: Array, legs: Seq
     return _median((np.cross(up, forward) * across).sum(-1)) > 0
 
 
-def _trunk_length(rig: Rig, roles: dict[str, str]) -> float:
+def _trunk(rig: Rig, roles: dict[str, str]) -> tuple[Array, Array]:
+    """Midpoint of the hips, and the vector from there to that of the shoulders, [N, 3] each."""
     hips, shoulders = (
         (rig.at(roles[f"left_{part}"]) + rig.at(roles[f"right_{part}"])) / 2 for part in ("hip", "shoulder")
     )
-    return _median(np.linalg.norm(shoulders - hips, axis=-1))
+    return hips, shoulders - hips
 
 
 def _height(rig: Rig, roles: dict[str, str], joint: str) -> float:
-    """How far up the trunk a joint is: 0 at the hips, 1 at the shoulders."""
-    hips, shoulders = (
-        (rig.at(roles[f"left_{part}"]) + rig.at(roles[f"right_{part}"])) / 2 for part in ("hip", "shoulder")
-    )
-    trunk = shoulders - hips
+    """Height of a joint along the trunk: 0 at the hips, 1 at the shoulders."""
+    hips, trunk = _trunk(rig, roles)
     along = ((rig.at(joint) - hips) * trunk).sum(-1) / np.maximum((trunk**2).sum(-1), 1e-12)
     return _median(along)
 
@@ -281,6 +279,6 @@ def _distance(rig: Rig, a: str, b: str) -> float:
 
 
 def _median(values: Array) -> float:
-    """Of what is seen; NaN, which compares false, if that is nothing."""
+    """Median of the finite values; NaN, which compares false, if there are none."""
     seen = values[np.isfinite(values)]
     return float(np.median(seen)) if len(seen) else math.nan
