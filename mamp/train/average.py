@@ -1,4 +1,4 @@
-"""The mean of the weights of several runs that went on from the same weights."""
+"""Average the weights of several runs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from mamp.errors import ConfigError
 
 
 def average_encoders(encoders: Sequence[MAMPEncoder]) -> MAMPEncoder:
-    """A new encoder without readout whose weights are the mean of those of several (Wortsman et al. 2022).
+    """A new encoder without readout with the mean of the weights of several (Wortsman et al. 2022).
 
-    Only runs that went on from the same weights have a mean that is worth something. One that is given twice counts
-    twice.
+    Useful only for runs that started from the same weights. An encoder given twice counts twice.
 
     Raises:
-        ConfigError: They differ in size, or in what they expect of a clip.
+        ConfigError: Their configurations differ.
     """
     plain = [encoder.without_readout() for encoder in encoders]
     for number, one in enumerate(plain[1:], 2):

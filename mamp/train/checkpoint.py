@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written beside and renamed, so that a kill at any moment leaves the last good one."""
+"""Checkpoints: written to a temporary file and renamed, so that a kill at any time leaves the last one intact."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PATTERN = re.compile(r"step-(\d+)\.pt")
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in ascending order of their step."""
+    """Checkpoints in ascending order of steps."""
     found = [path for path in folder.glob("step-*.pt") if PATTERN.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.stem.split("-")[1]))
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, best: bool = False) -> Path:
-    """Write ``step-N.pt`` atomically, as ``best.pt`` too if it is, and remove all but the last ``keep``.
+    """Write ``step-N.pt`` atomically, also as ``best.pt`` if ``best``, and remove all but the last ``keep``.
 
     Raises:
-        TrainingError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
+        TrainingError: The folder cannot be written; earlier checkpoints are unchanged.
     """
     path = folder / f"step-{step:08d}.pt"
     temporary, best_temporary = path.with_suffix(".tmp"), folder / "best.tmp"
@@ -59,7 +59,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Load the newest checkpoint that is whole, or ``None`` when there is none; damaged ones are passed over.
+    """Load the newest intact checkpoint; ``None`` if there are no checkpoints.
 
     Raises:
         TrainingError: Checkpoints cannot be read, or all are damaged.
@@ -76,7 +76,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
             raise TrainingError(f"{path}: cannot read the checkpoint ({error.strerror}).") from None
         except MemoryError:
             raise
-        except Exception as error:  # whatever a cut or changed file makes of the unpickler
+        except Exception as error:  # a damaged file can raise anything
             logger.warning("%s: damaged checkpoint (%s); resuming from the one before", path, _first_line(error))
     if checkpoints:
         raise TrainingError(
@@ -87,13 +87,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote a checkpoint left behind."""
+    """Remove temporary files of killed processes."""
     for path in folder.glob("*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def _link(path: Path, link: Path) -> None:
-    """Give a file a second name; copy it where the file system has no links."""
+    """Hard-link a file, or copy it where the file system has no links."""
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(path)

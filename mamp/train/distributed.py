@@ -1,4 +1,4 @@
-"""The processes of a run: one, or as many as ``torchrun`` started."""
+"""The processes of a run: a single one, or those started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -17,18 +17,12 @@ _T = TypeVar("_T")
 
 
 class OtherProcessError(TrainingError):
-    """Another process of the run failed, and says why."""
+    """Another process of the run failed; its own message says why."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Where this process stands.
-
-    Attributes:
-        rank: Number of this process.
-        size: Number of processes.
-        device: Device of this process.
-    """
+    """Rank and device of this process, and the number of processes."""
 
     rank: int
     size: int
@@ -36,11 +30,11 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def sum(self, values: list[float]) -> list[float]:
-        """Add up numbers over all processes."""
+        """Sum values over all processes."""
         if self.size == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -48,7 +42,7 @@ class World:
         return [float(value) for value in tensor.tolist()]
 
     def gather(self, items: list[_T]) -> list[_T]:
-        """The items of all processes, texts or arrays say, behind one another."""
+        """Concatenate the items of all processes."""
         if self.size == 1:
             return items
         found: list[list[_T]] = [[] for _ in range(self.size)]
@@ -57,11 +51,7 @@ class World:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Wait at the end for all processes; an error of the package on one of them is an error on all.
-
-        Raises:
-            TrainingError: Another process failed.
-        """
+        """Wait for all processes at the end; a :class:`MAMPError` in one of them raises in all."""
         failure: MAMPError | None = None
         try:
             yield
@@ -76,14 +66,14 @@ class World:
 
 @contextmanager
 def world(device: str) -> Iterator[World]:
-    """Join the processes of ``torchrun`` (gloo on CPU, NCCL on GPUs), or be alone."""
+    """Join the processes of ``torchrun`` (gloo on CPUs, NCCL on GPUs), if any."""
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
-    if size == 1 or dist.is_initialized():  # joined already: by a caller that does several things in a row
+    if size == 1 or dist.is_initialized():  # the caller may have joined already
         yield World(rank, size, torch.device(device))
         return
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")

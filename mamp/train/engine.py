@@ -1,4 +1,4 @@
-"""Pre-training: masked prediction over a store of clips, on the shared loop."""
+"""Pre-training by masked prediction, on the shared training loop."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class Trainer(Loop):
         data: The store of clips.
         output: Folder of the run: ``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``encoder/``.
         world: The processes.
-        at_a_time: Clips that this process takes at a time, where the configuration leaves that open; as many as fit
-            into memory by default.
+        at_a_time: Clips per micro-batch if the configuration does not set them; by default as many as fit in memory.
     """
 
     section = "optim."
@@ -81,7 +80,7 @@ class Trainer(Loop):
         self.begin(model, torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=True))
 
     def batches(self, epoch: int, first_step: int = 0) -> TrainingBatches:
-        """The batches of one epoch from one step on."""
+        """The batches of an epoch, from ``first_step`` on."""
         cfg = self.config
         return TrainingBatches(
             self.store,
@@ -100,7 +99,7 @@ class Trainer(Loop):
         )
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
-        """Loss of the masked prediction, and its parts."""
+        """Loss of the masked prediction, and its terms."""
         cfg = self.config
         epoch, step = divmod(self.step, self.steps_per_epoch)
         clips = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames, cfg.encoder.preprocessing.stream)
@@ -109,7 +108,7 @@ class Trainer(Loop):
         return {"loss": output.loss, **output.losses}
 
     def visibility(self, epoch: int, step: int, rows: slice) -> dict[str, Any]:
-        """What is drawn for the masks of some clips of the batch: see :meth:`MAMPForPretraining.forward`."""
+        """Random arguments of :meth:`MAMPForPretraining.forward` for some clips of the batch."""
         cfg, goal, seeds = self.config, self.config.objective, (self.config.run.seed, epoch, step)
 
         def draw(purpose: str, numbers: int) -> Tensor:
@@ -128,19 +127,19 @@ class Trainer(Loop):
         return seen
 
     def export(self) -> None:
-        """Write the encoder as it is now."""
+        """Export the encoder, averaged if configured."""
         model = self.model if self.average is None else cast(MAMPForPretraining, self.average.module)
         export_encoder(model, self.output / "encoder", getattr(torch, self.config.run.storage))
 
     def after_step(self, values: dict[str, float]) -> None:
-        """Show what the model predicts, at each checkpoint. The run's random numbers stay as they were."""
+        """Draw the prediction for TensorBoard at each checkpoint, without advancing the random state."""
         if self.step % self.run.checkpoint_every == 0 or self.step >= self.total_steps:
             devices = [self.world.device] if self.world.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
                 self.metrics.picture("prediction", self.draw, self.step)
 
     def draw(self) -> Figure:
-        """The prediction for the first body of the first clip of the run, always with the same crop and mask."""
+        """Draw the prediction for the first clip of the run, always with the same crop and mask."""
         batch = self.batches(0)[0][0].to(self.world.device)
         name = str(self.store.columns["name"][int(batch.clips[0])])
         prediction = predict_clip(self.model, batch, self.config.augment, self.store.layout, self.config.run.seed)
@@ -162,14 +161,14 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str,
 
 
 def people_of(config: TrainConfig, store: ClipStore) -> int:
-    """Slots for people, M."""
+    """Number of people per clip, M."""
     return config.encoder.preprocessing.max_people or int(store.columns["people"].max())
 
 
 def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> int | None:
-    """Clips that a device takes at a time: what is configured, or as many as fit, the same in all processes.
+    """Clips per micro-batch: as configured, or as many as fit in memory, the same in all processes.
 
-    ``None`` when the batch cannot be shared out.
+    ``None`` if the batch cannot be divided among the processes.
     """
     optim = config.optim
     if optim.per_device_batch is not None or optim.batch_size % world.size:
@@ -182,11 +181,11 @@ def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> in
 
 
 def start_from(model: MAMPForPretraining, weights: str) -> None:
-    """Give the encoder of a pre-training model the weights of another, whose last blocks may be left out.
+    """Initialise the encoder of a pre-training model from pretrained weights, which may have more blocks.
 
     Raises:
         WeightsError: There are no such weights.
-        ConfigError: They do not fit.
+        ConfigError: Their shapes differ.
     """
     found = MAMPEncoder.from_pretrained(weights).state_dict()
     wanted = MAMPEncoder(model.config).state_dict()
@@ -201,7 +200,7 @@ def start_from(model: MAMPForPretraining, weights: str) -> None:
 
 
 def export_encoder(model: MAMPForPretraining, folder: Path, dtype: torch.dtype) -> None:
-    """Save the encoder of a pre-training model where ``from_pretrained`` finds it."""
+    """Save the encoder of a pre-training model for ``from_pretrained``."""
     encoder = MAMPEncoder(model.config)
     keys = encoder.state_dict().keys()
     encoder.load_state_dict({name: value for name, value in model.state_dict().items() if name in keys})
@@ -214,22 +213,22 @@ def train(
     output: str | os.PathLike[str],
     recipe: str | None = None,
 ) -> None:
-    """Run, or resume, a pre-training run.
+    """Pre-train an encoder, or resume a run.
 
     Args:
         config: The run; see :mod:`mamp.train.recipes`.
         data: Store of clips, written by ``python -m mamp.prepare``.
-        output: Folder of the run. When it holds checkpoints of the same configuration, the run resumes from them.
-        recipe: Name of the recipe that the configuration was made from, for ``run.json``.
+        output: Folder of the run; resumes from checkpoints of the same configuration in it.
+        recipe: Name of the recipe, recorded in ``run.json``.
 
     Raises:
         DataError: The store is missing or damaged.
-        TrainingError: The folder cannot be used, another process works in it, or the loss is not finite.
+        TrainingError: The folder cannot be used, another process uses it, or the loss is not finite.
     """
     with world(config.run.device) as here, ExitStack() as held:
         with here.together():
             store, recorded = ClipStore(data), recorded_per_device(Path(output), config, here)
-        chosen = choose_per_device(config, store, here)  # together, also where only some see a run to resume
+        chosen = choose_per_device(config, store, here)  # in all processes, since it communicates
         at_a_time = recorded or chosen
         with here.together():
             if here.is_main:

@@ -1,4 +1,4 @@
-"""The training loop that pre-training and supervised training share: one process or DDP, resumable to the step."""
+"""The training loop of pre-training and supervised training: one process or DDP, resumable at every checkpoint."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ logger = logging.getLogger(__name__)
 
 
 class StoppedError(TrainingError):
-    """A run was stopped before its end, as it was asked to; the same command resumes it."""
+    """A run stopped early on request; the same command resumes it."""
 
 
 class _StepAbandoned(Exception):
-    """A step was given up half way, since the run is to stop."""
+    """A step was abandoned because the run has to stop."""
 
 
 class Loop:
     """One training run in this process.
 
-    A subclass defines what a step sees (:meth:`batches`) and what it minimises (:meth:`losses`); it calls :meth:`plan`
-    once its clips are known, and then :meth:`begin`. The hooks below these add to checkpoints, metrics and exports.
+    Subclasses define the batches of an epoch (:meth:`batches`) and the loss (:meth:`losses`). They call :meth:`plan`
+    once their clips are known, then :meth:`begin`. Further hooks extend checkpoints, metrics and exports.
 
     Args:
-        optim: Effective batch and schedule.
-        run: How the run behaves.
+        optim: Effective batch size and schedule.
+        run: Options of the run.
         store: The clips.
-        encoder: Configuration of the encoder that is trained, for the checkpoints.
+        encoder: Configuration of the encoder, for the checkpoints.
         output: Folder of the run: ``metrics.jsonl``, ``checkpoints/``.
         world: The processes.
-        workers: Threads that read clips ahead.
+        workers: Number of threads that read clips ahead.
         progress: Show a progress bar.
     """
 
-    section = ""  # what comes before the names of the options of batch and schedule
-    keeps_best = False  # whether the checkpoint of the lowest training loss is kept beside the last ones
-    tensorboard = False  # whether the main process writes for TensorBoard
+    section = ""  # prefix of the options of batch and schedule in messages
+    keeps_best = False  # keep the checkpoint with the lowest training loss
+    tensorboard = False  # write TensorBoard logs
 
     def __init__(
         self,
@@ -81,53 +81,48 @@ class Loop:
             )
         self.shard = Shard(world.rank, world.size, optim.batch_size // (per_device * world.size))
         self.step = 0
-        self.asked_to_stop = False  # this process, by a signal
-        self.blocks: list[Block] = []  # between which a step can be given up
-        self.in_step = False  # whether a step can be given up now: nothing of it has changed the model
-        self.stopping = False  # all processes, after the step in which one was asked
+        self.asked_to_stop = False  # this process has received a signal
+        self.blocks: list[Block] = []  # between which a step can be abandoned
+        self.in_step = False  # a step can be abandoned: it has not changed the model yet
+        self.stopping = False  # all processes stop after this step
         self.best_loss, self.recent = math.inf, Mean()
 
     def batches(self, epoch: int, first_step: int = 0) -> TrainingBatches:
-        """The batches of one epoch from one step on."""
+        """The batches of an epoch, from ``first_step`` on."""
         raise NotImplementedError
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
-        """What a micro-batch gives: ``loss``, which is minimised, and any other number to write down.
+        """The ``loss`` of micro-batch ``part``, which is on the device, and further values to log.
 
-        The model is to be called as ``self.parallel``. ``part`` is on the device of the process.
+        Call the model as ``self.parallel``.
         """
         raise NotImplementedError
 
     def extra_state(self) -> dict[str, Any]:
-        """Values to keep in a checkpoint beside model, optimiser and step."""
+        """Additional state for the checkpoints."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore :meth:`extra_state` from a checkpoint."""
 
     def after_step(self, values: dict[str, float]) -> None:
-        """Called with the numbers of each step, before what is saved."""
+        """Called with the values of each step, before anything is saved."""
 
     def export(self) -> None:
-        """Write more than the checkpoint, on the main process."""
+        """Write further files with each checkpoint, on the main process."""
 
     @property
     def epoch(self) -> float:
-        """Epochs that are done."""
+        """Completed epochs, fractional."""
         return self.step / self.steps_per_epoch
 
     @property
     def ends(self) -> bool:
-        """Whether nothing follows for now: the schedule is over, or the run is to stop here."""
+        """Whether the schedule is over, or the run has to stop here."""
         return self.stopping or self.step >= min(self.total_steps, self.run.stop_after or self.total_steps)
 
     def plan(self) -> None:
-        """Count the steps of an epoch and of the run.
-
-        Raises:
-            DataError: An epoch is smaller than a batch.
-            ConfigError: The run is no step long.
-        """
+        """Compute the number of steps per epoch and in total; :class:`ConfigError` if there are none."""
         self.steps_per_epoch = len(self.batches(0))
         self.total_steps = round(self.optim.epochs * self.steps_per_epoch)
         if self.total_steps < 1:
@@ -136,7 +131,7 @@ class Loop:
             )
 
     def begin(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Take model and optimiser, and resume from the newest checkpoint if there is one."""
+        """Set model and optimiser, and resume from the newest checkpoint if there is one."""
         if self.run.precision == "bfloat16":
             kernels.warn_if_bfloat16_is_slow(str(self.world.device))
         self.model, self.optimizer = model, optimizer
@@ -147,7 +142,7 @@ class Loop:
         self.parallel: nn.Module = model
         if self.world.size > 1:
             ids = [self.world.device] if self.world.device.type == "cuda" else None
-            # Buffers are the same everywhere: running statistics are those of the whole batch.
+            # Buffers need no broadcast: running statistics are computed over the whole batch.
             self.parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
         if self.world.size == 1 and self.world.device.type == "cpu" and not self.run.compile:
@@ -156,16 +151,13 @@ class Loop:
                 block.register_full_backward_pre_hook(self.look_up)
 
     def stop(self) -> None:
-        """Stop after this step; on a CPU, where a step may take minutes, before the next block or its gradient.
-
-        Processes that share a step, and GPUs, which are quick, finish it.
-        """
+        """Stop after this step, or on a single CPU, where a step may take minutes, before the next block."""
         self.asked_to_stop = True
         for block in self.blocks:
             block.register_forward_pre_hook(self.look_up)
 
     def look_up(self, *_: Any) -> None:
-        """Give up the step if the run is to stop."""
+        """Abandon the step if the run has to stop."""
         if self.in_step and self.asked_to_stop:
             raise _StepAbandoned
 
@@ -195,7 +187,7 @@ class Loop:
             logger.info("resumed at step %d of %d", self.step, self.total_steps)
 
     def clean(self) -> None:
-        """Remove what was written after the checkpoint from which the run resumes, and what was half written."""
+        """Remove metrics after the checkpoint from which the run resumes, and temporary files."""
         try:
             remove_leftovers(self.output / "checkpoints")
             drop_later_metrics(self.output, self.step)
@@ -203,13 +195,13 @@ class Loop:
             raise TrainingError(f"{self.output}: cannot write here ({error}).") from None
 
     def save(self) -> None:
-        """Write a checkpoint, and what the run exports; the best one by training loss is kept apart."""
+        """Write a checkpoint and the exports, together with all processes."""
         with self.world.together():
             if self.world.is_main:
                 self.write()
 
     def write(self) -> None:
-        """Write the checkpoint, on the main process; those between the regular ones are never the best."""
+        """Write a checkpoint and the exports; only checkpoints at regular steps can be the best."""
         best = False
         if self.step % self.run.checkpoint_every == 0 or self.step == self.total_steps:
             loss = self.recent.take()
@@ -230,8 +222,8 @@ class Loop:
         self.export()
 
     def train(self) -> None:
-        """Run to the end of the schedule, or until stopped."""
-        saved = -1  # a finished run is saved once more: it may have been killed before it exported
+        """Train to the end of the schedule, or until stopped."""
+        saved = -1  # a finished run is saved again: it may have been killed before the export
         hidden = not (self.progress and self.world.is_main)
         bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, mininterval=5)
         with bar, closing(self.open_metrics(bar)) as self.metrics, handle_termination(self):
@@ -253,13 +245,13 @@ class Loop:
                 self.save()
 
     def open_metrics(self, bar: tqdm[Any]) -> Metrics:
-        """Where the numbers of the steps go; only the main process writes files."""
+        """Create the metrics; only the main process writes files."""
         folder = self.output if self.world.is_main else None
         board = TensorBoard(folder / "tensorboard", self.step) if folder and self.tensorboard else None
         return Metrics(folder, self.run.log_every, self.optim.batch_size, bar, board)
 
     def train_step(self, batch: list[PackedBatch]) -> dict[str, float] | None:
-        """One optimiser step over the micro-batches of this process; ``None`` if it was given up to stop."""
+        """Take one optimiser step over the micro-batches of this process; returns ``None`` if abandoned."""
         lr, random = set_learning_rate(self.optimizer, self.epoch, self.optim), torch.get_rng_state()
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # running statistics of batch norm
         totals: dict[str, float] = {}
@@ -295,7 +287,7 @@ class Loop:
         return {**result, "grad_norm": float(norm), "lr": lr}
 
     def accumulate(self, part: PackedBatch, micro: int, count: int, totals: dict[str, float]) -> None:
-        """Add the gradient of one of ``count`` micro-batches, and its numbers to ``totals``."""
+        """Accumulate the gradient of one of ``count`` micro-batches, and its values in ``totals``."""
         part = part.to(self.world.device)
         sync = micro + 1 == count or not isinstance(self.parallel, DistributedDataParallel)
         with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
@@ -306,7 +298,7 @@ class Loop:
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision, if asked for; the residual stream stays in float32."""
+        """Mixed precision if configured; the residual stream stays in float32."""
         enabled = self.run.precision == "bfloat16"
         return torch.autocast(self.world.device.type, dtype=torch.bfloat16, enabled=enabled)
 
@@ -315,10 +307,7 @@ class Loop:
         return [str(self.store.columns["name"][int(clip)]) for clip in part.clips]
 
     def fail(self, suspects: list[str], batch: list[PackedBatch]) -> None:
-        """Stop at a loss or gradient that is not finite; the last good checkpoint stays.
-
-        Names the clips of all processes whose loss it was, or the whole batch when the loss was still finite.
-        """
+        """Raise for a loss or gradient that is not finite, naming the clips with such a loss, or the whole batch."""
         clips = self.world.gather(suspects) or self.world.gather([name for part in batch for name in self.names(part)])
         raise TrainingError(
             f"the loss or its gradient is not finite at step {self.step}; the last good checkpoint is kept. Look at "
@@ -336,7 +325,7 @@ def learning_rate(epoch: float, lr: float, min_lr: float, warmup_epochs: float, 
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, epoch: float, optim: Optimization) -> float:
-    """Give each parameter group its rate at a fractional epoch, and return that of a group without ``lr_scale``."""
+    """Set the learning rate of all parameter groups, times their ``lr_scale`` if any, and return it."""
     lr = learning_rate(epoch, optim.lr, optim.min_lr, optim.warmup_epochs, optim.epochs)
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -351,15 +340,15 @@ class Mean:
 
     @property
     def state(self) -> tuple[float, int]:
-        """Sum and number of what was added."""
+        """Sum and count."""
         return self.total, self.count
 
     def add(self, value: float) -> None:
-        """Take one number."""
+        """Add a value."""
         self.total, self.count = self.total + value, self.count + 1
 
     def take(self) -> float:
-        """The mean since the last call; infinite when nothing was added."""
+        """Return the mean since the last call, infinity if nothing was added."""
         mean = self.total / self.count if self.count else math.inf
         self.total, self.count = 0.0, 0
         return mean
@@ -367,7 +356,7 @@ class Mean:
 
 @contextmanager
 def handle_termination(loop: Loop) -> Iterator[None]:
-    """On SIGTERM finish the step or give it up, save, and end normally."""
+    """On SIGTERM, finish or abandon the step, save, and end normally."""
 
     def stop(number: int, frame: object) -> None:
         loop.stop()

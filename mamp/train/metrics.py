@@ -1,4 +1,4 @@
-"""Numbers of a run while it trains: ``metrics.jsonl``, the progress bar, and TensorBoard where it is installed."""
+"""Metrics of a run: ``metrics.jsonl``, the progress bar, and TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOT_SCALARS = ("step", "total_steps", "time")
 
 
 class TensorBoard:
-    """Writes what TensorBoard shows, or nothing where it is not installed or its files cannot be written.
+    """Write TensorBoard logs; does nothing if TensorBoard is not installed or its files cannot be written.
 
     Args:
-        folder: Where its files go, ``tensorboard/`` of a run.
-        step: Step at which the run starts or resumes; what a killed run had written after it is no longer shown.
+        folder: Folder of the logs.
+        step: First step; later entries of a killed run are hidden.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -45,7 +45,7 @@ class TensorBoard:
             self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def scalars(self, line: dict[str, float]) -> None:
-        """Write the numbers of a line of ``metrics.jsonl``."""
+        """Write a line of ``metrics.jsonl``."""
         with self._guarded():
             if self.writer is not None:
                 for name, value in line.items():
@@ -54,7 +54,7 @@ class TensorBoard:
                 self.writer.flush()
 
     def picture(self, name: str, draw: Callable[[], Any], step: int) -> None:
-        """Write the matplotlib figure that ``draw`` makes; it is not called where nothing can be shown."""
+        """Write the matplotlib figure returned by ``draw``, if possible."""
         if self.writer is None or not self.draws:
             return
         try:
@@ -78,13 +78,13 @@ class TensorBoard:
             self._hook, threading.excepthook = None, self._hook
 
     def _thread_failed(self, failure: Any) -> None:
-        """Keep the traceback of the thread that writes for TensorBoard to ourselves: the next call raises its error."""
+        """Hide the traceback of TensorBoard's writer thread; the next call raises its error."""
         if self._hook is not None and not isinstance(failure.exc_value, OSError):
             self._hook(failure)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Go without TensorBoard once it cannot write: the run has its numbers in ``metrics.jsonl``."""
+        """Stop writing after an error: ``metrics.jsonl`` has all values."""
         try:
             yield
         except OSError as error:
@@ -93,14 +93,14 @@ class TensorBoard:
 
 
 class Metrics:
-    """Means of what the steps gave, one line of ``metrics.jsonl`` every few steps.
+    """Average the values of steps, and write a line of ``metrics.jsonl`` every few steps.
 
     Args:
-        folder: Folder of the run; ``None`` in processes that write nothing.
-        log_every: Steps between lines.
-        clips: Clips of a step.
-        bar: Progress bar to move on.
-        board: Takes each line too.
+        folder: Folder of the run; ``None`` writes no file.
+        log_every: Steps per line.
+        clips: Clips per step.
+        bar: Progress bar to update.
+        board: TensorBoard logs to write too.
     """
 
     def __init__(
@@ -111,11 +111,7 @@ class Metrics:
         self.count, self.since, self.lr = 0, time.perf_counter(), 0.0
 
     def add(self, step: int, total_steps: int, epoch: float, values: dict[str, float], last: bool = False) -> None:
-        """Take the numbers of one step.
-
-        Raises:
-            TrainingError: The file cannot be written.
-        """
+        """Add the values of one step; :class:`TrainingError` if the file cannot be written."""
         self.bar.update(1)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
@@ -124,7 +120,7 @@ class Metrics:
             self.write_line(step, total_steps, epoch)
 
     def write_line(self, step: int, total_steps: int, epoch: float) -> None:
-        """Write the means of the steps since the last line, if there are any."""
+        """Write the means since the last line, if there were steps."""
         if not self.count:
             return
         now = time.perf_counter()
@@ -158,19 +154,19 @@ class Metrics:
             ) from None
 
     def picture(self, name: str, draw: Callable[[], Any], step: int) -> None:
-        """Show a figure in TensorBoard; the time it takes is not that of training where a line was just written."""
+        """Show a figure in TensorBoard; after a new line, its time does not count towards the speed."""
         if self.board is not None:
             self.board.picture(name, draw, step)
             self.since = time.perf_counter() if self.count == 0 else self.since
 
     def close(self) -> None:
-        """Finish what is open."""
+        """Close the logs."""
         if self.board is not None:
             self.board.close()
 
 
 def drop_later_metrics(folder: Path, step: int) -> None:
-    """Remove lines that were written after the checkpoint from which a run resumes."""
+    """Remove lines after the checkpoint from which a run resumes."""
     path = folder / FILE
     if path.exists():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
