@@ -1,4 +1,4 @@
-"""What a run would take: a few real steps on synthetic clips, and what follows from them."""
+"""Estimate time and memory of a run from a few steps on synthetic clips."""
 
 from __future__ import annotations
 
@@ -25,70 +25,44 @@ from mamp.train.distributed import World
 from mamp.train.engine import Trainer
 from mamp.train.memory import available_bytes, clips_at_a_time, resident_bytes
 
-CPU_CLIPS = 4  # clips of a trial step on a CPU, where a whole batch would take too long to try
+CPU_CLIPS = 4  # clips of a trial step on a CPU, where a whole batch would take too long
 STEPS = 3
-STATE_BYTES = 16  # of a parameter: weight, gradient, two averages of Adam; float32
+STATE_BYTES = 16  # per parameter: weight, gradient and two averages of Adam in float32
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take. Counts are exact; ``tried_*`` were measured; the last four are extrapolated.
+    """Estimate of a run. Counts are exact, ``tried_*`` measured, and the last five derived from these."""
 
-    Attributes:
-        device: Where the steps were tried.
-        encoder_parameters: Parameters of the encoder.
-        decoder_parameters: Parameters of the decoder and what else is not exported.
-        tokens: Tokens of a body.
-        tokens_kept: Of these, the ones that the encoder sees.
-        tokens_decoded: Rows of the decoder.
-        people: Bodies of a clip, absent ones included.
-        clips: Clips of an epoch; ``None`` when there is no store to count them in.
-        batch_size: Effective batch.
-        devices: Devices that share it.
-        per_device_batch: Clips that a device takes at a time.
-        accumulation: Micro-batches of a step.
-        steps_per_epoch: Steps of an epoch.
-        steps: Steps of the run.
-        tried_clips: Clips of a trial step.
-        tried_seconds: Time of each trial step after the first, in seconds: loading, augmentation, model, optimiser.
-        tried_bytes: Peak of the device's memory (CUDA), or growth of the process (CPU), over the trial;
-            ``None`` where it cannot be told.
-        step_seconds: Time of a step.
-        clips_per_second: Clips that all devices take in a second.
-        run_seconds: Time of the whole run; ``None`` without a number of steps.
-        peak_bytes: Memory that a device needs.
-        free_bytes: Memory that is free, by which ``per_device_batch`` was chosen; ``None`` where it is configured.
-    """
-
-    device: str
+    device: str  # of the trial
     encoder_parameters: int
-    decoder_parameters: int
-    tokens: int
-    tokens_kept: int
-    tokens_decoded: int
-    people: int
-    clips: int | None
-    batch_size: int
+    decoder_parameters: int  # and everything else that is not exported
+    tokens: int  # of a body
+    tokens_kept: int  # of these, seen by the encoder
+    tokens_decoded: int  # rows of the decoder
+    people: int  # of a clip, absent ones included
+    clips: int | None  # of an epoch; None without a store
+    batch_size: int  # effective, over all devices
     devices: int
-    per_device_batch: int
-    accumulation: int
+    per_device_batch: int  # clips of a micro-batch
+    accumulation: int  # micro-batches of a step
     steps_per_epoch: int | None
     steps: int | None
-    tried_clips: int
-    tried_seconds: tuple[float, ...]
-    tried_bytes: int | None
+    tried_clips: int  # of a trial step
+    tried_seconds: tuple[float, ...]  # of each trial step after the first
+    tried_bytes: int | None  # peak memory (CUDA) or growth of the process (CPU); None if unknown
     step_seconds: float
-    clips_per_second: float
+    clips_per_second: float  # of all devices
     run_seconds: float | None
-    peak_bytes: int | None
-    free_bytes: int | None
+    peak_bytes: int | None  # per device
+    free_bytes: int | None  # by which per_device_batch was chosen; None if it is configured
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
         return dataclasses.asdict(self)
 
     def text(self) -> str:
-        """A table for people."""
+        """The estimate as a table."""
         total = self.encoder_parameters + self.decoder_parameters
         clips = "unknown without --data" if self.clips is None else f"{self.clips:,} an epoch"
         steps = "unknown without --data"
@@ -117,14 +91,14 @@ class Estimate:
 
 
 def show_bytes(count: int | None) -> str:
-    """Bytes for people."""
+    """Format bytes."""
     if count is None:
         return "not measured here"
     return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"
 
 
 def show_time(seconds: float) -> str:
-    """Seconds for people."""
+    """Format seconds."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     if seconds < 2 * 3600:
@@ -133,19 +107,18 @@ def show_time(seconds: float) -> str:
 
 
 def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = None, devices: int = 1) -> Estimate:
-    """Try a few steps of a run on synthetic clips, and say what the run would take.
+    """Estimate a run from a few complete training steps on synthetic clips.
 
-    The steps are those of training itself (loading, augmentation, model, optimiser) on this process's device, with a
-    device's share of the batch on a GPU and a few clips on a CPU. Nothing of the run is written.
+    A trial step has the share of the batch of one device on a GPU, and a few clips on a CPU. Writes nothing.
 
     Args:
         config: The run.
-        store: Its clips; without it their number is ``clips`` and they are taken to have 100 frames.
-        clips: Training clips, when there is no store.
-        devices: Devices that will share the batch.
+        store: The clips; 100 frames each are assumed without a store.
+        clips: Number of training clips if there is no store.
+        devices: Number of devices that share the batch.
 
     Raises:
-        ConfigError: The batch cannot be split over the devices, or the configuration makes no model.
+        ConfigError: The batch cannot be divided among the devices, or the configuration is invalid.
     """
     optim, expected = config.optim, config.encoder.preprocessing
     name = "cuda" if config.run.device == "auto" and torch.cuda.is_available() else config.run.device
@@ -204,7 +177,7 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
 
 @dataclass
 class _Trial:
-    """What trying showed: time of each step, peak memory, and sizes of the model."""
+    """Time of each trial step, peak memory, and sizes of the model."""
 
     seconds: list[float]
     bytes: int | None
@@ -215,7 +188,7 @@ class _Trial:
 
 
 def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: int, frames: int) -> _Trial:
-    """A warm-up step and ``STEPS`` more of a trainer whose store holds synthetic clips."""
+    """Run a warm-up step and ``STEPS`` more on a synthetic store."""
     small = dataclasses.replace(
         config,
         optim=dataclasses.replace(config.optim, batch_size=clips, per_device_batch=clips),
@@ -230,7 +203,7 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
             batches = trainer.batches(0)
             for step in range(STEPS + 1):
                 began = time.perf_counter()
-                trainer.train_step(batches[step])  # ends with the loss on the host, after all work on the device
+                trainer.train_step(batches[step])
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 seconds.append(time.perf_counter() - began)
@@ -243,7 +216,7 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
 
 
 def write_synthetic_store(path: Path, clips: int, people: int, frames: int, layout: str = "ntu25") -> None:
-    """A store of clips in which every joint drifts at random; it costs to train on what recordings of that size do."""
+    """Write a store of randomly drifting joints, which costs as much to train on as real recordings."""
     joints = get_layout(layout)
     generator = np.random.default_rng(0)
     pose = generator.normal(0, 0.5, (1, 1, len(joints.joints), 3))
@@ -256,7 +229,7 @@ def write_synthetic_store(path: Path, clips: int, people: int, frames: int, layo
 
 @contextmanager
 def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
-    """The peak of what a GPU holds, or by how much this process grows, in bytes, once the block is left."""
+    """Peak memory of the GPU, or the growth of this process, in bytes, once the block is left."""
     result: list[int | None] = [None]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -279,4 +252,4 @@ def _peak_memory(device: torch.device) -> Iterator[list[int | None]]:
     finally:
         done.set()
         watcher.join()
-    result[0] = max(peak[0] - before, (resident_bytes() or 0) - before, 0)  # a warm process need not grow
+    result[0] = max(peak[0] - before, (resident_bytes() or 0) - before, 0)

@@ -1,4 +1,4 @@
-"""How many clips a device takes at a time: as many as fit into the memory that is there."""
+"""Choose the clips per micro-batch from the available memory."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from mamp.config import MAMPConfig
 from mamp.masking import num_kept
 from mamp.pretraining import Objective
 
-SHARE = 0.6  # of what is available; the rest is for the weights, the optimiser, the clips that are read, and others
+SHARE = 0.6  # of the available memory; the rest is for weights, optimiser, data loading and other programs
 FLOAT = 4  # bytes
 
 
 def clips_at_a_time(
     config: MAMPConfig, objective: Objective, people: int, batch: int, available: int | None, bfloat16: bool = False
 ) -> int:
-    """The largest divisor of a device's share of the batch whose training step fits into memory; at least one clip.
+    """The largest divisor of ``batch`` whose training step fits in memory; at least one.
 
-    The step is the same for any divisor, up to rounding. Views are compared within what is taken at a time, so that a
-    contrastive objective takes all of them.
+    All divisors give the same step up to rounding. A contrastive objective needs the whole batch, since views are
+    compared within a micro-batch.
 
     Args:
         config: The encoder.
-        objective: The decoder, and what is masked.
-        people: Bodies of a clip, M.
-        batch: The device's share of the effective batch, in clips.
-        available: Bytes that are free; ``None`` where that is not known, and everything is taken.
-        bfloat16: Mixed precision, in which most of what is kept for the gradient takes half.
+        objective: Decoder and masking.
+        people: People per clip, M.
+        batch: Clips of the effective batch on this device.
+        available: Free memory in bytes; ``None`` if unknown, which returns ``batch``.
+        bfloat16: Mixed precision, which halves most of what is kept for the gradient.
     """
     if available is None or objective.agreement_weight:
         return batch
@@ -38,7 +38,7 @@ def clips_at_a_time(
 
 
 def bytes_of_a_body(config: MAMPConfig, objective: Objective) -> int:
-    """What a training step keeps for the gradient of one body, in float32.
+    """Bytes that a training step keeps for the gradient of one body in float32.
 
     A block keeps, of each token: the input of two norms and what they give, queries, keys and values, what attention
     gives and its projection, two sums, and the hidden layer twice.
@@ -73,7 +73,7 @@ def _free_of_the_machine() -> int | None:
 
 
 def _free_of_the_group() -> int | None:
-    """What the control group of a container leaves."""
+    """Memory left by the control group of a container."""
     group = Path("/sys/fs/cgroup")
     for limit, used in (
         ("memory.max", "memory.current"),
@@ -81,13 +81,13 @@ def _free_of_the_group() -> int | None:
     ):
         try:
             return max(int((group / limit).read_text()) - int((group / used).read_text()), 0)
-        except (OSError, ValueError):  # no such group, or "max": no limit
+        except (OSError, ValueError):  # no such group, or no limit ("max")
             continue
     return None
 
 
 def resident_bytes() -> int | None:
-    """Memory that this process holds, where the system tells."""
+    """Resident memory of this process; ``None`` where it is unknown."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

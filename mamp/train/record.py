@@ -1,4 +1,4 @@
-"""``run.json``: how a run was set, and with which versions and on which machine it ran."""
+"""``run.json``: the configuration of a run, and the versions and machine it ran with."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ from mamp.train.report import read_run_file
 def write_run_file(
     config: TrainConfig, data: Path, output: Path, recipe: str | None = None, at_a_time: int | None = None
 ) -> None:
-    """Write ``run.json``, or check that a folder with checkpoints is that of the same run.
+    """Write ``run.json``, or check that the checkpoints in the folder belong to the same run.
 
     Args:
         config: The run.
-        data: Its store.
-        output: Its folder.
-        recipe: What its configuration was made from.
-        at_a_time: Clips that a device takes at a time; sums depend on it in the last bit, so that a resumed run keeps
-            it.
+        data: Store of clips.
+        output: Folder of the run.
+        recipe: Name of its recipe.
+        at_a_time: Clips per micro-batch, kept when resuming because rounding depends on it.
 
     Raises:
-        TrainingError: The folder holds a run of another configuration or of other clips, or cannot be written.
+        TrainingError: The folder holds a run with another configuration or other clips, or cannot be written.
     """
     meta = json.loads((data / "meta.json").read_text(encoding="utf-8"))
     record = {
@@ -56,7 +55,7 @@ def write_run_file(
         **environment(),
     }
     path, found, different = output / "run.json", None, []
-    if path.exists() and list_checkpoints(output / "checkpoints"):  # before the first one there is nothing to resume
+    if path.exists() and list_checkpoints(output / "checkpoints"):  # otherwise there is nothing to resume
         found = read_run_file(output)
         different = differences(found["config"], record["config"])
         for name, what in (("data_sha256", "clips"), ("data_columns", "names, labels or splits of the clips")):
@@ -66,38 +65,38 @@ def write_run_file(
 
 
 def recorded_per_device(output: Path, config: TrainConfig, world: World) -> int | None:
-    """Clips at a time of the run that is resumed, if there is one and the configuration leaves that open."""
+    """Clips per micro-batch of the run to resume, if any and if the configuration does not set them."""
     if config.optim.per_device_batch is not None or not list_checkpoints(output / "checkpoints"):
         return None
     share = config.optim.batch_size // world.size
-    found = read_run_file(output).get("clips_at_a_time", share)  # versions that did not write it took all at once
+    found = read_run_file(output).get("clips_at_a_time", share)  # older versions did not accumulate
     return found if found and share % found == 0 else None
 
 
 def columns_digest(data: Path) -> str:
-    """Sum of what a store says of its clips beside their positions."""
+    """SHA-256 of the index of a store."""
     total = hashlib.sha256()
     for name, values in sorted(ClipStore(data).columns.items()):
         total.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
     return total.hexdigest()
 
 
-# What may change on the way: the mathematics of a step does not depend on it.
+# Fields that may change when resuming, since they do not affect a step.
 FREE = ("run", "data.workers", "optim.per_device_batch")
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Dotted names of the fields in which two configurations differ, without those that may change on the way.
+    """Dotted names of the fields in which two configurations differ, except those in :data:`FREE`.
 
-    A field that the version that wrote ``found`` did not know is taken to be at its default.
+    Fields missing from ``found``, which an older version may have written, have their defaults.
     """
-    with suppress(ConfigError, TypeError):  # written by a newer version: compared as it is
+    with suppress(ConfigError, TypeError):  # of a newer version: compared as it is
         found = plain(TrainConfig(**found).to_dict())
     return changed_fields(found, wanted, FREE)
 
 
 def environment() -> dict[str, Any]:
-    """The versions and the machine that a run ran with; the git commit when the package runs from a checkout."""
+    """Versions and machine of a run, with the git commit if the package is a checkout."""
     cuda = torch.cuda.is_available()
     return {
         "mamp": mamp.__version__,
@@ -116,7 +115,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit(root: Path) -> str | None:
-    """Commit of the checkout whose top folder is ``root``, with ``+changes`` when its files differ; else ``None``."""
+    """Commit of the checkout at ``root``, ``+changes`` if files were modified; ``None`` if it is no checkout."""
     if not (root / ".git").exists():
         return None
 

@@ -1,4 +1,4 @@
-"""State of a run, read from its folder: progress, loss, speed and configuration."""
+"""Report the state of a run from its folder: progress, loss, speed and configuration."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from mamp.errors import MissingExtraError, TrainingError
 from mamp.outputs import written_whole
 from mamp.train.checkpoint import list_checkpoints
 
-RECENT = 10  # lines from which the present speed is taken
+RECENT = 10  # lines over which the speed is taken
 
 
 def describe_run(folder: str | Path) -> dict[str, Any]:
-    """Progress, loss, speed and configuration of a run, as plain values fit for JSON.
+    """Progress, loss, speed and configuration of a run as JSON values, ``None`` if not known yet.
 
-    Returns:
-        ``name``, ``recipe``, ``data``, ``started``, ``mamp``, ``config``; ``step``, ``total_steps``, ``progress``,
-        ``epoch``, ``epochs``, ``finished``; ``loss`` (last, mean over a line of ``metrics.jsonl``), ``first_loss``,
-        ``lowest_loss``, ``losses`` (last, by part), ``lr``, ``grad_norm``; ``clips_per_second``, ``seconds_left``;
-        ``checkpoints``, ``best``, ``encoder``; and ``curve``, the ``[step, loss]`` of every line. What is not known yet
-        is ``None``.
+    ``loss`` is the mean over the last line of ``metrics.jsonl``, ``losses`` its terms, and ``curve`` the
+    ``[step, loss]`` of every line.
 
     Raises:
         TrainingError: The folder is not that of a run, or ``run.json`` is damaged.
@@ -76,11 +72,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
-    """What was written when the run began.
-
-    Raises:
-        TrainingError: There is none, or it is damaged.
-    """
+    """Read ``run.json``; :class:`TrainingError` if it is missing or damaged."""
     path = folder / "run.json"
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +86,7 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of ``metrics.jsonl``; none when the run has not written any."""
+    """Complete lines of ``metrics.jsonl``, if any."""
     if not path.exists():
         return []
     lines = []
@@ -102,7 +94,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             lines.append(json.loads(line))
         except ValueError:
-            continue  # cut off: the run was killed while it wrote, or is writing now
+            continue  # cut: the run was killed, or is writing
     return lines
 
 
@@ -113,19 +105,16 @@ def _total_steps(lines: list[dict[str, Any]], config: dict[str, Any]) -> int | N
     last = lines[-1]
     if "total_steps" in last:
         return int(last["total_steps"])
-    # A run of a version that did not write it: epochs are rounded to four digits in the file.
+    # Of an older version: derived from the epochs, which are rounded to four digits.
     return round(config["optim"]["epochs"] * round(last["step"] / last["epoch"])) if last["epoch"] else None
 
 
 def plot_run(folder: str | Path, png: str | Path) -> Path:
-    """Draw loss, learning rate and throughput of a run over its steps.
-
-    Returns:
-        The file that was written.
+    """Plot loss, learning rate and speed of a run; returns the path of the file.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        TrainingError: The folder is not that of a run, or has no metrics yet, or the file cannot be written.
+        TrainingError: The folder is not that of a run or has no metrics yet, or the file cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

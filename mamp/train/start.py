@@ -1,4 +1,4 @@
-"""What every command that trains does around a run: check device and clips, save on Ctrl-C, let one process speak."""
+"""Shared by the commands that train: check device and clips, save on Ctrl-C, silence all processes but one."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mamp.train.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
-# What all processes find, or only hear of; the main one tells.
+# Errors that only the main process reports, since they occur in all.
 TOLD_BY_MAIN = (ConfigError, OtherProcessError, KeyboardInterrupt)
 
 
 def check_device(name: str, option: str = "run.device") -> None:
-    """Raise unless the device that an option names can be used."""
+    """Raise :class:`ConfigError` if the device cannot be used."""
     if name == "auto":
         return
     try:
@@ -40,11 +40,9 @@ def check_device(name: str, option: str = "run.device") -> None:
 
 
 def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -> ClipStore:
-    """Open the store; raise when its clips are placed otherwise than the encoder will expect.
+    """Open the store, and check that its preprocessing, if stated in ``meta.json``, matches the encoder.
 
-    What else a recipe does not lead one to expect is logged as a warning; see :func:`surprises`.
-
-    What a store says of itself is in ``meta.json`` under ``preprocessing``; one that says nothing is taken as it is.
+    Anything else that is unusual for the recipe is logged as a warning; see :func:`surprises`.
     """
     store = ClipStore(data)
     stored, expected = store.info.get("preprocessing", {}), config.encoder.preprocessing
@@ -69,7 +67,7 @@ def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -
 
 
 def surprises(config: TrainConfig, store: ClipStore, recipe: Recipe | None = None) -> list[str]:
-    """What a store has that neither the configuration nor the recipe it was made from leads one to expect."""
+    """Properties of the store that do not fit the configuration or its recipe."""
     found = []
     chosen = training_clips(store, config.data.split, config.data.protocol).numpy()
     columns = {name: values[chosen] for name, values in store.columns.items()}
@@ -91,10 +89,9 @@ def surprises(config: TrainConfig, store: ClipStore, recipe: Recipe | None = Non
 
 @contextmanager
 def interrupt_saves() -> Iterator[list[int]]:
-    """Let the first Ctrl-C end the run as SIGTERM does, after a checkpoint; the second one ends it at once.
+    """Make the first Ctrl-C stop the run after a checkpoint, as SIGTERM does, and the second one immediately.
 
-    Yields:
-        A list that holds the signals that came.
+    Yields the list of received signals.
     """
     came: list[int] = []
 
@@ -113,6 +110,6 @@ def interrupt_saves() -> Iterator[list[int]]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep a process that is not the main one from saying what the main one says too."""
+    """Suppress the output of a process."""
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         yield
