@@ -1,4 +1,4 @@
-"""The command line of pre-training: a recipe, what is changed of it, and what the run leaves to say."""
+"""The command line of pre-training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ The same command goes on with a run that was stopped or killed. SIGTERM and Ctrl
 
 
 def build_parser(recipe: Recipe | None = None) -> Parser:
-    """The parser; its help shows the defaults of a recipe."""
+    """Build the parser; its help shows the defaults of a recipe."""
     parser = Parser(
         prog=PROG,
         usage=USAGE,
@@ -54,7 +54,7 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    # RECIPE is what is left over; as a positional argument it could not follow options in older versions of Python.
+    # RECIPE is a remaining argument: a positional one could not follow options in older versions of Python.
     parser.add_argument("--data", type=Path, metavar="DIR", help="store of clips, made by python -m mamp.prepare")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the run, or of one to go on with")
     parser.add_argument("--list", action="store_true", help="list the recipes")
@@ -70,7 +70,7 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | None, TrainConfig | None]:
-    """Options, recipe and the configuration they make; leaves with status 2 at what it cannot take."""
+    """Parse options, recipe and the resulting configuration; exits with status 2 on invalid usage."""
     recipe = _recipe_for_help(argv)
     parser = build_parser(recipe)
     args, rest = parser.parse_known_args(argv)
@@ -99,7 +99,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | N
 
 
 def _recipe_for_help(argv: Sequence[str]) -> Recipe | None:
-    """The recipe that a command line seems to name."""
+    """The recipe named on a command line, if any."""
     for word in argv:
         if word.partition("/")[0] in (*RECIPES, *ALIASES):
             with suppress(ConfigError):
@@ -108,13 +108,13 @@ def _recipe_for_help(argv: Sequence[str]) -> Recipe | None:
 
 
 def _nearest_option(parser: Parser, name: str, known: list[Setting]) -> str:
-    """Suggest an option: a field, or one of the command itself."""
+    """Suggest the option nearest to an unknown one."""
     own = [Setting(option, str, None, "") for option in ("data", "output", "list", "dry-run", "json", "debug", "help")]
     return nearest(name, own + known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
 
 
 def list_recipes() -> list[dict[str, Any]]:
-    """The recipes as plain values."""
+    """The recipes as JSON values."""
     return [
         {
             "name": recipe.name,
@@ -127,7 +127,7 @@ def list_recipes() -> list[dict[str, Any]]:
 
 
 def list_grids() -> list[dict[str, Any]]:
-    """The grids as plain values; each arm is a recipe over any other, ``RECIPE/ARM``."""
+    """The grids as JSON values."""
     return [{"name": grid.name, "description": grid.description, "arms": list(grid.values)} for grid in GRIDS.values()]
 
 
@@ -138,7 +138,7 @@ def _recipes_text() -> str:
 
 
 def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
-    """Run, and say what came of it."""
+    """Train, and print the result."""
     check_device(config.run.device)
     check_store(config, args.data, recipe)
     began = time.perf_counter()
@@ -168,7 +168,7 @@ def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: 
 
 
 def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
-    """Tell what the run would take."""
+    """Print an estimate of the run."""
     check_device(config.run.device)
     if not talk:
         return DONE

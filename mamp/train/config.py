@@ -1,4 +1,4 @@
-"""Configuration of a pre-training run: typed, frozen, each field settable from the command line."""
+"""Configuration of a pre-training run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mamp.pretraining import MAMPForPretraining, Objective
 
 
 def _at_least(where: str, part: Any, lowest: dict[str, int]) -> None:
-    """Raise unless the fields named are at least that, or none."""
+    """Raise :class:`ConfigError` if a field is below its minimum; ``None`` is allowed."""
     for name, low in lowest.items():
         value = getattr(part, name)
         if value is not None and not low <= value < float("inf"):
@@ -25,17 +25,17 @@ class Optimization:
     """Optimiser and schedule.
 
     Attributes:
-        batch_size: Effective batch, over all devices and accumulation; the learning rate belongs to it.
-        per_device_batch: Clips that one device takes at a time; the rest is accumulated. None: as many as fit into
+        batch_size: Effective batch size over all devices and accumulation, to which the learning rate belongs.
+        per_device_batch: Clips per device and micro-batch; the rest is accumulated. None takes as many as fit in
             memory.
         epochs: Length of the schedule.
-        warmup_epochs: Linear warm-up.
-        lr: Largest learning rate.
-        min_lr: Learning rate at the end.
-        weight_decay: Decoupled weight decay, not on vectors and biases.
-        betas: Adam's averaging factors.
-        clip_grad: Largest norm of the gradient; none does not clip.
-        ema: Decay of an exponential moving average of the weights, which is then what is exported; none keeps none.
+        warmup_epochs: Length of the linear warm-up.
+        lr: Maximum learning rate.
+        min_lr: Final learning rate.
+        weight_decay: Decoupled weight decay, not applied to vectors and biases.
+        betas: Coefficients of Adam.
+        clip_grad: Maximum gradient norm; none disables clipping.
+        ema: Decay of an exponential moving average of the weights, which is then exported; none disables it.
     """
 
     batch_size: int = 128
@@ -61,16 +61,16 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which clips an epoch sees.
+    """Sampling of clips.
 
     Attributes:
-        split: Rows of the store to train on, by its column for the protocol; none takes all.
-        protocol: Which split of a set that has several: ``xsub``, ``xview`` or ``xset``.
-        samples_per_epoch: Clips of an epoch; none takes each clip once.
-        weight_by: Column of the store whose groups are weighted (``corpus``, say); clips are then drawn with
-            replacement, in proportion to their length within a group.
-        weights: ``group=weight`` pairs for ``weight_by``; groups that are not named weigh 1.
-        workers: Threads that read clips ahead.
+        split: Split to train on; none takes all clips.
+        protocol: Protocol of the split, if the store has several: ``xsub``, ``xview`` or ``xset``.
+        samples_per_epoch: Clips per epoch; none takes each clip once.
+        weight_by: Column whose groups are weighted, such as ``corpus``; clips are then drawn with replacement, in
+            proportion to their length within a group.
+        weights: ``group=weight`` pairs for ``weight_by``; the default weight is 1.
+        workers: Number of threads that read clips ahead.
     """
 
     split: str | None = "train"
@@ -86,18 +86,18 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Run:
-    """How the run behaves.
+    """Options of the run.
 
     Attributes:
-        seed: Seed of everything random.
-        device: ``auto`` takes a GPU where there is one.
+        seed: Random seed.
+        device: Device; ``auto`` uses a GPU if available.
         precision: ``float32``, or ``bfloat16`` for mixed precision with a float32 residual stream.
         compile: Compile the model.
         log_every: Steps between lines of ``metrics.jsonl``.
         checkpoint_every: Steps between checkpoints.
-        keep: Checkpoints that are kept, the last ones; the best one is kept beside them.
+        keep: Number of latest checkpoints to keep, besides the best one.
         stop_after: Stop and save after this number of steps; the schedule is not changed.
-        storage: Type of the exported encoder's weights.
+        storage: Data type of the exported weights.
     """
 
     seed: int = 0
@@ -119,14 +119,14 @@ class TrainConfig:
     """A pre-training run.
 
     Attributes:
-        init: Weights to start from, anything that ``from_pretrained`` takes, of the same width; of those with more
-            blocks, the first are taken. None starts from nothing.
-        encoder: The encoder, and what its weights will expect of their input.
-        objective: What is masked and what is predicted.
-        augment: What happens to a training clip.
+        init: Weights to start from, as for ``from_pretrained``, of the same width; surplus blocks are dropped. None
+            initialises at random.
+        encoder: Architecture and preprocessing of the encoder.
+        objective: Masking and prediction target.
+        augment: Augmentation of training clips.
         optim: Optimiser and schedule.
-        data: Which clips an epoch sees.
-        run: How the run behaves.
+        data: Sampling of clips.
+        run: Options of the run.
     """
 
     init: str | None = None
@@ -145,8 +145,8 @@ class TrainConfig:
                 object.__setattr__(self, name, from_dict(kind, value, name))  # type: ignore[arg-type]
         if self.encoder.readout_dim is not None:
             raise ConfigError(
-                f"encoder.readout_dim: expected none, found {self.encoder.readout_dim}: a readout is not trained but "
-                "fitted to an encoder that is (mamp readout)."
+                f"encoder.readout_dim: expected none, found {self.encoder.readout_dim}: a readout is fitted to a "
+                "trained encoder (mamp readout)."
             )
         together = self.optim.per_device_batch or self.optim.batch_size
         if self.objective.agreement_weight and together % 2:
@@ -161,7 +161,7 @@ class TrainConfig:
             )
 
     def build_model(self) -> MAMPForPretraining:
-        """The model that this configuration trains."""
+        """Build the model to train."""
         return MAMPForPretraining(self.encoder, self.objective)
 
     def to_dict(self) -> dict[str, Any]:

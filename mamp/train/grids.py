@@ -1,6 +1,6 @@
-"""Grids: what is varied in an ablation, over any base recipe.
+"""Grids of ablations over any base recipe.
 
-An arm of a grid is also a recipe of its own: ``ntu60-xsub/mask-ratio-0.8`` is ``ntu60-xsub`` with that arm's change.
+Each arm also defines a recipe: ``ntu60-xsub/mask-ratio-0.8`` is ``ntu60-xsub`` with the change of that arm.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class Grid:
     """Values of one field, one arm each.
 
     Attributes:
-        name: What the user types.
+        name: Name on the command line.
         description: One line.
-        field: Dotted name of the field that is varied.
-        values: Its values, by the name of the arm.
-        given: What every arm needs for the field to matter, by dotted name; the same in all arms.
+        field: Dotted name of the field.
+        values: Name of the arm -> value.
+        given: Further fields that all arms set, so that the field has an effect.
     """
 
     name: str
@@ -90,22 +90,14 @@ GRIDS: dict[str, Grid] = {
 
 
 def get_grid(name: str) -> Grid:
-    """Return a grid by its name.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
+    """Return a grid by name; :class:`ConfigError` if unknown."""
     if name not in GRIDS:
         raise ConfigError(f"unknown grid {name!r}.{suggest(name, list(GRIDS))} Known grids: {', '.join(GRIDS)}.")
     return GRIDS[name]
 
 
 def get_arm(name: str) -> dict[str, str]:
-    """What an arm changes of a recipe, by dotted name.
-
-    Raises:
-        ConfigError: No grid has an arm of that name.
-    """
+    """Fields that an arm sets, by dotted name; :class:`ConfigError` if no grid has such an arm."""
     for grid in GRIDS.values():
         if name in grid.values:
             return {**grid.given, grid.field: grid.values[name]}

@@ -1,4 +1,4 @@
-"""A picture of what a model predicts: a clip, its mask, and the predicted and the true target."""
+"""Picture of a prediction: the clip, its mask, and the predicted and true target."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ POSES = 6
 
 @dataclass(frozen=True)
 class Prediction:
-    """One body of one clip, and what a model makes of it.
+    """Prediction for one body.
 
     Attributes:
-        positions: [T, V, 3] joints, in metres.
-        hidden: [T, V] true where the model did not see the joint.
-        truth: [T, V] length of the target: of the motion to the frame ``stride`` later, or of the coordinates.
-        predicted: [T, V] the same of what was predicted, NaN where it was seen.
+        positions: [T, V, 3] joints in metres.
+        hidden: [T, V] true where a joint is masked.
+        truth: [T, V] length of the target vectors.
+        predicted: [T, V] length of the predicted vectors, NaN where not masked.
         target: ``motion`` or ``joints``.
-        scaled: The model predicts normalised targets; mean and spread of each token are then the true ones.
+        scaled: Whether the model predicts normalised targets, here rescaled with the true statistics of each token.
     """
 
     positions: FloatArray
@@ -49,10 +49,7 @@ class Prediction:
 def predict_clip(
     model: MAMPForPretraining, batch: PackedBatch, settings: Augmentation, layout: Layout, seed: int
 ) -> Prediction:
-    """Let a model predict the first body of a batch.
-
-    The mask comes from a generator of its own, and the model is left as it was.
-    """
+    """Predict the first body of a batch, with a fixed mask; model and random state are unchanged."""
     cfg, device = model.config, batch.rows.device
     clips = augment(batch, settings, layout, cfg.num_frames, cfg.preprocessing.stream)
     joints = augment(batch, settings, layout, cfg.num_frames).target[0, 0]
@@ -63,7 +60,7 @@ def predict_clip(
     model.objective = replace(objective, decoded_tokens=None)
     model.eval()
     try:
-        # forward itself, not the call: a compiled model would be compiled again for one clip.
+        # forward rather than a call, which would recompile a compiled model.
         output = model.forward(x, noise, target_x, None, confidence)
     finally:
         model.objective = objective
@@ -87,7 +84,7 @@ def predict_clip(
 
 
 def _length(patches: torch.Tensor, model: MAMPForPretraining) -> torch.Tensor:
-    """Tokens [1, L, u * p * C] to the length of each joint's vector [T, V]."""
+    """Length of the vector of each joint [T, V], from tokens [1, L, u * p * C]."""
     cfg = model.config
     vectors = rearrange(
         patches, "1 (t v) (u p c) -> (t u) (v p) c", t=cfg.grid[0], u=cfg.t_patch_size, p=cfg.patch_size
@@ -96,7 +93,7 @@ def _length(patches: torch.Tensor, model: MAMPForPretraining) -> torch.Tensor:
 
 
 def draw_prediction(prediction: Prediction, layout: Layout, title: str) -> Figure:
-    """Draw poses over time with hidden joints pale, the mask, and the true and the predicted target.
+    """Draw poses over time, the mask, and the true and predicted target.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -127,7 +124,7 @@ def draw_prediction(prediction: Prediction, layout: Layout, title: str) -> Figur
 
 
 def _draw_poses(axis: Axes, prediction: Prediction, layout: Layout) -> None:
-    """Poses side by side, from the front: bones grey, joints that were seen dark, hidden ones pale."""
+    """Draw poses side by side from the front: visible joints blue, masked ones orange."""
     positions = prediction.positions
     body = positions - positions.mean(axis=1, keepdims=True)
     width = 1.15 * max(float(np.ptp(body[..., 0])), 0.5)

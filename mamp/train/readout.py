@@ -1,9 +1,8 @@
-"""The readout: a linear map from pooled tokens to embeddings, fitted to unlabelled clips once the encoder is trained.
+"""The readout: a linear map from pooled tokens to embeddings, fitted to unlabelled clips after training.
 
-What is pooled shares a large common part, and a few of its directions outweigh all others: the direction of the camera,
-where in the body a token lies. The readout subtracts the mean and scales the principal directions, so that embeddings
-can be compared as they are. It is not in the paper; whitening of embeddings is common for texts (Su et al. 2021) and
-image retrieval (Jegou and Chum 2012).
+Pooled tokens have a large common component, and a few directions dominate, such as the camera's. The readout subtracts
+the mean and scales the principal directions, so that embeddings can be compared directly. It is not part of the paper;
+whitening is common for embeddings of text (Su et al. 2021) and image retrieval (Jegou and Chum 2012).
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ PLAIN = Augmentation(rotation=0.0)
 
 @dataclass(frozen=True)
 class ReadoutSettings:
-    """How a readout is fitted.
+    """Options of fitting a readout.
 
     Attributes:
         dim: Length of an embedding, E.
-        pooling: What stands for the tokens, as in :class:`mamp.MAMPConfig`.
-        clips: Crops that it is fitted to, drawn with replacement.
+        pooling: Pooling of the tokens, as in :class:`mamp.MAMPConfig`.
+        clips: Number of crops to fit to, drawn with replacement.
         window: Range of their length in frames.
-        whitening: 1 makes all directions alike, 0 leaves them as they are.
-        disturbed: Turn, mirror, scale and disturb the crops as the recipe ``openmocap`` does, so that directions in
-            which these make a difference are scaled down.
-        weight_by: Column of the store whose groups are weighted; clips are drawn in proportion to their length.
-        weights: ``group=weight`` pairs; groups that are not named weigh 1.
-        seed: Of what is drawn.
-        split: Rows of the store to take, by its column for the protocol; none takes all.
-        protocol: Which split of a set that has several; its test clips are never taken.
+        whitening: Strength of whitening: 1 equalises all directions, 0 keeps their scale.
+        disturbed: Augment the crops like the recipe ``openmocap``, which scales down the directions that augmentation
+            changes.
+        weight_by: Column whose groups are weighted; clips are drawn in proportion to their length.
+        weights: ``group=weight`` pairs; the default weight is 1.
+        seed: Random seed.
+        split: Split to use; none takes all clips.
+        protocol: Protocol of the split, if the store has several; its test clips are never used.
     """
 
     dim: int = 256
@@ -65,11 +64,11 @@ class ReadoutSettings:
 def add_readout(
     encoder: MAMPEncoder, store: ClipStore, settings: ReadoutSettings, progress: bool = False
 ) -> MAMPEncoder:
-    """A new encoder with the same blocks and a readout that is fitted to crops of a store.
+    """A new encoder with the same blocks and a readout fitted to crops of a store.
 
     Raises:
-        DataError: The store has other joints than the encoder expects, or too few clips.
-        ConfigError: A setting makes no sense.
+        DataError: The store has a different layout, or too few clips.
+        ConfigError: A setting is invalid.
     """
     config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim)
     expected = config.preprocessing
@@ -92,7 +91,7 @@ def add_readout(
 def pooled_crops(
     encoder: MAMPEncoder, config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool
 ) -> Iterator[Tensor]:
-    """Pooled tokens [n, F] of crops of the first person, centred and turned as the encoder expects."""
+    """Pooled tokens [n, F] of crops of the first person, preprocessed as the encoder expects."""
     expected = config.preprocessing
     placed = dataclasses.replace(
         DISTURBED if settings.disturbed else PLAIN,
@@ -121,18 +120,13 @@ def pooled_crops(
 
 
 def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Weight [E, F] and bias [E] of the readout that suits pooled tokens.
+    """Fit weight [E, F] and bias [E] of a readout to pooled tokens [N, F].
 
-    Columns are standardised, turned to their E principal directions, and divided by the standard deviation along each
-    to the power of ``whitening``.
-
-    Args:
-        pooled: [N, F].
-        dim: E, at most F and below N.
-        whitening: 1 makes all directions alike, 0 leaves them as they are.
+    Features are standardised, projected on their E principal directions, and divided by the standard deviation along
+    each to the power of ``whitening``.
 
     Raises:
-        ConfigError: There are too few clips, or too few numbers in each.
+        ConfigError: ``dim`` exceeds F, N - 1, or the rank of the features.
     """
     count, width = pooled.shape
     if not 1 <= dim <= min(width, count - 1):
@@ -147,7 +141,7 @@ def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tenso
     if variance[-1] <= 1e-9 * variance[0]:
         raise ConfigError(f"readout: the clips differ in fewer than {dim} directions; choose a shorter one.")
     weight = (directions / variance ** (whitening / 2)).T / deviation
-    # Which way a direction points is chance of the solver: the largest weight of each is positive.
+    # The solver determines directions up to their sign: make the largest weight of each positive.
     largest = weight.abs().argmax(dim=1, keepdim=True)
     weight = weight * weight.gather(1, largest).sign()
     return weight.float(), (-weight @ mean).float()

@@ -1,8 +1,8 @@
-"""The recipes that ``python -m mamp.train`` knows by name: one for each published run, and our own.
+"""The recipes of ``python -m mamp.train``: the published runs, and our own.
 
-What the published runs share: the published encoder, 400 epochs at an effective batch of 128, 20 epochs of warm-up,
+Common to the published runs: the published encoder, 400 epochs at an effective batch of 128, 20 epochs of warm-up,
 AdamW with betas (0.9, 0.95) and weight decay 0.05, learning rate 1e-3 down to 5e-4, 90 % of the tokens masked, crops of
-half to the whole clip and at least 64 frames, rotations by up to 0.3 rad. The rest is the table :data:`PUBLISHED`.
+half to the whole clip and at least 64 frames, rotations by up to 0.3 rad. The rest is in the table :data:`PUBLISHED`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from mamp.train.grids import get_arm
 
 @dataclass(frozen=True)
 class Recipe:
-    """A pre-training run that has a name.
+    """A named pre-training run.
 
     Attributes:
-        name: What the user types.
+        name: Name on the command line.
         description: One line.
-        source: Where its settings are from.
+        source: Origin of the settings.
         config: The run.
-        clips: Training clips of the official split, where they are known.
+        clips: Training clips of the official split, if known.
     """
 
     name: str
@@ -45,25 +45,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Published:
-    """What distinguishes one published run from the others.
-
-    Attributes:
-        dataset: Data set and split, in words.
-        protocol: The split, as the columns of the store name it.
-        decoder_depth: Blocks of the decoder.
-        tau: Temperature of motion-aware masking.
-        center: Whether the clips were centred: NTU's are, PKU-MMD's keep their camera coordinates.
-        absent: What takes the place of the second person where there is none.
-        clips: Training clips, where they are known.
-    """
+    """Differences between the published runs."""
 
     dataset: str
-    protocol: str
+    protocol: str  # of the split
     decoder_depth: int
-    tau: float
-    center: Literal["clip", "none"]
-    absent: Literal["zeros", "copy"]
-    clips: int | None = None
+    tau: float  # temperature of motion-aware masking
+    center: Literal["clip", "none"]  # PKU-MMD keeps camera coordinates
+    absent: Literal["zeros", "copy"]  # replaces an absent second person
+    clips: int | None = None  # of the training split
 
 
 PUBLISHED = {
@@ -88,7 +78,7 @@ def published_config(run: Published) -> TrainConfig:
 
 
 def published_recipes() -> list[Recipe]:
-    """Each published run twice: motion prediction, and its baseline, masked reconstruction of the joints."""
+    """Recipes of each published run and of its baseline, masked reconstruction of the joints."""
     recipes = []
     for name, run in PUBLISHED.items():
         config = published_config(run)
@@ -102,8 +92,8 @@ def published_recipes() -> list[Recipe]:
     return recipes
 
 
-# Licence-clean motion capture and rehabilitation recordings, one person each. Windows are short, seen from anywhere
-# near the front; UI-PRMD has ten movements only and is weighed down. Motion is predicted, coordinates beside it.
+# Licence-clean motion capture and rehabilitation recordings of one person. Short windows, from frontal views; UI-PRMD
+# is down-weighted since it has only ten movements. Predicts motion and coordinates.
 OPENMOCAP_V1 = TrainConfig(
     encoder=MAMPConfig(preprocessing=Preprocessing(facing=True, max_people=None, absent_person="none")),
     objective=Objective(decoder_depth=2, motion_aware_tau=0.8, decoded_tokens=150, joints_weight=1.0),
@@ -124,8 +114,8 @@ OPENMOCAP_V1 = TrainConfig(
     run=Run(precision="bfloat16", checkpoint_every=250, storage="float16"),
 )
 
-# Goes on from the first half of the blocks of v1, after which embeddings are no better, with a lighter decoder and with
-# bodies and errors of tracking that motion capture does not have.
+# Continues from the first half of the blocks of v1, after which embeddings do not improve, with a lighter decoder, and
+# augments body proportions and tracking errors.
 OPENMOCAP_V2 = replace(
     OPENMOCAP_V1,
     init="openmocap@v1",
@@ -138,7 +128,7 @@ OPENMOCAP_V2 = replace(
     run=Run(checkpoint_every=64, storage="float16"),
 )
 
-# Goes on from v2 for twice as many clips, with less agreement.
+# Continues from v2 for twice as many clips, with less weight on agreement.
 OPENMOCAP_V3 = replace(
     OPENMOCAP_V2,
     init="openmocap@v2",
@@ -146,8 +136,8 @@ OPENMOCAP_V3 = replace(
     optim=replace(OPENMOCAP_V2.optim, epochs=24, warmup_epochs=1),
 )
 
-# Goes on from v3 with twice as many visible tokens: a tenth of them shows little of small, quick motion, and views then
-# agree without it.
+# Continues from v3 with twice as many visible tokens: a tenth of them shows little of small, quick movements, and views
+# can agree without it.
 OPENMOCAP = replace(
     OPENMOCAP_V3,
     init="openmocap@v3",
@@ -155,8 +145,8 @@ OPENMOCAP = replace(
     optim=replace(OPENMOCAP_V3.optim, epochs=12),
 )
 
-# Small enough to see a whole run, from store to encoder, in two minutes on two cores. Takes any store of ntu25 joints,
-# however small: clips are drawn with replacement, in proportion to their length.
+# A complete run in two minutes on two cores. Takes any store of ntu25 joints, however small: clips are drawn with
+# replacement, in proportion to their length.
 SMOKE = TrainConfig(
     encoder=MAMPConfig(
         dim_feat=64,
@@ -208,11 +198,7 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in published_recipe
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return a recipe by its name or alias; ``BASE/ARM`` is a recipe with the change of an arm of a grid.
-
-    Raises:
-        ConfigError: There is none of that name.
-    """
+    """Return a recipe by name or alias; ``BASE/ARM`` applies an arm of a grid. :class:`ConfigError` if unknown."""
     base, slash, arm = name.partition("/")
     if slash:
         found = get_recipe(base)
