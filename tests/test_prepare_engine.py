@@ -182,7 +182,7 @@ def test_killed_again_and_again_the_store_is_the_same_and_nothing_is_read_twice(
         assert 4 * lines <= len(written) < 60
         (tmp_path / "reads").write_text("")
     process = run_script(tmp_path, raw, 0, 1)
-    assert (process.communicate()[1], process.returncode) == (b"going on after %d of 60 files\n" % len(written), 0)
+    assert (process.communicate()[1], process.returncode) == (b"resuming after %d of 60 files\n" % len(written), 0)
     again = (tmp_path / "reads").read_text().split()
     assert len(again) == len(set(again)) and set(again) == {f"{number:03}.n" for number in range(60)} - written
     assert contents(tmp_path / "store") == whole
@@ -489,7 +489,7 @@ def test_a_signal_is_one_line_and_the_same_command_resumes(tmp_path, number, gro
     output, error = process.communicate(timeout=30)
     assert (process.returncode, output, error) == (status, "", f"python -m mamp.prepare: {said}\n")
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 0 and "going on after" in again.stderr
+    assert again.returncode == 0 and "resuming after" in again.stderr
     assert len(ClipStore(tmp_path / "store")) == 16 * len(ACTIONS)
 
 

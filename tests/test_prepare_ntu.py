@@ -335,7 +335,7 @@ def test_five_thousand_files_killed_half_way(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = [*command, str(tmp_path / "killed"), "--workers", "2"]
     again = subprocess.run(killed, env=environment, capture_output=True, text=True, check=True)
-    assert "going on after" in again.stderr and "5000 clips" in again.stdout
+    assert "resuming after" in again.stderr and "5000 clips" in again.stdout
     subprocess.run([*command, str(tmp_path / "whole"), "--workers", "1"], env=environment, check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert len(ClipStore(tmp_path / "whole")) == 5000

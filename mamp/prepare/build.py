@@ -1,4 +1,4 @@
-"""Build the store of a dataset: reading on all cores, resuming, the report, and the dry run."""
+"""Build the store of a dataset in parallel and resumably, report, and dry run."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from mamp.readers.archive import member_stamp, split_archive
 logger = logging.getLogger(__name__)
 
 BATCH_ITEMS = 16
-BATCH_BYTES = 4 << 20  # of raw files: what a process reads at a time, and what a kill may lose
-SAMPLE = 48  # files that a dry run reads
-SHOWN = 20  # files left out that are logged one by one; the report has them all
+BATCH_BYTES = 4 << 20  # of raw files; work lost by a kill
+SAMPLE = 48  # files read by a dry run
+SHOWN = 20  # failed files that are logged individually
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to work; nothing here changes the store.
+    """Options that do not affect the content of the store.
 
     Attributes:
-        workers: Processes; all cores by default.
+        workers: Number of processes; by default that of the cores.
         strict: Stop at the first file that cannot be used, and write nothing.
         overwrite: Replace an existing store.
-        restart: Discard what an unfinished run of the same output did.
+        restart: Discard the work of an unfinished run.
     """
 
     workers: int | None = None
@@ -55,15 +55,11 @@ class Settings:
 
 
 def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
-    """Build the store of a dataset; resumes an unfinished run of the same output.
-
-    Returns:
-        The report, as written to ``report.json`` of the store.
+    """Build the store of a dataset, or resume an unfinished run; returns the content of ``report.json``.
 
     Raises:
         MissingFileError: There is nothing to read.
-        DataError: The output cannot be written or exists, no file could be used, or one could not and ``strict`` is
-            set.
+        DataError: The output exists or cannot be written, or no file can be used (with ``strict``: any file).
     """
     settings = settings or Settings()
     tidy(output)
@@ -83,9 +79,9 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
 
 
 def _read(dataset: Dataset, journal: Journal, items: list[tuple[Item, int]], settings: Settings) -> None:
-    """Read the items that the journal lacks into it."""
+    """Read the items that are not in the journal."""
     if journal.done:
-        logger.warning("going on after %d of %d files", journal.done, len(items))
+        logger.warning("resuming after %d of %d files", journal.done, len(items))
     logged = len(journal.outcome.failed)
     bar = tqdm(total=len(items), initial=journal.done, unit="file", delay=2, disable=None, smoothing=0.05)
     reading = closing(read_in_order(dataset, _batches(items[journal.done :]), settings.processes()))
@@ -101,12 +97,7 @@ def _read(dataset: Dataset, journal: Journal, items: list[tuple[Item, int]], set
 
 
 def dry_run(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
-    """Estimate what :func:`prepare` would do, from a sample of the files; writes nothing.
-
-    Raises:
-        MissingFileError: There is nothing to read.
-        DataError: The output could not be written.
-    """
+    """Estimate the result and duration of :func:`prepare` from a sample of files, without writing anything."""
     settings = settings or Settings()
     check_output(output, settings.overwrite, dataset.raw)
     listing, sizes, _ = _list(dataset, output, settings)
@@ -138,7 +129,7 @@ def dry_run(dataset: Dataset, output: Path, settings: Settings | None = None) ->
 
 
 def dry_run_text(found: dict[str, Any]) -> str:
-    """What :func:`dry_run` found, as a few lines of text."""
+    """Format :func:`dry_run` as text."""
     lines = [
         f"{found['output']}: would be made of {found['files']} files, {_size(found['bytes_raw'])}",
         f"  about {found['clips']} clips, {found['frames']} frames, {_size(found['bytes'])}"
@@ -149,14 +140,14 @@ def dry_run_text(found: dict[str, Any]) -> str:
     failed = {**found["failed"], **found["sampled_failed"]}
     lines += [f"  cannot be used: {key}: {why}" for key, why in list(failed.items())[:SHOWN]]
     if found["begun"]:
-        lines.append("  an earlier run is not finished; the same command goes on with it")
+        lines.append("  an earlier run is unfinished; this command resumes it")
     if found["bytes"] > found["bytes_free"]:
-        lines.append("  there is not enough room for it")
+        lines.append("  there is not enough free space")
     return "\n".join(lines)
 
 
 def check_output(output: Path, overwrite: bool, *raw: Path) -> None:
-    """Raise unless the store may be written there: only stores are replaced, and never raw data."""
+    """Raise :class:`DataError` unless the store may be written there: only stores are replaced, and never raw data."""
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         if not all((output / name).is_file() for name in ("meta.json", "clips.npz", "positions.bin")):
             raise DataError(f"{output}: exists and is not a store of clips; name a folder that does not exist.")
@@ -169,7 +160,7 @@ def check_output(output: Path, overwrite: bool, *raw: Path) -> None:
 
 
 def _list(dataset: Dataset, output: Path, settings: Settings) -> tuple[Listing, list[int], str]:
-    """What to read, the size of each item, and a hash of all of it."""
+    """The listing, the size of each item, and a hash of names, sizes and times."""
     listing = dataset.list_items()
     folder = f"{dataset.raw}{os.sep}"
     failed = {key: why.replace(folder, "").removeprefix(f"{key}: ") for key, why in listing.failed.items()}
@@ -190,7 +181,7 @@ def _list(dataset: Dataset, output: Path, settings: Settings) -> tuple[Listing, 
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; zeros if it cannot be read, which reading it will report."""
+    """Size and modification time of a file; zeros if it cannot be accessed, which is reported when it is read."""
     try:
         stat = path.stat()
         return stat.st_size, stat.st_mtime_ns
@@ -200,7 +191,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _batches(items: Sequence[tuple[Item, int]]) -> list[list[Item]]:
-    """Split items into consecutive batches of about equal work."""
+    """Split items into consecutive batches of similar size."""
     batches: list[list[Item]] = []
     count, size = BATCH_ITEMS, BATCH_BYTES
     for item, bytes_of_item in items:
@@ -221,7 +212,7 @@ def _log(failed: list[ItemResult], logged: int) -> int:
 
 
 def _complete(outcome: Outcome, listing: Listing) -> Outcome:
-    """Add what the listing found."""
+    """Add the results of the listing."""
     outcome.files = len(listing.items) + len(listing.failed)
     outcome.failed.update(listing.failed)
     for key, why in listing.left_out.items():

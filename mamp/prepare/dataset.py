@@ -1,9 +1,9 @@
-"""What a kind of raw data provides so that :mod:`mamp.prepare.build` can make a store of it.
+"""The interface of raw data sets to :mod:`mamp.prepare.build`.
 
-A :class:`Source` is a sub-command: a name, help, arguments, and ``open``, which turns the parsed command line into a
-:class:`Dataset`. A dataset lists its items in the order of the store, and reads one of them into clips. Processes,
-progress, resuming, the report and the store are taken care of. Recordings that are recognised by their file names need
-none of this, only a :class:`mamp.readers.sets.RecordingSet`.
+A :class:`Source` is a sub-command: a name, help, arguments, and ``open``, which creates a :class:`Dataset` from the
+parsed command line. A dataset lists its items, and reads one of them into clips; parallel reading, progress, resuming,
+report and store come for free. Recordings that are identified by their file names only need a
+:class:`mamp.readers.sets.RecordingSet`.
 
     class Jumps(Dataset):
         def __init__(self, raw: Path) -> None:
@@ -17,8 +17,8 @@ none of this, only a :class:`mamp.readers.sets.RecordingSet`.
 
     SOURCES = (Source("jumps", "our jumps", "python -m mamp.prepare jumps raw store", open=lambda a: Jumps(a.raw)),)
 
-A path may lead into a zip file (``data.zip/folder/file.txt``): every reader takes it, and nothing is unpacked to disk.
-:func:`mamp.readers.find.find_files` returns such paths.
+Paths may lead into a zip file (``data.zip/folder/file.txt``), which is not unpacked: all readers accept them, and
+:func:`mamp.readers.find.find_files` returns them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
+from mamp.preprocessing import normalize
 from mamp.skeleton import Skeleton
 
 FloatArray = NDArray[np.float32]
@@ -41,12 +42,7 @@ Column = str | int | float | bool
 
 @dataclass(frozen=True)
 class Item:
-    """Something to read, usually a file.
-
-    Attributes:
-        key: Its name in messages and reports, unique.
-        path: The file, which may lie in a zip file.
-    """
+    """Something to read, usually a file; ``key`` is its unique name in messages and reports."""
 
     key: str
     path: Path
@@ -58,13 +54,13 @@ class Clip:
 
     Attributes:
         name: Name of the clip.
-        positions: [M, T, V, 3] in metres, zeros where a person is absent; V joints of the dataset's layout.
+        positions: [M, T, V, 3] in metres, zeros where a person is absent; V joints of the layout of the dataset.
         fps: Frames per second, if known.
-        columns: What else is known of the clip: label, subject, ... The same columns for every clip of a store.
+        columns: Further columns, such as label and subject; the same for every clip of a store.
         confidence: [M, T, V] tracking confidence, for all clips of a store or none.
-        dropped_frames: Frames of the raw recording that are not in the clip: reason -> number.
-        dropped_people: People (or tracks) that are not in the clip: reason -> number.
-        store: The store it belongs to: ``""`` for the main one, or the name of a folder in it with another.
+        dropped_frames: Frames of the recording that are not in the clip: reason -> number.
+        dropped_people: People or tracks that are not in the clip: reason -> number.
+        store: ``""`` for the main store, or the name of a folder in it with another store.
     """
 
     name: str
@@ -79,29 +75,22 @@ class Clip:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What became of one item.
-
-    Attributes:
-        key: The item.
-        clips: Its clips.
-        error: Why it could not be used.
-        warnings: (kind, text) of each warning of the readers.
-    """
+    """The clips of an item, or the error, and the warnings of the readers."""
 
     key: str
     clips: tuple[Clip, ...] = ()
     error: str | None = None
-    warnings: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[tuple[str, str], ...] = ()  # kind and text
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What was found.
+    """The items of a dataset.
 
     Attributes:
-        items: In the order of the store.
-        left_out: Left out on purpose, as the protocols of the data set do: key -> reason.
-        failed: Found, but broken: key -> reason. An error with the option ``strict``.
+        items: Items in the order of the store.
+        left_out: Items excluded on purpose, as by the protocols of the data set: key -> reason.
+        failed: Broken items: key -> reason. An error with the option ``strict``.
     """
 
     items: tuple[Item, ...]
@@ -110,26 +99,22 @@ class Listing:
 
 
 class Dataset:
-    """Raw data of one kind. Pickled for worker processes, so its attributes are plain values.
+    """A raw data set. Must be picklable, for worker processes.
 
     Attributes:
-        raw: The folder (or file) given; the output may not lie in it.
-        layout: Name of the joint layout of the clips.
+        raw: The folder or file given; the output must not lie in it.
+        layout: Name of the layout of the clips.
     """
 
     raw: Path
     layout: str = "ntu25"
 
     def list_items(self) -> Listing:
-        """Everything there is to read.
-
-        Raises:
-            MissingFileError: There is no such folder, or nothing of this kind in it.
-        """
+        """List the items; :class:`MissingFileError` if there are none."""
         raise NotImplementedError
 
     def read(self, item: Item) -> list[Clip]:
-        """Read the clips of one item; none, with a warning that says why, if it holds nothing of use.
+        """Read the clips of an item; may be empty, with a warning that says why.
 
         Raises:
             MAMPError: The item is broken; it is left out and reported.
@@ -137,26 +122,26 @@ class Dataset:
         raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
-        """What ``meta.json`` states beyond what every store states: ``preprocessing``, source, protocols, classes."""
+        """Additional content of ``meta.json``: ``preprocessing``, ``source``, ``protocols``, ``classes``."""
         return {}
 
     def options(self) -> dict[str, Any]:
-        """What the clips depend on beside the files; only a run with the same options resumes."""
+        """Everything besides the files that the clips depend on; only a run with the same options can resume."""
         return self.info()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of raw data, as a sub-command ``python -m mamp.prepare NAME RAW_DIR OUT_DIR``.
+    """A sub-command ``python -m mamp.prepare NAME RAW_DIR OUT_DIR``.
 
     Attributes:
-        name: What users type.
+        name: Name of the sub-command.
         help: One line.
-        example: A command line that works.
-        open: Makes the dataset from the parsed arguments (``args.raw``, ``args.output`` and the source's own).
-        add_arguments: Adds the source's own arguments, if it has any.
-        failed_status: Exit status when files were left out because they are broken.
-        run: Does everything, in place of ``open``; then ``add_arguments`` also adds the positional arguments.
+        example: Example command line.
+        open: Creates the dataset from the parsed arguments.
+        add_arguments: Adds arguments of the source, if any.
+        failed_status: Exit status if broken files were left out.
+        run: Replaces ``open`` and the build; ``add_arguments`` then also adds the positional arguments.
     """
 
     name: str
@@ -175,21 +160,18 @@ def normalized_clip(
     columns: dict[str, Column] | None = None,
     with_confidence: bool = False,
 ) -> Clip:
-    """Normalise a recording into a clip in the joints of the model, neither cropped nor resized.
+    """Normalise a recording into a clip, neither cropped nor resized.
 
     Args:
-        recording: Any recording.
-        expected: How the clip is placed.
-        name: Of the clip.
-        columns: What is known of the clip.
-        with_confidence: Give the clip the confidence of the recording, 1 where it has none, and 0 for joints that were
-            not tracked and are filled in.
+        recording: The recording.
+        expected: Preprocessing of the clip.
+        name: Name of the clip.
+        columns: Columns of the clip.
+        with_confidence: Store the confidence of the recording, or 1 if it has none; 0 for filled joints.
 
     Raises:
         MAMPError: The recording cannot be used.
     """
-    from mamp.preprocessing import normalize
-
     clip = normalize(recording, expected)
     left = recording.num_frames - len(clip.frames)
     confidence = None
@@ -209,5 +191,5 @@ def normalized_clip(
 
 
 def store_preprocessing(expected: Preprocessing) -> dict[str, Any]:
-    """The preprocessing that the clips of a store went through, for training to check."""
+    """Preprocessing as stated in ``meta.json``, for training to check."""
     return {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}

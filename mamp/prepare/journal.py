@@ -1,9 +1,8 @@
-"""The work folder beside a store: what is written so far, so that a killed run resumes where it was.
+"""The work folder of a preparation, from which a killed run resumes.
 
-Items are written in order, a batch at a time: first the positions, appended to the files of the store, then one line in
-the journal with the index of these clips and the marks (size and check sum) of the files after them. A run that resumes
-checks the files against the marks, and cuts off what came after the last complete batch. So the store is the same to
-the byte, however often the run was killed.
+Items are written in order, one batch at a time: first the positions, appended to the files of the store, then a line in
+the journal with the index of the clips, and the size and checksum of the files after them. A resumed run verifies the
+files, and truncates what follows the last complete batch, so that the store does not depend on interruptions.
 """
 
 from __future__ import annotations
@@ -32,22 +31,20 @@ BUSY = "{}: another run is preparing it; wait, or name another output."
 
 
 class Journal:
-    """The work folder of one output.
-
-    Use as a context manager, which keeps other runs out and the folder for a later one.
+    """The work folder of one output, as a context manager that locks it.
 
     Args:
         output: The store.
         layout: Name of the layout of its clips.
-        plan: What the work depends on; only a run with the same plan resumes it.
-        restart: Delete what was done.
+        plan: Everything that the clips depend on; only a run with the same plan can resume.
+        restart: Discard previous work.
 
     Attributes:
-        done: Number of items that are written.
-        outcome: What became of them.
+        done: Number of items written.
+        outcome: Counts over these items.
 
     Raises:
-        DataError: Begun with another plan, damaged, or not writable; another run works on it.
+        DataError: The folder has another plan, is damaged, locked by another run, or not writable.
     """
 
     def __init__(self, output: Path, layout: str, plan: dict[str, Any], restart: bool = False) -> None:
@@ -82,11 +79,7 @@ class Journal:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def write(self, results: list[ItemResult]) -> None:
-        """Write the next items.
-
-        Raises:
-            DataError: The disk is full or not writable, or clips of one store do not fit together.
-        """
+        """Write the next items; :class:`DataError` if the disk is full, or the clips of a store do not match."""
         items = []
         try:
             for result in results:
@@ -101,14 +94,11 @@ class Journal:
         self._count(items)
 
     def finish(self, info: Mapping[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-        """Complete the store, put it in place, and remove the work folder.
+        """Complete the store, move it into place, and remove the work folder.
 
         Args:
-            info: For ``meta.json`` of every store.
-            report: For ``report.json``.
-
-        Returns:
-            The report, with check sums.
+            info: Content of ``meta.json`` of every store.
+            report: Content of ``report.json``; returned with checksums.
         """
         try:
             sums = {name: files.finish(info) for name, files in sorted(self._stores.items())}
@@ -124,10 +114,10 @@ class Journal:
         return report
 
     def trouble(self, error: OSError) -> DataError:
-        """The message for a disk that does not take what is written."""
+        """The error for a failed write."""
         text = f"{self.output}: cannot write the store ({error})."
         if self.work.exists():
-            text += f" What is done is kept in {self.work}; the same command goes on from there."
+            text += f" Completed work is kept in {self.work}; run the same command to resume."
         return DataError(text)
 
     def _store(self, name: str) -> StoreFiles:
@@ -137,7 +127,7 @@ class Journal:
         return self._stores[name]
 
     def _add(self, clip: Clip) -> dict[str, Any]:
-        """Append a clip to its store; returns its entry in the journal."""
+        """Append a clip to its store, and return its entry in the journal."""
         people, frames = clip.positions.shape[:2]
         fps, columns = float(clip.fps or 0.0), {name: _plain(value) for name, value in clip.columns.items()}
         self._store(clip.store).add(clip.name, clip.positions, fps, clip.confidence, columns)
@@ -154,7 +144,7 @@ class Journal:
         self.done += len(items)
 
     def _claim(self) -> None:
-        """Begin, or check that what was begun has the same plan."""
+        """Start, or check that previous work has the same plan."""
         path = self.work / "plan.json"
         if self.restart or not path.exists():
             for entry in self.work.iterdir():
@@ -166,16 +156,16 @@ class Journal:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DataError(f"{path}: damaged ({error}); the option restart begins anew.") from None
+            raise DataError(f"{path}: damaged ({error}); discard the work with the option restart.") from None
         if found != self.plan:
             keys = list(dict.fromkeys(name.partition(".")[0] for name in changed_fields(found, self.plan)))
             raise DataError(
-                f"{self.output}: its preparation was begun otherwise ({', '.join(keys)} differ); give what was "
-                "given then, or begin anew with the option restart."
+                f"{self.output}: its preparation was begun otherwise ({', '.join(keys)} differ); repeat the original "
+                "command, or discard the work with the option restart."
             )
 
     def _resume(self) -> None:
-        """Take over the complete batches of an earlier run."""
+        """Load the complete batches of an earlier run."""
         (self.work / "store").mkdir(exist_ok=True)
         path = self.work / "journal.jsonl"
         self._lines = self._open.enter_context(path.open("a+b", buffering=0))
@@ -194,16 +184,16 @@ class Journal:
                 self._stores[name].marks.update({file: tuple(mark) for file, mark in marks.items()})
             self._count(line["items"])
             end += len(text)
-        self._lines.truncate(end)  # and what is written from here on is appended
+        self._lines.truncate(end)
 
 
 def work_folder(output: Path) -> Path:
-    """Where the work on an output is kept until it is done."""
+    """Folder of the unfinished work on an output."""
     return output.with_name(f".{output.name}.preparing")
 
 
 def tidy(output: Path) -> None:
-    """Clean up after a killed run: bring back its store, and remove leftovers and the work on a store in place."""
+    """Clean up after a killed run: recover its store, and remove leftovers and the work of a finished store."""
     remove_leftovers(output)
     work = work_folder(output)
     with suppress(OSError):
@@ -216,7 +206,7 @@ def _stores_of(items: list[dict[str, Any]]) -> list[str]:
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:
-    """A line of the journal; ``None`` if it was cut or is damaged."""
+    """Parse a line of the journal; ``None`` if it is cut or damaged."""
     try:
         return json.loads(text) if text.endswith(b"\n") else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""The outcome of a preparation: counts, and what was dropped or left out, and why."""
+"""Report of a preparation: counts, and what was dropped or left out, and why."""
 
 from __future__ import annotations
 
@@ -6,42 +6,28 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-SHOWN = 10  # examples of a kind in the text
-KEPT = 50  # examples of a kind of warning in the report
+SHOWN = 10  # failed files in the text
+KEPT = 50  # examples of each kind of warning in the report
 
 
 @dataclass
 class Outcome:
-    """Counts over all items, whichever processes read them.
-
-    Attributes:
-        files: Items that were read, or should have been.
-        clips: Clips written into each store; ``""`` is the main one.
-        frames: Frames of the clips of each store.
-        bodies: People of the clips of each store, summed.
-        people: Most people of a clip.
-        failed: Items that could not be used: key -> reason.
-        left_out: Items that were left out on purpose: reason -> keys.
-        dropped_frames: Frames that are not in the clips: reason -> number.
-        dropped_people: People or tracks that are not in the clips: reason -> number.
-        warnings: Warnings of the readers: kind -> number.
-        examples: The first warnings of each kind.
-    """
+    """Counts over all items."""
 
     files: int = 0
-    clips: Counter[str] = field(default_factory=Counter)
+    clips: Counter[str] = field(default_factory=Counter)  # by store; "" is the main one
     frames: Counter[str] = field(default_factory=Counter)
     bodies: Counter[str] = field(default_factory=Counter)
-    people: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    dropped_frames: Counter[str] = field(default_factory=Counter)
+    people: int = 0  # maximum of a clip
+    failed: dict[str, str] = field(default_factory=dict)  # item -> reason
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # reason -> items
+    dropped_frames: Counter[str] = field(default_factory=Counter)  # by reason
     dropped_people: Counter[str] = field(default_factory=Counter)
-    warnings: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    warnings: Counter[str] = field(default_factory=Counter)  # by kind
+    examples: dict[str, list[str]] = field(default_factory=dict)  # of each kind
 
     def add_item(self, item: dict[str, Any]) -> None:
-        """Count one item by its entry in the journal."""
+        """Count an item, given its entry in the journal."""
         for clip in item.get("clips", ()):
             store, index = clip["store"], clip["index"]
             self.clips[store] += 1
@@ -59,7 +45,7 @@ class Outcome:
                 examples.append(text)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in an order that does not depend on the number of processes."""
+        """Convert to JSON values, in a deterministic order."""
         return {
             "files": self.files,
             "clips": self.clips[""],
@@ -83,7 +69,7 @@ class Outcome:
 
 
 def report_text(output: str, report: dict[str, Any]) -> str:
-    """The report as a few lines of text."""
+    """Format a report as text."""
     failed = report["failed"]
     left_out = {why: len(keys) for why, keys in report["left_out"].items()}
     people = f"up to {report['people']} people"

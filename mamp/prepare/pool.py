@@ -1,4 +1,4 @@
-"""Read items in several processes, in order, with a bounded number in flight."""
+"""Read items in parallel processes, and return the results in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = Sequence[Item]
 
 
 def read_item(dataset: Dataset, item: Item) -> ItemResult:
-    """Read one item; errors become part of the result, with paths relative to ``raw``."""
+    """Read one item; errors are part of the result, with paths relative to ``raw``."""
     folder = f"{dataset.raw}{os.sep}"
     with captured_warnings() as records:
         clips: tuple[Clip, ...] = ()
@@ -35,7 +35,7 @@ def read_item(dataset: Dataset, item: Item) -> ItemResult:
             clips, trouble = (), str(error)
         except MemoryError:
             clips, trouble = (), "needs more memory than there is"
-        except Exception as error:  # one file must not stop thousands of others
+        except Exception as error:  # a single file must not stop the run
             logging.getLogger(__name__).debug("%s", item.key, exc_info=True)
             clips, trouble = (), f"unexpected {type(error).__name__}: {error}"
     warnings = tuple((str(record.msg), record.getMessage().replace(folder, "")) for record in records)
@@ -45,12 +45,7 @@ def read_item(dataset: Dataset, item: Item) -> ItemResult:
 
 
 def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> Generator[list[ItemResult], None, None]:
-    """Yield the results of each batch, in order.
-
-    Args:
-        dataset: Reads.
-        batches: Items.
-        workers: Number of processes; 1 reads in this process.
+    """Yield the results of each batch in order; one worker reads in this process.
 
     Raises:
         DataError: A worker process was killed.
@@ -63,10 +58,10 @@ def read_in_order(dataset: Dataset, batches: Sequence[Batch], workers: int) -> G
     done: dict[int, list[ItemResult]] = {}
     sent = 0
     with _started(dataset, workers) as connections:
-        waiting = dict.fromkeys(connections, 0)  # batches that each has
+        waiting = dict.fromkeys(connections, 0)  # number of pending batches
         for number in range(len(batches)):
             while number not in done:
-                # A second batch lies ready for each, and few results wait for their turn.
+                # Keep a second batch ready for each worker, but bound the results that wait for their turn.
                 while sent < min(len(batches), number + 4 * workers) and min(waiting.values()) < 2:
                     free = min(connections, key=waiting.__getitem__)
                     with _told_if_killed():
@@ -88,26 +83,25 @@ def _told_if_killed() -> Iterator[None]:
         yield
     except (EOFError, OSError):
         raise DataError(
-            "a process that reads files was killed, perhaps for lack of memory. The same command resumes where it was; "
-            "fewer workers need less memory."
+            "a process that reads files was killed, perhaps for lack of memory. Run the same command to resume; fewer "
+            "workers need less memory."
         ) from None
 
 
 @contextmanager
 def _started(dataset: Dataset, workers: int) -> Iterator[list[Connection]]:
-    """Connections to so many processes that read batches; at the end they are killed, whatever they do.
+    """Start worker processes, and kill them at the end; yields the connections.
 
-    Each has a pipe of its own: one process that is killed while it writes must not leave the others waiting, as it can
-    with the shared queue of ``concurrent.futures``.
+    Each has its own pipe: with the shared queue of ``concurrent.futures``, a process killed while it writes can block
+    the others.
     """
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(kind)
     if kind == "forkserver":
         from multiprocessing import forkserver
 
-        # The server that forks the workers imports once what all of them need.
         context.set_forkserver_preload([__name__, type(dataset).__module__])
-        with _interrupts_ignored():  # inherited: Ctrl-C must not reach the server as it starts
+        with _interrupts_ignored():  # inherited by the server: Ctrl-C must not reach it
             forkserver.ensure_running()
     processes: list[Any] = []
     connections: list[Connection] = []
@@ -142,10 +136,10 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _work(dataset: Dataset, connection: Connection) -> None:
-    """Read batches for the parent, which handles signals, until it ends."""
+    """Read batches for the parent, which handles signals, until it exits."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    gc.freeze()  # keeps the memory of imported modules shared between workers
+    gc.freeze()  # keeps the memory of imported modules shared
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
@@ -157,7 +151,7 @@ def _work(dataset: Dataset, connection: Connection) -> None:
 
 @contextmanager
 def captured_warnings() -> Iterator[list[logging.LogRecord]]:
-    """Collect the warnings of the package instead of showing them."""
+    """Collect warnings of the package instead of showing them."""
     logger = logging.getLogger("mamp")
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
