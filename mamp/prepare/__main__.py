@@ -1,4 +1,4 @@
-"""``python -m mamp.prepare``: from raw data, as their owners distribute them, to the store that training reads.
+"""``python -m mamp.prepare``: convert raw data sets, as distributed by their owners, to stores for training.
 
 Each kind of raw data is a sub-command: a :class:`~mamp.prepare.dataset.Source` in :data:`SOURCES`.
 """

@@ -1,4 +1,4 @@
-"""What the sources that convert one prepared file share: their clips into a store, and the sub-command."""
+"""Shared by the sources that convert a prepared file: the store, and the sub-command."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ from mamp.prepare.dataset import Clip
 
 @dataclass(frozen=True)
 class Converted:
-    """Clips of a prepared file.
-
-    Attributes:
-        clips: In the order of the store, each read when it is taken.
-        total: Number of clips at most.
-        info: For ``meta.json``.
-    """
+    """Clips of a prepared file, at most ``total``, and the content of ``meta.json``."""
 
     clips: Iterator[Clip]
     total: int
@@ -33,11 +27,7 @@ class Converted:
 
 
 def write_store(converted: Converted, output: Path) -> int:
-    """Write the clips, each in the model's joints, into a store; returns their number.
-
-    Raises:
-        DataError: The store does not take a clip, there is none, or the disk is full.
-    """
+    """Write the clips into a store, and return their number."""
     count = 0
     with StoreWriter(output, MODEL_LAYOUT, converted.info) as writer:
         for clip in tqdm(converted.clips, total=converted.total, unit="clip", delay=2, disable=None):
@@ -47,13 +37,13 @@ def write_store(converted: Converted, output: Path) -> int:
 
 
 def add_file_arguments(parser: argparse.ArgumentParser) -> None:
-    """The file and the store."""
+    """Add the positional arguments."""
     parser.add_argument("file", type=Path, metavar="FILE", help="the prepared file")
     parser.add_argument("output", type=Path, metavar="STORE", help="folder of the store")
 
 
 def run(args: argparse.Namespace, convert: Callable[[Path], Converted]) -> int:
-    """Convert ``args.file`` to ``args.output``; the exit status."""
+    """Convert ``args.file`` to ``args.output``; returns the exit status."""
     check_output(args.output, args.overwrite, args.file)
     count = write_store(convert(args.file), args.output)
     say_result(args.json, {"output": str(args.output), "clips": count}, f"{args.output}: {count} clips")

@@ -39,17 +39,17 @@ def build_pretraining_store(
     min_frames: int = 30,
     test: tuple[str, Collection[str]] | None = None,
 ) -> dict[str, int]:
-    """Write the recordings of several corpora into one store, in the joints of the model.
+    """Write packed corpora into one store, in the joints of the model.
 
     Args:
         corpora: Packed corpora.
-        output: The store.
-        max_speed: Cut where a joint is faster, in metres per second; ``None`` does not cut.
-        min_frames: Leave out shorter pieces.
-        test: A column, and its values whose clips form the split ``test``; the others form ``train``.
+        output: Folder of the store.
+        max_speed: Cut recordings where a joint is faster, in metres per second; ``None`` does not cut.
+        min_frames: Minimum length; shorter pieces are left out.
+        test: Column and values of the split ``test``; the others form ``train``.
 
     Returns:
-        Clips written from each corpus.
+        Number of clips per corpus.
     """
     keep_place = Preprocessing(center="none", max_people=None, absent_person="none")
     info: dict[str, Any] = {"corpora": [path.stem for path in corpora]}
@@ -82,7 +82,7 @@ def build_pretraining_store(
 
 
 def _common_columns(corpora: list[Path]) -> set[str]:
-    """Columns that the clips of all corpora have, with values of one kind."""
+    """Columns that all corpora have, with the same type."""
     kinds = []
     for path in corpora:
         first = next(iter(read_packed(path)), None)

@@ -1,7 +1,7 @@
-"""``ctrgcn``: the prepared arrays that CTR-GCN and its successors, the published MAMP among them, read.
+"""``ctrgcn``: the prepared arrays of CTR-GCN and its successors, including the published MAMP.
 
-An ``.npz`` holds ``x_train`` and ``x_test`` [N, T, 150] (two bodies of 25 joints, zeros where absent and after the end
-of a clip) and ``y_train`` and ``y_test``, one-hot or numbers. It is read row by row and needs little memory.
+An ``.npz`` file with ``x_train`` and ``x_test`` [N, T, 150] (two bodies of 25 joints, padded with zeros), and
+``y_train`` and ``y_test``, one-hot or numbers. It is read row by row, with little memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mamp.prepare.dataset import Clip, Column, Source
 SPLITS = ("train", "test")
 WIDTH = 150
 FPS = 30.0
-CHUNK = 64 << 20  # bytes of positions in memory at a time
+CHUNK = 64 << 20  # bytes of positions read at a time
 MAX_FRAMES = 10_000
 PROTOCOLS = {  # as file names abbreviate them
     "xsub": r"x?c?[-_]?sub|cs|cross[-_]?subject",
@@ -37,19 +37,19 @@ PROTOCOLS = {  # as file names abbreviate them
 
 
 def convert(path: Path, protocol: str | None = None) -> Converted:
-    """Clips of an ``.npz`` of CTR-GCN.
+    """Convert an ``.npz`` file of CTR-GCN.
 
-    A clip ends with its last frame that is not all zero. In PKU-MMD, known by its 51 classes, it has as many frames as
-    are not zero, counted from the start, as the published feeder has it. A second person equal to the first is one that
-    is absent, where the first rows are so (NTU RGB+D 120 as published).
+    A clip ends with its last nonzero frame. In PKU-MMD, recognised by its 51 classes, it has as many frames as are not
+    zero, counted from the start, as in the published feeder. A copy of the first person counts as absent if the first
+    rows have such copies (NTU RGB+D 120 as published).
 
     Args:
         path: The file.
-        protocol: ``xsub``, ``xview`` or ``xset``; by default that of the file name, if it says any.
+        protocol: ``xsub``, ``xview`` or ``xset``; by default inferred from the file name.
 
     Raises:
         MissingFileError: There is no such file.
-        ReadError: It is not such a file, or is cut.
+        ReadError: The file has another format, or is cut.
     """
     parts = {split: (_positions(path, split), _labels(path, split)) for split in SPLITS}
     classes = max(count for _, (_, count) in parts.values())
@@ -67,14 +67,14 @@ def convert(path: Path, protocol: str | None = None) -> Converted:
 
 
 def protocol_of(path: Path) -> str | None:
-    """The protocol that a file name says, such as ``NTU60_XSub.npz``, ``NTU60_CS.npz`` or ``NTU120_CSet.npz``."""
+    """Infer the protocol from a file name such as ``NTU60_XSub.npz``, ``NTU60_CS.npz`` or ``NTU120_CSet.npz``."""
     words = re.split(r"[-_. ]+", path.stem.lower())
     found = [name for name, pattern in PROTOCOLS.items() if any(re.fullmatch(pattern, word) for word in words)]
     return found[0] if len(found) == 1 else None
 
 
 class _Rows:
-    """An array [N, ...] in an ``.npz``, read from the first row to the last."""
+    """An array [N, ...] in an ``.npz`` file, read sequentially."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
@@ -84,7 +84,7 @@ class _Rows:
                 raise ReadError(f"{path}: {name} says {list(self.shape)} {self.dtype}, but holds {size - start} bytes.")
 
     def chunks(self, rows: int) -> Iterator[NDArray[Any]]:
-        """Yield so many rows at a time."""
+        """Yield ``rows`` rows at a time."""
         width = prod(self.shape[1:])
         with self._open() as (file, _):
             _read_header(file, "")
@@ -100,7 +100,7 @@ class _Rows:
 
 
 class _Member:
-    """A file in a zip file and its size, with errors that say what is wrong."""
+    """A file in a zip file, and its size; errors become :class:`ReadError`."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
@@ -110,7 +110,7 @@ class _Member:
             self.archive = zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise MissingFileError(f"no such file: {self.path}. Check the path.") from None
-        except Exception as error:  # what a damaged file raises is not bounded
+        except Exception as error:  # damaged files can raise anything
             raise ReadError(f"{self.path}: not an .npz file, or cut ({error}).") from None
         try:
             info = self.archive.getinfo(self.name)
@@ -126,12 +126,12 @@ class _Member:
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, type and where the numbers begin."""
+    """Shape, type and offset of the data."""
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except Exception as error:  # what a damaged header raises is not bounded
+    except Exception as error:  # damaged files can raise anything
         raise ReadError(f"{where} is not an array ({str(error)[:200]}).") from None
     if dtype.kind not in "fiub" or fortran or not all(size > 0 for size in shape) or not shape:
         raise ReadError(f"{where}: expected rows of numbers in C order, found {dtype} {list(shape)}.")
@@ -149,7 +149,7 @@ def _positions(path: Path, split: str) -> _Rows:
 
 
 def _labels(path: Path, split: str) -> tuple[NDArray[np.int64], int]:
-    """Labels [N], and the number of classes."""
+    """Labels [N] and number of classes."""
     rows = _Rows(path, f"y_{split}")
     if len(rows.shape) > 2 or prod(rows.shape) > 1 << 26:
         raise ReadError(f"{path}: expected labels [N] or one-hot [N, classes] in y_{split}, found {list(rows.shape)}.")
@@ -164,7 +164,7 @@ def _labels(path: Path, split: str) -> tuple[NDArray[np.int64], int]:
 
 
 def _absent_person(rows: _Rows) -> Literal["zeros", "copy"]:
-    """What stands for a person who is absent, by the first rows."""
+    """Padding of an absent second person, judged by the first rows."""
     first = next(rows.chunks(min(rows.shape[0], _rows_at_a_time(rows))))
     there = first[..., :75].any((1, 2))
     return "copy" if (there & (first[..., :75] == first[..., 75:]).all((1, 2))).any() else "zeros"

@@ -26,18 +26,18 @@ from mamp.readers import FORMATS, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
 
-PEEKED = 10  # files that are tried, to see whether the recordings have a confidence
+PEEKED = 10  # files that are tried to see whether recordings have a confidence
 
 
 class Folder(Dataset):
-    """Every recording under a folder and in its zip files, named by its path below the folder.
+    """All recordings in a folder and its zip files, named by their relative path.
 
     Args:
         raw: The folder, searched recursively.
-        expected: How clips are placed, and how many people are kept; recorded in the store for training to check.
-        labels: A CSV for :func:`read_labels`; adds the column ``label``, of integers if all labels are.
+        expected: Preprocessing of the clips.
+        labels: CSV file for :func:`read_labels`; adds the column ``label``, of integers if all labels are.
         reading: Options of :func:`mamp.load`.
-        confidence: Whether clips have a tracking confidence; by default if the first readable recording has one.
+        confidence: Store the tracking confidence; by default if the first readable recording has one.
 
     Raises:
         DataError: The labels are malformed.
@@ -61,7 +61,7 @@ class Folder(Dataset):
         self.whole = self.labels is not None and all(label.lstrip("-").isdigit() for label in self.labels.values())
 
     def list_items(self) -> Listing:
-        """All files with the suffix of a format."""
+        """All files with a known suffix."""
         suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
         failed: dict[str, str] = {}
         files = find_files(self.raw, suffixes, failed)
@@ -83,7 +83,7 @@ class Folder(Dataset):
         return False
 
     def read(self, item: Item) -> list[Clip]:
-        """Read one recording, normalised but neither cropped nor resized."""
+        """Read one recording."""
         columns: dict[str, Column] = {}
         if self.labels is not None:
             if item.key not in self.labels:
@@ -94,21 +94,21 @@ class Folder(Dataset):
         return [normalized_clip(recording, self.expected, item.key, columns, bool(self.confidence))]
 
     def info(self) -> dict[str, Any]:
-        """How clips are placed."""
+        """Preprocessing of the clips."""
         return {"preprocessing": store_preprocessing(self.expected)}
 
     def options(self) -> dict[str, Any]:
-        """What the clips depend on."""
+        """Adds people, labels, reading options and confidence."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
         said = {"labels": self.labels, "reading": self.reading, "confidence": self.confidence}
         return {**self.info(), **people, **said}
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Labels of files from a CSV with the header ``file,label``; files by their path below the folder.
+    """Read labels from a CSV file with the header ``file,label``, files relative to the folder.
 
     Raises:
-        DataError: It is not such a file, or names a file twice.
+        DataError: The file is malformed, or has two labels for a file.
     """
     labels: dict[str, str] = {}
     try:

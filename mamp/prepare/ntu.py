@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120: ``.skeleton`` files, the samples that all protocols exclude, splits, and published order."""
+"""NTU RGB+D 60 and 120: ``.skeleton`` files, excluded samples, splits, and published order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBJECTS_60 = frozenset((1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 3
 SUBJECTS_120 = SUBJECTS_60 | frozenset(
     (45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96), 97, 98, 100, 103)
 )
-# Start of a reason of the reader -> how it is counted.
+# Prefix of a reason of the reader -> category in the report.
 TRACKS = {
     "seen in": f"a track of fewer than {ntu.MIN_FRAMES} frames beside another",
     "wider": "a track of the shape of noise",
@@ -38,15 +38,10 @@ TRACKS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """A split of a benchmark.
-
-    Attributes:
-        column: The column that decides.
-        train: Its values in the training split.
-    """
+    """A split by the values of a column."""
 
     column: str
-    train: frozenset[int]
+    train: frozenset[int]  # values of the training split
 
     def split(self, value: int) -> str:
         """``train`` or ``test``."""
@@ -60,19 +55,14 @@ PROTOCOLS: dict[Benchmark, dict[str, Protocol]] = {
 
 
 class NTU(Dataset):
-    """The ``.skeleton`` files of a benchmark, in any folders or zip files.
-
-    Args:
-        raw: Folder or zip file.
-        benchmark: 60 or 120.
-    """
+    """The ``.skeleton`` files of benchmark 60 or 120, in any folders or zip files."""
 
     def __init__(self, raw: Path, benchmark: Benchmark) -> None:
         self.raw = raw
         self.benchmark: Benchmark = benchmark
 
     def list_items(self) -> Listing:
-        """Samples in the order of their names, without those that all protocols exclude."""
+        """Samples ordered by name, without those that all protocols exclude."""
         failed: dict[str, str] = {}
         files = find_files(self.raw, (".skeleton",), failed)
         if not files and not failed:
@@ -100,7 +90,7 @@ class NTU(Dataset):
         return Listing(items, left_out, failed)
 
     def read(self, item: Item) -> list[Clip]:
-        """Read the actors of a sample, translated as published: one or two, the second zeros where absent."""
+        """Read one or two actors of a sample, translated as published; the second is zero where absent."""
         recording = ntu.parse_skeleton_file(item.path)
         chosen = ntu.denoise(recording)
         if not len(chosen.positions):
@@ -123,14 +113,14 @@ class NTU(Dataset):
         return [Clip(name, positions, ntu.FPS, columns, dropped_frames=frames, dropped_people=dropped)]
 
     def info(self) -> dict[str, Any]:
-        """How clips are placed, and what the published runs put in place of an absent second person."""
+        """Preprocessing, and how the published runs replace an absent second person."""
         return describe(self.benchmark, list(PROTOCOLS[self.benchmark]))
 
 
 def describe(
     benchmark: Benchmark, protocols: list[str], absent: Literal["zeros", "copy"] | None = None
 ) -> dict[str, Any]:
-    """What ``meta.json`` of a store of NTU RGB+D states; ``absent`` is what was published unless given."""
+    """Content of ``meta.json`` for NTU RGB+D; ``absent`` is as published by default."""
     absent = absent or ("zeros" if benchmark == 60 else "copy")
     placed = store_preprocessing(Preprocessing(center="clip", max_people=2, absent_person=absent))
     return {
@@ -142,7 +132,7 @@ def describe(
 
 
 def missing_skeletons(benchmark: Benchmark) -> frozenset[str]:
-    """Names of the samples whose skeletons are missing or incomplete: 302, or 535 of NTU RGB+D 120."""
+    """Names of the 302 (NTU RGB+D 120: 535) samples with missing or incomplete skeletons."""
     text = resources.files("mamp.prepare").joinpath("ntu_missing.json").read_text(encoding="utf-8")
     lists: dict[str, list[list[int]]] = json.loads(text)
     rows = lists["ntu60"] if benchmark == 60 else lists["ntu60"] + lists["ntu120_further"]
@@ -150,23 +140,20 @@ def missing_skeletons(benchmark: Benchmark) -> frozenset[str]:
 
 
 def sample_name(setup: int, camera: int, subject: int, replication: int, action: int) -> str:
-    """Name of a sample; action counts from 1."""
+    """Name of a sample; actions start at 1."""
     return f"S{setup:03}C{camera:03}P{subject:03}R{replication:03}A{action:03}"
 
 
 def published_order(
     columns: dict[str, NDArray[Any]], benchmark: Benchmark, protocol: str, split: str
 ) -> NDArray[np.int64]:
-    """Rows of a split in the order of the published arrays: by subject (camera, or setup), then by name.
+    """Rows of a split in the order of the published arrays: by subject, camera or setup, then by name.
 
     Args:
-        columns: ``name`` and the column of the protocol, one entry a clip.
+        columns: ``name`` and the column of the protocol.
         benchmark: 60 or 120.
         protocol: ``xsub``, ``xview`` (60) or ``xset`` (120).
         split: ``train`` or ``test``.
-
-    Raises:
-        DataError: The benchmark has no such protocol.
     """
     rule = get_protocol(benchmark, protocol)
     values = np.asarray(columns[rule.column])
@@ -176,11 +163,7 @@ def published_order(
 
 
 def get_protocol(benchmark: Benchmark, protocol: str) -> Protocol:
-    """A protocol by its name.
-
-    Raises:
-        DataError: The benchmark has no such protocol.
-    """
+    """Return a protocol by name; :class:`DataError` if the benchmark does not have it."""
     known = PROTOCOLS[benchmark]
     if protocol not in known:
         raise DataError(f"NTU RGB+D {benchmark} has the protocols {', '.join(known)}; found {protocol!r}.")

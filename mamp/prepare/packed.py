@@ -1,8 +1,8 @@
-"""Packed corpora: many recordings of one skeleton in one ``.npz`` file.
+"""Packed corpora: recordings of one skeleton in one ``.npz`` file.
 
-Arrays ``positions`` [F, V, 3] (metres, y up), ``offsets`` [N + 1] of the clips in it, ``joints`` names, ``parents``,
-and optionally ``fps``, ``clip`` names, and columns such as ``label``, ``subject``, ``view``. In the
-layouts of the Kinect, a joint at exactly (0, 0, 0) was not tracked.
+Arrays: ``positions`` [F, V, 3] (metres, y up), ``offsets`` [N + 1] of the clips, ``joints`` (names), ``parents``, and
+optionally ``fps``, ``clip`` (names) and columns such as ``label``, ``subject`` and ``view``. In Kinect layouts, a joint
+at exactly (0, 0, 0) was not tracked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_packed(path: Path) -> Iterator[Skeleton]:
 
 
 def split_glitches(recording: Skeleton, max_speed: float, min_frames: int) -> Iterator[Skeleton]:
-    """Cut a recording where a joint is faster than ``max_speed`` metres a second; drop pieces that are too short."""
+    """Cut a recording where a joint exceeds ``max_speed`` in metres per second, and drop short pieces."""
     speed = np.linalg.norm(np.diff(recording.positions, axis=1), axis=-1).max(axis=(0, 2)) * (recording.fps or 30.0)
     cuts = np.flatnonzero(speed > max_speed) + 1
     pieces = np.split(np.arange(recording.num_frames), cuts)

@@ -1,4 +1,4 @@
-"""A contact sheet of a store: some clips, some frames of each, as stick figures from the front."""
+"""Contact sheet of a store: frames of some clips as stick figures."""
 
 from __future__ import annotations
 
@@ -15,20 +15,16 @@ LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#333333"
 
 
 def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: int = 8) -> Path:
-    """Draw clips that are spread over the store, a row each, and frames spread over each clip.
+    """Draw clips spread over the store, one per row, with frames spread over each clip.
 
-    Every figure has the same scale (metres) and stands in the middle of its picture. The view is the camera's, along z,
-    with x to the left: of a person who faces it, the left side is on the right. Left sides are blue, right ones red; of
-    several people the others are paler.
+    All figures have the same scale. The view is along z, with x to the left, so the left side of a person who faces the
+    camera is on the right. Left limbs are blue, right ones red; further people are paler.
 
     Args:
-        store: What to draw.
-        path: PNG (or PDF, SVG) to write; written beside and renamed.
-        clips: At most so many rows.
-        frames: Pictures of a clip.
-
-    Returns:
-        The path.
+        store: The store.
+        path: PNG, PDF or SVG file to write; also returned.
+        clips: Maximum number of rows.
+        frames: Frames per clip.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -67,7 +63,7 @@ def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: in
 
 
 def choose_clips(store: ClipStore, count: int) -> list[int]:
-    """Clips of as many different labels as there are, spread over the store; in the order of the store."""
+    """Choose clips spread over the store, with different labels if possible."""
     count = min(count, len(store))
     by = next((store.columns[name] for name in ("label", "content", "corpus") if name in store.columns), None)
     if by is not None:
@@ -79,19 +75,19 @@ def choose_clips(store: ClipStore, count: int) -> list[int]:
 
 
 def _frames(store: ClipStore, clip: int, count: int) -> NDArray[np.float32]:
-    """[M, count, V, 3] positions of frames from the first to the last; NaN where a person is absent."""
+    """Positions [M, count, V, 3] of equidistant frames; NaN where a person is absent."""
     people = store.recording(clip).positions
     return people[:, np.linspace(0, people.shape[1] - 1, count).round().astype(int)]
 
 
 def _seen(people: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[N, 3] joints of everybody who is there; the origin where nobody is."""
+    """Tracked joints [N, 3] of all people; the origin if there are none."""
     seen = people[np.isfinite(people).all(-1)]
     return seen if len(seen) else np.zeros((1, 3), np.float32)
 
 
 def _colours(store: ClipStore) -> list[str]:
-    """Colour of each joint by its side."""
+    """Colour of each joint, by side."""
     sides = dict.fromkeys(store.layout.joints, MIDDLE)
     for left, right in store.layout.pairs:
         sides[left], sides[right] = LEFT, RIGHT

@@ -1,9 +1,9 @@
-"""PKU-MMD I and II: the instances of actions as published, and beside them the untrimmed recordings.
+"""PKU-MMD I and II: action instances as published, and the untrimmed recordings.
 
-The store holds one clip an instance, in camera coordinates: rows ``start`` up to, not including, ``end`` of the
-recording, counted from 0, at most 300 of them, and of these as many as the published feeder uses: it counts the frames
-that hold anybody and takes that many from the start, so that each empty frame inside drops one at the end.
-The store in the folder ``untrimmed`` holds the complete recordings with their intervals (:func:`read_intervals`).
+The store has a clip per instance, in camera coordinates: rows ``start`` (from 0) to ``end`` (exclusive), at most 300.
+As in the published feeder, which counts the non-empty frames and takes that many from the start, each empty frame
+inside an instance drops one at its end. The store in the folder ``untrimmed`` has the complete recordings with their
+intervals (:func:`read_intervals`).
 """
 
 from __future__ import annotations
@@ -40,15 +40,13 @@ SPLITS = {"xsub": "subject", "xview": "view"}
 
 
 class PKU(Dataset):
-    """The recordings of one phase: folders (or zip files) of skeletons and of labels, and the files of the splits.
+    """The recordings of phase 1 or 2, in folders or zip files.
 
-    Args:
-        raw: Folder that holds all of it: ``skeleton`` and ``label`` somewhere in the path of each file, and
-            ``cross-subject.txt``, ``cross-view.txt``, with a hyphen or an underscore, with or without ``_v2``.
-        phase: 1 or 2.
+    The path of each file contains ``skeleton`` or ``label``. The splits are ``cross-subject.txt`` and
+    ``cross-view.txt``, with a hyphen or underscore, with or without ``_v2``.
 
     Raises:
-        MissingFileError: There are no skeletons, labels or splits at all.
+        MissingFileError: There are no skeletons, labels or splits.
         ReadError: The file of a split is malformed.
     """
 
@@ -77,7 +75,7 @@ class PKU(Dataset):
             raise MissingFileError(f"{raw}: expected PKU-MMD {phase}; found no {' and no '.join(lacking)} in it.")
 
     def list_items(self) -> Listing:
-        """Recordings with labels, in the order of their names."""
+        """Recordings with labels, ordered by name."""
         failed = dict(self.failed)
         for have, lack, what in ((self.skeletons, self.labels, "label"), (self.labels, self.skeletons, "skeleton")):
             for name in sorted(have.keys() - lack.keys()):
@@ -123,11 +121,11 @@ class PKU(Dataset):
         return [*clips, Clip(name, _people(rows, exact=True), pku.FPS, whole, store=UNTRIMMED)]
 
     def info(self) -> dict[str, Any]:
-        """How clips are placed: in camera coordinates."""
+        """Preprocessing: camera coordinates."""
         return describe(f"PKU-MMD {'I' * self.phase}", list(self.train))
 
     def options(self) -> dict[str, Any]:
-        """Adds the splits and the label files, on which the clips depend too."""
+        """Adds the splits and the label files."""
         labels = {name: path.stat().st_mtime_ns if path.exists() else 0 for name, path in sorted(self.labels.items())}
         return {**self.info(), "train": {key: sorted(names) for key, names in self.train.items()}, "labels": labels}
 
@@ -152,7 +150,7 @@ class PKU(Dataset):
 
 
 def describe(source: str, protocols: list[str]) -> dict[str, Any]:
-    """What ``meta.json`` of a store of PKU-MMD states."""
+    """Content of ``meta.json`` for PKU-MMD."""
     placed = store_preprocessing(Preprocessing(center="none", max_people=2, absent_person="zeros"))
     return {
         "source": source,
@@ -163,11 +161,7 @@ def describe(source: str, protocols: list[str]) -> dict[str, Any]:
 
 
 def parse_split(path: Path) -> tuple[list[str], list[str]]:
-    """Training and test recordings of a split file: names after a heading, split by commas and white space.
-
-    Raises:
-        ReadError: No heading of training videos, or none of them, or one that is in both lists.
-    """
+    """Read the training and test recordings of a split file: names after a heading, separated by commas or spaces."""
     lists: dict[str, list[str]] = {"train": [], "test": []}
     current = None
     for line in read_lines(path):

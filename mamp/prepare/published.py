@@ -1,4 +1,4 @@
-"""The arrays that the published scripts write, from a store: to compare, and for other programs."""
+"""Export a store to the arrays of the published scripts, for comparison and other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 
 
 def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArray, NDArray[np.float64]]:
-    """``x_train`` and ``y_train``, or those of the test split, exact to the bit.
+    """The published ``x`` and ``y`` arrays of a split, bit for bit.
 
     Args:
         path: A store of NTU RGB+D or PKU-MMD.
@@ -25,11 +25,11 @@ def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArr
         split: ``train`` or ``test``.
 
     Returns:
-        Positions [n, T, 150], zero after the end of a clip, and one-hot labels [n, classes]. T is the length of the
-        longest clip of the store (300 in the full NTU sets), or 300 for PKU-MMD. Takes 180 kB of memory a clip.
+        Positions [n, T, 150], padded with zeros, and one-hot labels [n, classes]. T is 300 for PKU-MMD, else the length
+        of the longest clip (300 in the full sets). Needs 180 kB of memory per clip.
 
     Raises:
-        DataError: The store is of another set, or has no such protocol.
+        DataError: The store is of another data set, or does not have the protocol.
     """
     path = Path(path)
     store = ClipStore(path)
@@ -55,7 +55,7 @@ def published_arrays(path: StrPath, protocol: str, split: str) -> tuple[FloatArr
 
 
 def _pku(path: Path, protocol: str, split: str) -> tuple[FloatArray, NDArray[np.float64]]:
-    """From the untrimmed recordings: a clip of the store ends where the published feeder stops, this array does not."""
+    """Arrays from the untrimmed recordings, since clips of the store end where the published feeder stops."""
     store = ClipStore(path / pku.UNTRIMMED)
     instances, labels = [], []
     for clip in np.flatnonzero(store.columns[f"split_{protocol}"] == split).tolist():

@@ -1,8 +1,8 @@
-"""``pyskl``: the pickles of pyskl and MMAction2 with 3D skeletons of NTU RGB+D, such as ``ntu60_3danno.pkl``.
+"""``pyskl``: 3D skeletons of NTU RGB+D as pickled by pyskl and MMAction2, such as ``ntu60_3danno.pkl``.
 
-A pickle holds ``split``, name -> file names, and ``annotations``, a list of dicts with ``frame_dir`` (the file name),
-``label``, ``keypoint`` [M, T, 25, 3] in camera coordinates, and ``total_frames``. Clips are moved as in the published
-data of NTU RGB+D: the spine of the first person at the origin in the first frame.
+A pickle has ``split``, name -> file names, and ``annotations``, dicts with ``frame_dir`` (the file name), ``label``,
+``keypoint`` [M, T, 25, 3] in camera coordinates, and ``total_frames``. Clips are centred as published: the spine of the
+first person is at the origin in the first frame.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FACTS = ("subject", "camera", "setup", "replication")
 
 
 def convert(path: Path) -> Converted:
-    """Clips of a pickle of pyskl; nothing in it is run (:mod:`mamp.readers.pickles`).
+    """Convert a pickle of pyskl, without running any code in it (:mod:`mamp.readers.pickles`).
 
     Raises:
         MissingFileError: There is no such file.
-        ReadError: It is not such a pickle, or holds 2D keypoints.
+        ReadError: The file has another format, or 2D keypoints.
     """
     content = read_pickle(path)
     if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
@@ -47,7 +47,7 @@ def convert(path: Path) -> Converted:
 
 
 def _checked(path: Path, number: int, found: Any) -> dict[str, Any]:
-    """An annotation, with positions [M, T, 25, 3]."""
+    """Validate an annotation."""
     where = f"{path}, annotation {number}"
     if not isinstance(found, dict) or not isinstance(found.get("keypoint"), np.ndarray):
         raise ReadError(f"{where}: expected a dict with frame_dir, label and keypoint.")

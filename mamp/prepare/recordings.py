@@ -1,4 +1,4 @@
-"""Data sets of recordings (:mod:`mamp.readers.sets`) for the engine: listing, thinning out, placing."""
+"""Data sets of recordings (:mod:`mamp.readers.sets`): listing, frame rate, preprocessing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,7 @@ from mamp.skeleton import Skeleton
 
 
 class Recordings(Dataset):
-    """The files of a set of recordings.
-
-    Args:
-        recordings: The set.
-        expected: How clips are placed, and how many people are kept.
-        fps: Take every k-th frame to have this rate; ``None`` keeps the rate.
-    """
+    """The files of a set of recordings, with every k-th frame taken to obtain ``fps``, if given."""
 
     def __init__(self, recordings: RecordingSet, expected: Preprocessing, fps: float | None = None) -> None:
         self.recordings, self.raw = recordings, recordings.raw
@@ -32,7 +26,7 @@ class Recordings(Dataset):
         self.fps = fps
 
     def list_items(self) -> Listing:
-        """Files of the set, one for each recording: that with the earlier of the set's suffixes, then the first."""
+        """One file per recording: that with the first of the suffixes of the set, then the first by name."""
         failed: dict[str, str] = {}
         suffixes, set_ = self.recordings.suffixes, self.recordings
         found = [path for path in find_files(self.raw, suffixes, failed) if set_.is_member(path)]
@@ -63,7 +57,7 @@ class Recordings(Dataset):
         return clips
 
     def info(self) -> dict[str, Any]:
-        """Source, placing and class names for ``meta.json``."""
+        """Source, preprocessing and class names."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
         placed = {**store_preprocessing(self.expected), **people}
         found: dict[str, Any] = {"source": self.recordings.title, "preprocessing": placed}
@@ -72,15 +66,15 @@ class Recordings(Dataset):
         return found | ({"classes": list(self.recordings.classes)} if self.recordings.classes else {})
 
     def options(self) -> dict[str, Any]:
-        """What the store states, and what the clips depend on beside their files."""
+        """Adds what the set depends on."""
         return {**self.info(), **self.recordings.depends_on()}
 
 
 def thin(recording: Skeleton, fps: float | None) -> Skeleton:
-    """Take every k-th frame, from the first on, to have ``fps`` frames per second; ``None`` keeps all.
+    """Take every k-th frame to obtain ``fps`` frames per second; ``None`` keeps all.
 
     Raises:
-        RecordingError: The rate of the recording is no multiple of it, or unknown.
+        RecordingError: The rate of the recording is unknown, or not a multiple of ``fps``.
     """
     if fps is None or recording.fps == fps:
         return recording
