@@ -30,11 +30,7 @@ Precision = Literal["bfloat16"]
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """Options of :meth:`mamp.MAMPEncoder.encode`.
-
-    Raises:
-        RecordingError: An option is not one of those described there.
-    """
+    """Options of :meth:`mamp.MAMPEncoder.encode`, validated."""
 
     pool: Pool = "clip"
     batch_size: int = 32
@@ -150,7 +146,7 @@ def _embed_whole(
 def _embed_windows(
     engine: Engine, config: MAMPConfig, recording: Skeleton, options: EncodeOptions, progress: bool
 ) -> FloatArray:
-    """Embed the windows of a recording, a batch at a time; one without anybody is NaN."""
+    """Embed the windows of a recording, one batch at a time; NaN for windows without anybody."""
     assert options.window is not None and options.stride is not None
     starts = window_starts(recording.num_frames, options.window, options.stride)
     layout = get_layout(config.preprocessing.layout)
@@ -180,7 +176,7 @@ def _embed_batch(
     everybody, part = options.pool == "person", options.window is not None
     expected, frames = config.preprocessing, config.num_frames
     clips = [prepare_clip(recording, expected, frames, everybody=everybody, part=part) for recording in recordings]
-    # Who is a copy of another is encoded once.
+    # Copies of a person are encoded once.
     counts = [clip.num_present if clip.copied else len(x) for x, clip in clips]
     bodies = np.concatenate([x[:count] for (x, _), count in zip(clips, counts, strict=True)])
     there = np.concatenate([token_presence(clip, config)[:n] for (_, clip), n in zip(clips, counts, strict=True)])
@@ -192,7 +188,7 @@ def _embed_batch(
 
 
 def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[int, ...]:
-    """Shape of the embedding of a recording or window, without the frames of ``pool="frame"``."""
+    """Shape of the embedding of a recording or window, without the time axis of ``pool="frame"``."""
     t, v = config.grid
     expected, people = config.preprocessing, recording.num_people
     if pool == "tokens" and expected.max_people is not None:

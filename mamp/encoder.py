@@ -1,4 +1,4 @@
-"""``MAMPEncoder``: recordings to embeddings, and weights by name. The network beneath is :mod:`mamp.transformer`."""
+"""``MAMPEncoder``: embed recordings, load and save weights. The network is in :mod:`mamp.transformer`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FloatArray = NDArray[np.float32]
 
 
 class MAMPEncoder(Network):
-    """The pretrained encoder of 3D skeleton recordings.
+    """Pretrained encoder of 3D skeleton recordings.
 
     ``encoder(x)`` maps a tensor of normalised clips [B, M, T, V, C] to tokens [B, M, T / 4, V, D], differentiably.
-    ``encoder.encode(recordings)`` does everything from a recording to a numpy embedding.
+    ``encoder.encode(recordings)`` maps recordings to NumPy embeddings, including preprocessing.
 
     Args:
-        config: Architecture, and what the weights expect of their input.
-        drop_path_rate: Largest stochastic-depth rate, for fine-tuning (published: 0.3).
+        config: Architecture and preprocessing.
+        drop_path_rate: Maximum stochastic-depth rate, for fine-tuning (published: 0.3).
     """
 
     @overload
@@ -78,37 +78,35 @@ class MAMPEncoder(Network):
         """Embed recordings of any length, layout and number of people.
 
         Args:
-            recordings: One :class:`Skeleton`, or any iterable of them, which is consumed ``batch_size`` at a time.
-            pool: What one embedding stands for:
-                ``"clip"`` [D], the mean over people, time and joints (published); ``"person"`` [M, D], row i is person
-                i of the recording, all of them, whatever number the weights take for the other pools; ``"frame"``
-                [T, D], one for each frame of the recording; ``"joint"`` [V, D], one for each joint of the model;
-                ``"tokens"`` [M, T / 4, V, D], nothing pooled. Where nothing was tracked, there is NaN. Weights whose
-                configuration has another ``pooling`` than the mean, or a readout, use these in place of the mean, and
-                give what is ``config.embedding_dim`` long in place of D, except for the tokens.
-            batch_size: Clips that are encoded at a time; more costs memory, not accuracy.
-            precision: ``"bfloat16"`` computes matrix products and attention in bfloat16, and the rest in the type of
-                the weights: faster where the processor has instructions for it, at an error of about a hundredth of the
-                distance between clips. By default everything is in the type of the weights.
-            token_share: Share of the tokens of each person that is looked at, those that move most. Below 1 it is
-                faster and only approximate; it goes with the pools ``clip`` and ``person``.
+            recordings: A :class:`Skeleton`, or an iterable of them, of which ``batch_size`` are held at a time.
+            pool: Unit of an embedding. ``"clip"``: [D], mean over people, time and joints (published). ``"person"``:
+                [M, D], for all people of the recording. ``"frame"``: [T, D], for each frame of the recording.
+                ``"joint"``: [V, D], for each joint of the model. ``"tokens"``: [M, T / 4, V, D], not pooled. NaN where
+                nothing was tracked. With a readout, or another ``pooling`` than the mean in the configuration of the
+                weights, D is ``config.embedding_dim``, except for tokens.
+            batch_size: Number of clips encoded at a time; affects memory, not results.
+            precision: ``"bfloat16"`` computes matrix products and attention in bfloat16. Faster if the processor
+                supports it, with an error of about 1 % of the distance between clips. By default, everything is
+                computed in the type of the weights.
+            token_share: Share of the tokens of each person to encode, those that move most. Values below 1 are faster
+                but approximate, and need pool ``clip`` or ``person``.
             progress: Show a progress bar.
-            window: Cut recordings into windows of so many of their frames, and embed each: any length takes constant
-                memory. The last window is moved back to end with the recording; a shorter recording is one window.
-            stride: Frames from the start of one window to that of the next, at most ``window``, which it is by default.
+            window: Embed windows of ``window`` frames separately, which needs constant memory. The last window is
+                shifted back to end with the recording; a shorter recording is a single window.
+            stride: Frames between the starts of windows, at most ``window``, which is the default.
             preprocessing: Fields of :class:`mamp.Preprocessing` to change for this call, such as ``{"facing": True}``,
-                ``{"height": 1.7}`` or ``{"missing": "fill"}``, against what the weights expect.
+                ``{"height": 1.7}`` or ``{"missing": "fill"}``.
 
         Returns:
-            float32. For one recording the array above. For several: a stacked array for ``clip`` and ``joint``, and a
-            list of arrays for the other pools, whose sizes differ between recordings. With ``window``, an array has one
-            more dimension in front, its windows, NaN for those without anybody, and several recordings give a list;
-            ``frame`` stays [T, D], the mean of the windows that cover a frame.
+            float32 array as above for one recording. For several recordings, a stacked array for ``clip`` and
+            ``joint``, and a list of arrays for the other pools, whose sizes differ. With ``window``, arrays have the
+            windows as first axis, NaN for windows without anybody, and several recordings give a list; ``frame`` stays
+            [T, D], the mean over the windows that cover a frame.
 
         Raises:
-            RecordingError: A recording holds nothing that can be encoded, or an option is not one of the above.
-            LayoutError: A recording cannot be expressed in the model's joints.
-            ConfigError: ``preprocessing`` names a field that does not exist, or gives it an impossible value.
+            RecordingError: A recording is empty, or an option is invalid.
+            LayoutError: A recording cannot be converted to the joints of the model.
+            ConfigError: ``preprocessing`` has an unknown field or an invalid value.
         """
         options = EncodeOptions(pool, batch_size, precision, token_share, window, stride, preprocessing or {})
         if isinstance(recordings, Skeleton):
@@ -135,18 +133,17 @@ class MAMPEncoder(Network):
         """Load an encoder by name, in evaluation mode.
 
         Args:
-            name_or_path: ``"openmocap"`` (inside the package, no network), another name of
-                :func:`mamp.list_pretrained`, a folder written by ``save_pretrained`` or ``python -m mamp.train``, or a
-                repository id on the Hugging Face Hub.
-            revision: Branch, tag or commit on the Hub; a commit is the only thing that never changes.
-            cache_dir: Where downloads are kept.
-            token: Access token for a private repository; ``True`` uses the one saved on this machine.
-            local_files_only: Never touch the network.
-            device: Where to put the weights.
-            dtype: Type to load the weights as; ``float32`` by default.
+            name_or_path: ``"openmocap"`` (bundled), another name of :func:`mamp.list_pretrained`, a folder written by
+                ``save_pretrained`` or ``python -m mamp.train``, or a repository id on the Hugging Face Hub.
+            revision: Branch, tag or commit on the Hub; only commits are immutable.
+            cache_dir: Folder for downloads.
+            token: Access token for private repositories; ``True`` uses the one saved on this machine.
+            local_files_only: Never access the network.
+            device: Device of the weights.
+            dtype: Data type of the weights; ``float32`` by default.
 
         Raises:
-            WeightsError: The weights cannot be found, fetched, verified or loaded; the message says what to do.
+            WeightsError: The weights cannot be found, downloaded, verified or loaded.
         """
         return load_encoder(
             cls,
@@ -163,8 +160,8 @@ class MAMPEncoder(Network):
         """Write ``config.json``, ``model.safetensors`` and a model card that :meth:`from_pretrained` reads back.
 
         Args:
-            directory: Created when it does not exist.
-            dtype: Type to store the weights as; their own by default.
+            directory: Folder, created if necessary.
+            dtype: Data type to store; that of the weights by default.
         """
         save_encoder(self, directory, dtype=dtype)
 

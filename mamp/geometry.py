@@ -1,4 +1,4 @@
-"""Geometry of bodies and clips: rotation, mirror, facing, body height, crop and resampling in time.
+"""Geometry of bodies and clips: rotation, mirroring, facing, body height, crop and resampling.
 
 Everything is numpy, so that recordings can be prepared without torch.
 """
@@ -15,8 +15,7 @@ from mamp.layouts import Layout
 FloatArray = NDArray[np.float32]
 _Array = TypeVar("_Array", bound=Any)
 
-# A rotation about an axis is what it leaves alone, plus cosine times the rest, plus sine times the turn; published
-# signs. [axis, 3, 3] each.
+# A rotation about an axis is AXIS + cos * REST + sin * TURN, [axis, 3, 3] each, with the published signs.
 AXIS = np.stack([np.diag(row) for row in np.eye(3, dtype=np.float32)])
 REST = np.eye(3, dtype=np.float32) - AXIS
 TURN = np.array(
@@ -59,7 +58,7 @@ def facing_angle(right: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def mirrored_joints(layout: Layout) -> list[int]:
-    """For each joint the one that is in its place after left and right are swapped."""
+    """Index of the counterpart of each joint on the other side."""
     order = list(range(len(layout.joints)))
     for left, right in layout.pairs:
         i, j = layout.joints.index(left), layout.joints.index(right)
@@ -68,7 +67,7 @@ def mirrored_joints(layout: Layout) -> list[int]:
 
 
 def from_the_root(layout: Layout) -> list[int]:
-    """Joints with a parent, each after its parent."""
+    """Indices of the joints with a parent, each after its parent."""
     order = [joint for joint, parent in enumerate(layout.parents) if parent < 0]
     for joint in order:
         order += [child for child, parent in enumerate(layout.parents) if parent == joint]
@@ -76,7 +75,7 @@ def from_the_root(layout: Layout) -> list[int]:
 
 
 def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
-    """First frame and length of the middle ``share`` of a clip, rounded outwards as published."""
+    """First frame and length of the middle ``share`` of a clip, rounded as published."""
     bias = int((1 - share) * num_frames / 2)
     return bias, num_frames - 2 * bias
 
@@ -108,7 +107,7 @@ def lerp(low: FloatArray, high: FloatArray, share: FloatArray) -> FloatArray:
     return low * (1 - share) + high * share
 
 
-# Lengths between joints over body height (Drillis and Contini, as tabulated by Winter).
+# Lengths relative to body height (Drillis and Contini, as tabulated by Winter).
 _SEGMENTS = (
     ("hip_left", "knee_left", 0.245),
     ("hip_right", "knee_right", 0.245),
@@ -123,13 +122,9 @@ _SEGMENTS = (
 
 
 def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> FloatArray:
-    """Turn [M, T, V, 3] about the vertical so that the first person faces the camera (negative z) on average.
+    """Rotate [M, T, V, 3], y up, so that the first person faces the camera (negative z) on average.
 
-    Args:
-        positions: [M, T, V, 3], y up.
-        tracked: [T, V] of the first person. A frame counts where both hips or both shoulders were tracked; where that
-            is never so, nothing is turned.
-        layout: Names the joints.
+    Uses the frames in which both hips or both shoulders are ``tracked`` [T, V]; without any, nothing is rotated.
     """
     person = positions[0]
 
@@ -145,15 +140,9 @@ def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layou
 
 
 def body_height(person: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> float | None:
-    """Body height of a person in metres, from the lengths of trunk and limbs: the same in every pose.
+    """Body height of a person [T, V, 3] in metres, independent of the pose: from the lengths of trunk and limbs.
 
-    Args:
-        person: [T, V, 3].
-        tracked: [T, V]; a length is the median over the frames in which both its ends were tracked.
-        layout: Names the joints.
-
-    Returns:
-        The height, or ``None`` when no length can be measured.
+    Lengths are medians over the frames in which both ends are ``tracked`` [T, V]; ``None`` if there are none.
     """
     length = share = 0.0
     for start, end, part in _SEGMENTS:

@@ -1,13 +1,13 @@
-"""Which tokens the encoder sees: motion-aware masking (the paper's), and its neighbours.
+"""Masking: the motion-aware masking of the paper, and alternatives.
 
-A rule turns a clip and uniform noise u into one sort key per token; the tokens with the smallest keys are kept.
+A rule computes a sort key per token from a clip and uniform noise u; the tokens with the smallest keys are kept.
 
 ==============  ======================================================================================================
 ``motion``      ``log softmax(I / (tau max I)) - log(-log u)`` with the motion intensity I (the paper's)
 ``random``      ``u``
-``confidence``  as ``motion``, with ``I * c``: tracking confidence c weighs down what is jitter rather than motion
-``tube``        ``rank of u over joints + u``: what is visible of a few joints is visible at (nearly) all times
-``parts``       ``rank of u over body parts at each time + u``: at each time one body part is visible, at most
+``confidence``  as ``motion``, with ``I * c``: the tracking confidence c reduces the weight of jitter
+``tube``        ``rank of u over joints + u``: a few joints are visible at (nearly) all times
+``parts``       ``rank of u over body parts at each time + u``: at most one body part is visible at a time
 ==============  ======================================================================================================
 """
 
@@ -25,13 +25,13 @@ Masking = Literal["motion", "random", "confidence", "tube", "parts"]
 
 
 class Mask(NamedTuple):
-    """Outcome of masking for N bodies of L tokens.
+    """Masking of N bodies of L tokens.
 
     Attributes:
-        mask: [N, L] in the input's dtype, 1 where a token is masked.
-        ids_keep: [N, K] indices of the kept tokens, in the order in which the encoder sees them.
-        ids_shuffle: [N, L] all tokens by ascending key: the kept ones first, then the masked ones.
-        ids_restore: [N, L] position of each token in the shuffled order, the inverse of ``ids_shuffle``.
+        mask: [N, L], 1 where a token is masked, in the dtype of the input.
+        ids_keep: [N, K] indices of the visible tokens, in the order of the encoder.
+        ids_shuffle: [N, L] indices of all tokens by ascending key, visible ones first.
+        ids_restore: [N, L] inverse permutation of ``ids_shuffle``.
     """
 
     mask: Tensor
@@ -41,10 +41,7 @@ class Mask(NamedTuple):
 
 
 def num_kept(num_tokens: int, mask_ratio: float) -> int:
-    """Tokens that stay visible: ``int(L * (1 - ratio))``.
-
-    The product is truncated in floating point as published, so 750 tokens at ratio 0.9 leave 74, not 75.
-    """
+    """Number of visible tokens, ``int(L * (1 - ratio))``; as published, 750 tokens at ratio 0.9 leave 74, not 75."""
     if not 0 <= mask_ratio <= 1:
         raise ConfigError(f"mask_ratio: expected a share in [0, 1], found {mask_ratio!r}.")
     return int(num_tokens * (1 - mask_ratio))
@@ -56,9 +53,9 @@ def patchify(x: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
 
 
 def motion_intensity(x: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
-    """Mean absolute change of each token from the token of the same joint one patch earlier.
+    """Mean absolute difference between each token and its predecessor in time, [N, T, V, C] -> [N, L].
 
-    [N, T, V, C] -> [N, L]; the first patch has no predecessor and takes the value of the second.
+    The first step has no predecessor, and takes the values of the second.
     """
     patches = rearrange(x, "n (t u) (v p) c -> n t v (u p c)", u=t_patch_size, p=patch_size)
     change = torch.zeros_like(patches)
@@ -71,13 +68,12 @@ def motion_intensity(x: Tensor, t_patch_size: int, patch_size: int = 1) -> Tenso
 def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
     """Sort key of motion-aware masking: Gumbel top-k over ``softmax(I / (max(I) * tau))``.
 
-    With I divided by its maximum over the body, the masked set is drawn without replacement in proportion to the
-    softmax, so moving tokens are masked more often (the paper's motion-aware masking).
+    Masked tokens are drawn without replacement in proportion to the softmax, so moving tokens are masked more often.
 
     Args:
         intensity: [N, L] motion intensity.
         noise: [N, L], uniform in [0, 1).
-        tau: Temperature, above zero; smaller prefers motion more strongly.
+        tau: Temperature above zero; smaller values prefer motion more strongly.
     """
     peak = intensity.max(dim=-1, keepdim=True).values
     prob = torch.softmax(intensity / (peak * tau + 1e-10), dim=-1)
@@ -86,19 +82,16 @@ def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
 
 
 def tube_key(noise: Tensor, steps: int) -> Tensor:
-    """Sort key of tube masking: joints in random order, the same at all times. ``noise`` is [N, L] with L = t * v."""
+    """Sort key of tube masking, [N, L] from ``noise`` [N, L]: joints in random order, the same at all times."""
     u = rearrange(noise, "n (t v) -> n t v", t=steps)
     rank = u[:, :1].argsort(dim=-1).argsort(dim=-1)
     return rearrange(rank + u, "n t v -> n (t v)")
 
 
 def parts_key(noise: Tensor, steps: int, parts: Tensor) -> Tensor:
-    """Sort key of body-part masking: at each time, parts in random order.
+    """Sort key of body-part masking, [N, L] from ``noise`` [N, L]: parts in random order at each of ``steps`` times.
 
-    Args:
-        noise: [N, L] with L = t * v.
-        steps: Time steps, t.
-        parts: [v] number of the body part of each joint, from 0.
+    ``parts`` [v] is the index of the body part of each joint.
     """
     u = rearrange(noise, "n (t v) -> n t v", t=steps)
     first_of_part = torch.stack([(parts == part).int().argmax() for part in range(int(parts.max()) + 1)])
@@ -107,17 +100,14 @@ def parts_key(noise: Tensor, steps: int, parts: Tensor) -> Tensor:
 
 
 def token_confidence(confidence: Tensor, t_patch_size: int, patch_size: int = 1) -> Tensor:
-    """Mean tracking confidence of each token and of the one before it, between which motion is measured.
-
-    [N, T, V] -> [N, L].
-    """
+    """Tracking confidence of each token, or of its predecessor in time if that is lower: [N, T, V] -> [N, L]."""
     mean = rearrange(confidence, "n (t u) (v p) -> n t v (u p)", u=t_patch_size, p=patch_size).mean(dim=-1)
     before = torch.cat([mean[:, 1:2], mean[:, :-1]], dim=1) if mean.shape[1] > 1 else mean
     return rearrange(torch.minimum(mean, before), "n t v -> n (t v)")
 
 
 def mask_tokens(key: Tensor, mask_ratio: float) -> Mask:
-    """Keep the tokens with the smallest keys; the rest is masked. ``key`` is [N, L]."""
+    """Mask all tokens except those with the smallest keys; ``key`` is [N, L]."""
     kept = num_kept(key.shape[1], mask_ratio)
     ids_shuffle = torch.argsort(key, dim=1)
     ids_restore = torch.argsort(ids_shuffle, dim=1)
@@ -126,24 +116,19 @@ def mask_tokens(key: Tensor, mask_ratio: float) -> Mask:
 
 
 def mask_ratio_between(low: float, high: float, u: float) -> float:
-    """Mask ratio from ``low`` to ``high`` such that the share of visible tokens is log-uniform for uniform ``u``."""
+    """Mask ratio between ``low`` and ``high`` with a log-uniform share of visible tokens, given uniform ``u``."""
     least, most = 1 - high, 1 - low
     return 1 - least * (most / least) ** u
 
 
 def missing_tokens(draw: Tensor, share: float, steps: int, parts: Tensor) -> Tensor:
-    """Tokens that the encoder does not see of some bodies: one or two body parts, or a stretch of time.
-
-    Of the bodies that lack something, 30 % lack a stretch of up to half of the time, the others one or two parts.
+    """Tokens [N, L] to hide as if not tracked: 30 % of the affected bodies lose up to half of the time, others parts.
 
     Args:
-        draw: [N, 4], uniform in [0, 1): whether anything is missing, what, how much, and which part or from when.
-        share: Share of the bodies that lack something.
+        draw: [N, 4], uniform in [0, 1): whether, what, how much, and which part or from when.
+        share: Share of affected bodies.
         steps: Time steps, t.
-        parts: [v] number of the body part of each joint, from 0.
-
-    Returns:
-        [N, L] with L = t * v, true where a token is missing.
+        parts: [v] index of the body part of each joint; one or two parts are lost.
     """
     what, much, when = draw[:, 1:2], draw[:, 2:3], draw[:, 3:4]
     step = torch.arange(steps, device=draw.device)[None]
