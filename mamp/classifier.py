@@ -1,4 +1,4 @@
-"""``MAMPClassifier``: an encoder and a head that name the action of a recording."""
+"""``MAMPClassifier``: predict the action of recordings."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from mamp.skeleton import Skeleton
 
 
 class Prediction(NamedTuple):
-    """What a classifier says of some recordings; of a single one, without the first axis.
+    """Prediction for N recordings; without the first axis for a single one.
 
     Attributes:
-        labels: [N] names of the likeliest classes.
-        probabilities: [N, K] float32, a row sums to 1.
+        labels: [N] names of the most likely classes.
+        probabilities: [N, K] float32; rows sum to 1.
     """
 
     labels: list[str] | str
@@ -39,13 +39,13 @@ class Prediction(NamedTuple):
 
 
 class MAMPClassifier(Classifier):
-    """A pretrained encoder with the head of a linear probe or of fine-tuning.
+    """Pretrained encoder with the head of a linear probe or of fine-tuning.
 
-    ``classifier(x)`` maps a tensor of normalised clips [B, M, T, V, C] to logits [B, K]; ``classifier.predict``
-    does everything from recordings to labels and probabilities.
+    ``classifier(x)`` maps a tensor of normalised clips [B, M, T, V, C] to logits [B, K]; ``classifier.predict`` maps
+    recordings to labels and probabilities, including preprocessing.
 
     Args:
-        config: Architecture of the encoder, and what the weights expect of their input.
+        config: Architecture and preprocessing of the encoder.
         head: The head.
         classes: [K] names of the classes.
     """
@@ -65,14 +65,14 @@ class MAMPClassifier(Classifier):
         """Load a classifier, in evaluation mode.
 
         Args:
-            name_or_path: Folder that ``python -m mamp.evaluate finetune`` or ``linear`` left (``seed=N/classifier``, or
-                the folder of results when it has one seed), that :meth:`save_pretrained` wrote, or that ``mamp
-                convert`` made of a published linear or fine-tuned checkpoint.
-            revision: Of weights that have a name.
-            device: Where to put the weights.
+            name_or_path: Folder written by ``python -m mamp.evaluate finetune`` or ``linear`` (``seed=N/classifier``,
+                or the folder of results if it has one seed), by :meth:`save_pretrained`, or by ``mamp convert`` from a
+                published linear or fine-tuned checkpoint.
+            revision: Revision of named weights.
+            device: Device of the weights.
 
         Raises:
-            WeightsError: There is no classifier, or its files do not belong together; the message says what to do.
+            WeightsError: There is no classifier, or its files do not match.
         """
         folder = _folder(Path(check_name(name_or_path)).expanduser(), name_or_path, revision)
         encoder = MAMPEncoder.from_pretrained(folder)
@@ -83,10 +83,7 @@ class MAMPClassifier(Classifier):
         return found.to(device).eval()
 
     def save_pretrained(self, directory: str | PathLike[str]) -> None:
-        """Write encoder, head and class names so that :meth:`from_pretrained` reads them back.
-
-        ``MAMPEncoder.from_pretrained`` takes the folder too, and loads the encoder.
-        """
+        """Write encoder, head and class names for :meth:`from_pretrained`; ``MAMPEncoder`` loads the encoder."""
         save_classifier(self.encoder(), self.head, directory, self.classes)
 
     def encoder(self) -> MAMPEncoder:
@@ -98,18 +95,17 @@ class MAMPClassifier(Classifier):
         return encoder.eval()
 
     def predict(self, recordings: Skeleton | Iterable[Skeleton], *, batch_size: int = 32) -> Prediction:
-        """Name the actions of recordings of any length and layout.
+        """Predict the actions of recordings of any length and layout.
 
-        A recording is prepared as a test clip of the published protocols: one clip from its middle, as the weights
-        expect it.
+        As in the published test protocols, one clip from the middle of each recording is classified.
 
         Args:
-            recordings: One recording, or any iterable of them, of which ``batch_size`` are held at a time.
-            batch_size: Recordings that are prepared at a time.
+            recordings: A recording, or an iterable of them.
+            batch_size: Number of recordings held at a time.
 
         Raises:
-            RecordingError: A recording holds nothing that can be classified.
-            LayoutError: A recording cannot be expressed in the model's joints.
+            RecordingError: A recording is empty.
+            LayoutError: A recording cannot be converted to the joints of the model.
         """
         if isinstance(recordings, Skeleton):
             labels, probabilities = self.predict([recordings], batch_size=batch_size)
@@ -133,10 +129,7 @@ class MAMPClassifier(Classifier):
 
 
 def prepare_batch(recordings: Sequence[Skeleton], config: MAMPConfig) -> tuple[Tensor, Tensor | None]:
-    """Recordings as test clips [B, M, T, V, C]; where only people who are there count, also who that is [B, M].
-
-    A recording with fewer people than others is filled up with zeros.
-    """
+    """Test clips [B, M, T, V, C], padded with zeros, and who is present [B, M] if only those people count."""
     expected = config.preprocessing
     for recording in recordings:
         if not isinstance(recording, Skeleton):
@@ -152,7 +145,7 @@ def prepare_batch(recordings: Sequence[Skeleton], config: MAMPConfig) -> tuple[T
 
 
 def _folder(path: Path, name: str | PathLike[str], revision: str | None) -> Path:
-    """The folder that holds ``head.json``; else that of the encoder, of which the message tells."""
+    """Find the folder with ``head.json``, or else that of the encoder."""
     places = [path, path / "classifier", *sorted(path.glob("seed=*/classifier"))]
     known = [place for place in places if (place / HEAD_NAME).is_file()]
     if len(known) > 1 and known[0] != path:
@@ -161,9 +154,9 @@ def _folder(path: Path, name: str | PathLike[str], revision: str | None) -> Path
 
 
 def _class_names(record: dict[str, Any], count: int) -> list[str]:
-    """Names that ``head.json`` gives, or those of the set that it names; numbers for outputs that have no name.
+    """Names of the classes from ``head.json`` or the data set it names; numbers for outputs without a name.
 
-    Published heads may have more outputs than their set has classes: 60 for the 51 of PKU-MMD.
+    Published heads can have more outputs than classes: 60 for the 51 of PKU-MMD.
     """
     data = str(record.get("data") or "")
     known = NTU_CLASSES if data.startswith("ntu") else PKU_CLASSES if data.startswith("pku") else ()

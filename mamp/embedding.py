@@ -78,18 +78,10 @@ def embed(
     options: EncodeOptions,
     progress: bool = False,
 ) -> list[FloatArray]:
-    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time.
-
-    Args:
-        engine: Runs the network.
-        config: Of the network.
-        recordings: Recordings.
-        options: Of ``encode``.
-        progress: Show a progress bar.
-    """
+    """Embed recordings; see :meth:`mamp.MAMPEncoder.encode`. Iterators are consumed one batch at a time."""
     if options.preprocessing:
         config = config.replace(preprocessing=config.preprocessing.changed(options.preprocessing))
-    if isinstance(recordings, Sequence):  # a mistake in a list is found before the first batch
+    if isinstance(recordings, Sequence):  # find mistakes before the first batch
         recordings = list(_checked(recordings))
     if options.window is None:
         return _embed_whole(engine, config, recordings, options, progress)
@@ -231,18 +223,18 @@ def _mean_of_present(bodies: FloatArray) -> FloatArray:
 
 
 def _to_frames(steps: FloatArray, clip: NormalizedClip, num_frames: int, crop: float) -> FloatArray:
-    """Spread token steps [t, D] over the frames of the recording [T, D], by linear interpolation in time."""
+    """Interpolate token steps [t, D] to the frames of the recording [T, D]."""
     start, length = middle_crop(len(clip.frames), crop)
     steps = _bridge_gaps(steps)
     low, high, share = resample_index(0, len(steps), length)
     rows = lerp(steps[low], steps[high], share[:, None])
-    # A frame without anybody takes the next one that has somebody.
+    # Empty frames take the value of the next frame with anybody.
     kept = np.searchsorted(clip.frames, np.arange(num_frames)).clip(0, len(clip.frames) - 1)
     return rows[(kept - start).clip(0, length - 1)]
 
 
 def _bridge_gaps(steps: FloatArray) -> FloatArray:
-    """Interpolate the steps [t, D] that have no token (NaN) between their neighbours in time."""
+    """Interpolate steps [t, D] without tokens (NaN) between their neighbours in time."""
     missing = np.isnan(steps).any(axis=1)
     if not missing.any():
         return steps

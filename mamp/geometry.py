@@ -37,7 +37,7 @@ def rotation_matrix(angles: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def to_the_right(positions: _Array, layout: Layout) -> _Array:
-    """Vector [..., 3] from the left hip and shoulder of a person [..., V, 3] to the right ones; arrays or tensors."""
+    """Vector [..., 3] from the left to the right side of a person [..., V, 3], by hips and shoulders."""
     left_hip, right_hip, left_shoulder, right_shoulder = (
         positions[..., layout.joints.index(name), :]
         for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
@@ -46,10 +46,9 @@ def to_the_right(positions: _Array, layout: Layout) -> _Array:
 
 
 def facing_angle(right: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Angle [...] about the vertical that turns people to the camera (negative z) on average.
+    """Angle [...] about the vertical that makes people face the camera (negative z) on average.
 
-    Args:
-        right: [..., T, 3] where their right is, see :func:`to_the_right`.
+    ``right`` [..., T, 3] is the vector of :func:`to_the_right`.
     """
     forward = np.stack([right[..., 2], -right[..., 0]], axis=-1).astype(np.float64)  # x and z of (up cross right)
     forward /= np.linalg.norm(forward, axis=-1, keepdims=True).clip(min=1e-12)
@@ -83,17 +82,9 @@ def middle_crop(num_frames: int, share: float) -> tuple[int, int]:
 def resample_index(
     start: int, length: int, num_frames: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Where linear interpolation to ``num_frames`` looks: lower frame, upper frame, and the share of the upper.
+    """Indices of the lower and upper frame, and weight of the upper, to resample a crop to ``num_frames``.
 
-    Half-pixel centres, clamped at both ends, in float32, as ``torch.nn.functional.interpolate`` does.
-
-    Args:
-        start: First frame of the crop.
-        length: Frames of the crop, at least one.
-        num_frames: Frames wanted.
-
-    Returns:
-        Three arrays [num_frames].
+    Equals ``torch.nn.functional.interpolate``: half-pixel centres, clamped at both ends, in float32.
     """
     centre = np.arange(num_frames, dtype=np.float32) + np.float32(0.5)
     source = np.maximum(np.float32(length) / np.float32(num_frames) * centre - np.float32(0.5), np.float32(0))

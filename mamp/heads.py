@@ -1,4 +1,4 @@
-"""Heads on top of the encoder, and the classifier that they make with it, under the names of published checkpoints."""
+"""Classification heads, and encoder plus head, with the parameter names of the published checkpoints."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mamp.config import MAMPConfig
 from mamp.pooling import reduce_present
 from mamp.transformer import Backbone
 
-# Clips that go through the encoder together where no gradient is needed: few, so that memory does not grow.
+# Clips encoded together without gradients; few, to bound memory.
 CLIPS_AT_ONCE = {"cpu": 4, "cuda": 64}
 EPS = 1e-6  # of the batch norm of the linear probe
 
 
 class SumOverProcesses(torch.autograd.Function):
-    """Add up a tensor over all processes; so is its gradient."""
+    """Sum of a tensor over all processes, with gradient."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -36,11 +36,11 @@ class SumOverProcesses(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch norm over the clips that all processes take at a time, on CPUs as well as on GPUs.
+    """Batch norm over the clips of all processes, which must have the same number, on CPUs and GPUs.
 
-    ``forward`` maps [B, D] to [B, D]. In one process it is :class:`torch.nn.BatchNorm1d`. All processes must hold the
-    same number of clips. With ``group`` each ``group`` clips are normalised by themselves, as on a GPU of the published
-    runs, and the running statistics are those of the first group of the first process, as there.
+    ``forward`` maps [B, D] to [B, D]. In a single process it is :class:`torch.nn.BatchNorm1d`. With ``group``, every
+    ``group`` clips are normalised separately, like on the GPUs of the published runs, and the running statistics are
+    those of the first group of the first process.
     """
 
     group: int | None = None
@@ -81,14 +81,14 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 def set_norm_clips(model: nn.Module, clips: int | None) -> None:
-    """Let every :class:`BatchNorm` of a model take its statistics over so many clips; ``None`` over all of them."""
+    """Set the group size of every :class:`BatchNorm` of a model; ``None`` normalises over all clips."""
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.group = clips
 
 
 def mean_over_people(x: Tensor, present: Tensor | None) -> Tensor:
-    """[B, M, ...] -> [B, ...]: over all M as published, absent people included, or over those ``present`` [B, M]."""
+    """Mean [B, M, ...] -> [B, ...] over all people as published, including absent ones, or over ``present`` [B, M]."""
     if present is None:
         return x.mean(dim=1)
     share = present / present.sum(dim=1, keepdim=True)
@@ -96,7 +96,7 @@ def mean_over_people(x: Tensor, present: Tensor | None) -> Tensor:
 
 
 class Head(nn.Module):
-    """Turns tokens into scores of classes, in two parts: ``pool`` and ``classify``; ``num_classes`` is K."""
+    """Maps tokens to class scores in two steps, ``pool`` and ``classify``; ``num_classes`` is K."""
 
     num_classes: int
 
@@ -114,7 +114,7 @@ class Head(nn.Module):
 
 
 class LinearHead(Head):
-    """Published linear probe: mean over people, time and joints, batch norm without parameters, a linear layer.
+    """Published linear probe: mean over people, time and joints, batch norm without parameters, linear layer.
 
     Args:
         dim: Width of what is pooled: D of a token for the mean.
@@ -143,17 +143,14 @@ class LinearHead(Head):
 
 
 class ActionHead(Head):
-    """Published fine-tuning head: keeps the joints apart, and puts a hidden layer before the classes.
-
-    Dropout on the tokens, mean over time and people, and of what is left, joints one after another, a hidden layer with
-    batch norm and ReLU, and a linear layer.
+    """Published fine-tuning head: dropout, mean over time and people, hidden layer with batch norm, linear layer.
 
     Args:
         dim: Width of a token, D.
-        num_joints: Joints of the tokens, V.
-        num_classes: Classes, K.
+        num_joints: Joints of the tokens, V, which are concatenated.
+        num_classes: Number of classes, K.
         hidden: Width of the hidden layer.
-        dropout: Share of the tokens' values that is dropped in training.
+        dropout: Dropout rate of the tokens.
     """
 
     def __init__(self, dim: int, num_joints: int, num_classes: int, hidden: int = 2048, dropout: float = 0.3) -> None:
@@ -179,13 +176,13 @@ class ActionHead(Head):
 
 
 class Classifier(Backbone):
-    """Encoder and head; the keys of its state dict are those of the published downstream checkpoints.
+    """Encoder and head, with the state dict keys of the published downstream checkpoints.
 
     Args:
         config: Architecture of the encoder.
-        head: Head.
-        drop_path_rate: Largest stochastic-depth rate of the encoder.
-        frozen: Train the head only: the encoder needs no gradient and stays in evaluation mode.
+        head: The head.
+        drop_path_rate: Maximum stochastic-depth rate of the encoder.
+        frozen: Train only the head: the encoder needs no gradient and stays in evaluation mode.
     """
 
     def __init__(self, config: MAMPConfig, head: Head, drop_path_rate: float = 0.0, frozen: bool = False) -> None:
@@ -195,27 +192,24 @@ class Classifier(Backbone):
         self.head, self.frozen = head, frozen
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set training mode: of the head alone where the encoder is frozen."""
+        """Set training mode, only of the head if the encoder is frozen."""
         super().train(mode and not self.frozen)
         self.head.train(mode)
         return self
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Scores of classes.
+        """Compute logits [B, K].
 
         Args:
-            x: [B, M, T, V, C] clips; a person who is absent is all zeros.
-            present: [B, M] people who count in the mean; ``None`` counts all, as published.
-
-        Returns:
-            [B, K] logits.
+            x: [B, M, T, V, C] clips, zeros for absent people.
+            present: [B, M] people to average over; ``None`` takes all, as published.
         """
         features = self.pool(x, present)
-        with torch.autocast(x.device.type, enabled=False):  # a small part, in full precision
+        with torch.autocast(x.device.type, enabled=False):  # cheap, hence in full precision
             return self.head.classify(features.to(self.temp_embed.dtype))
 
     def pool(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Features of clips [B, F] on which the head decides; a few clips at a time where no gradient is needed."""
+        """Features [B, F] of clips; without gradients, a few clips at a time."""
         self.check_input(x)
         if torch.is_grad_enabled() and not self.frozen:
             return self.head.pool(self.tokens(x, present), present)
@@ -226,9 +220,9 @@ class Classifier(Backbone):
             return torch.cat([self.head.pool(self.tokens(part, mask), mask) for part, mask in parts])
 
     def tokens(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """[B, M, T, V, C] -> [B, M, T / t_patch_size, V / patch_size, D], zeros for who is not ``present``.
+        """[B, M, T, V, C] -> [B, M, T / t_patch_size, V / patch_size, D], zeros for people not ``present``.
 
-        Without a gradient, the tokens of an all-zero body are computed once for all of them.
+        Without gradients, all-zero bodies are encoded only once.
         """
         (b, m), (t, v) = x.shape[:2], self.config.grid
         encoded, empty = present, None

@@ -23,7 +23,7 @@ _OVER: dict[Pool, tuple[int, ...]] = {"clip": (1, 2), "person": (1, 2), "frame":
 def embed_recordings(
     encoder: Network, recordings: Iterable[Skeleton], options: EncodeOptions, progress: bool = False
 ) -> list[FloatArray]:
-    """Embed each recording; see :meth:`mamp.MAMPEncoder.encode`. An iterator is consumed a batch at a time."""
+    """Embed recordings; see :meth:`mamp.MAMPEncoder.encode`. Iterators are consumed one batch at a time."""
     if options.precision is not None:
         kernels.warn_if_bfloat16_is_slow(str(encoder.device))
 
@@ -40,14 +40,7 @@ def embed_recordings(
 
 
 def pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: EncodeOptions) -> Tensor:
-    """Encode bodies a few at a time and reduce their tokens to what the pool needs.
-
-    Args:
-        encoder: The encoder.
-        bodies: [N, T, V, C].
-        there: [N, L], true where a token is there.
-        options: Of ``encode``.
-    """
+    """Encode bodies [N, T, V, C] with tokens ``there`` [N, L], a few at a time, and pool their tokens."""
     whole = there.all(dim=1)
     absent = whole & (bodies == 0).flatten(1).all(dim=1)
     part = (~whole).nonzero()[:, 0]
@@ -71,14 +64,7 @@ def pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: Encode
 
 
 def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Put bodies that have as many tokens together, so that each group is encoded as it would be alone.
-
-    Args:
-        presence: [N, L], true where a token is there.
-
-    Returns:
-        For each number K of tokens that occurs: rows [n] of the bodies that have it, and ids [n, K] of their tokens.
-    """
+    """Group bodies by their number K of tokens: rows [n] of ``presence`` [N, L], and ids [n, K] of their tokens."""
     counts = presence.sum(dim=1)
     groups = []
     for count in counts.unique().tolist():
@@ -88,14 +74,7 @@ def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
-    """Pooled tokens of bodies [n, T, V, C] that go through the blocks together, float32 and on the CPU.
-
-    Args:
-        encoder: The encoder.
-        bodies: Bodies that have as many tokens.
-        ids: [n, K], which tokens those are; all without it.
-        options: Of ``encode``.
-    """
+    """Encode bodies [n, T, V, C] together, from tokens ``ids`` [n, K] if given, and pool: float32 on the CPU."""
     x, config = bodies.to(encoder.device, encoder.dtype), encoder.config
     if options.token_share < 1:
         ids = most_moving_tokens(bodies, config, options.token_share, ids)
@@ -112,7 +91,7 @@ def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options:
 
 
 def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
-    """Put tokens [N, K, D] of ids [N, K] where they belong, and NaN elsewhere: [N, T, V, D]."""
+    """Scatter tokens [N, K, D] to their ``ids`` [N, K]: [N, T, V, D], NaN elsewhere."""
     t, v = config.grid
     full = tokens.new_full((len(tokens), t * v, tokens.shape[-1]), torch.nan)
     full.scatter_(1, repeat(ids, "n k -> n k d", d=tokens.shape[-1]), tokens)
@@ -120,13 +99,9 @@ def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
 
 
 def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:
-    """Indices [N, K'] of the tokens of bodies [N, T, V, C] that move most, at least one, in the order of the tokens.
+    """Sorted indices [N, K'] of a share of the tokens of bodies [N, T, V, C], those that move most; at least one.
 
-    Args:
-        bodies: [N, T, V, C].
-        config: Of the encoder.
-        share: Share of the tokens.
-        ids: [N, K], the tokens to choose among; all without it.
+    Only tokens in ``ids`` [N, K] are considered, if given.
     """
     intensity = motion_intensity(bodies, config.t_patch_size, config.patch_size)
     if ids is not None:

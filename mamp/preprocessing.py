@@ -238,9 +238,9 @@ def prepare_clip(
 
 
 def to_stream(x: _Array, stream: str) -> _Array:
-    """Turn joint positions [..., T, V, C], an array or tensor, into the stream that the model sees.
+    """Convert joint positions [..., T, V, C], an array or tensor, to bones, to motion, or to the motion of bones.
 
-    Bones first, then motion, which is zero in the last frame.
+    Motion is zero in the last frame.
     """
     if stream.startswith("bone"):
         x = x - x[..., NTU25_BONES, :]
@@ -308,7 +308,7 @@ def token_presence(clip: NormalizedClip, config: MAMPConfig) -> NDArray[np.bool_
 
 
 def _tracked_stream(tracked: FloatArray, stream: str) -> FloatArray:
-    """A bone needs both its joints, a motion both its frames: [M, T, V] -> [M, T, V]."""
+    """Visibility [M, T, V] of the stream: bones need both joints, motion both frames."""
     if stream.startswith("bone"):
         tracked = np.minimum(tracked, tracked[..., NTU25_BONES])
     if stream.endswith("motion"):

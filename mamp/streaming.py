@@ -1,4 +1,4 @@
-"""``StreamingEncoder``: embeddings of a recording while it is being made."""
+"""``StreamingEncoder``: embed a live recording."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FloatArray = NDArray[np.float32]
 
 
 class StreamingEncoder:
-    """Embed the last frames of a stream every few frames.
+    """Embed a sliding window over the frames of a stream.
 
-    The embeddings are the rows of ``encoder.encode(recording, window=window, stride=hop)``, each as soon as its last
-    frame is there. No more than ``window`` frames are kept.
+    Returns the rows of ``encoder.encode(recording, window=window, stride=hop)`` as soon as their last frame arrives.
+    Only ``window`` frames are kept.
 
     >>> live = StreamingEncoder(encoder, fps=30, window=120, hop=10)
     >>> for frame in camera:
@@ -40,11 +40,11 @@ class StreamingEncoder:
         fps: Frames per second of the stream; a window lasts ``window / fps`` seconds.
         window: Frames of a window.
         hop: Frames between two embeddings, at most ``window``.
-        layout: Of the frames that are pushed: a registered name, a layout, or the joint names. It may also come with
-            the first frame.
+        layout: Layout of the frames: a registered name, a layout, or the joint names. Can also be given with the first
+            frame.
         pool: As in ``encode``.
         preprocessing: As in ``encode``.
-        allow_2d: Take frames that lie in one plane, as in :class:`mamp.Skeleton`.
+        allow_2d: Accept frames without depth, as in :class:`mamp.Skeleton`.
 
     Raises:
         RecordingError: ``window`` or ``hop`` is not a number of frames, or there is no such pool.
@@ -78,12 +78,12 @@ class StreamingEncoder:
         self._waiting = 0
 
     def push(self, frame: ArrayLike | None, layout: str | Layout | Sequence[str] | None = None) -> FloatArray | None:
-        """Take one frame, and return an embedding when one is due.
+        """Add a frame, and return an embedding if one is due.
 
         Args:
-            frame: [V, 3], or [M, V, 3] for several people, metres, y up; NaN marks what was not tracked, and ``None``
-                is a frame in which nobody was. A person keeps their place from frame to frame; more may come in later.
-            layout: Of the frame; needed once, here or when the stream is made.
+            frame: [V, 3], or [M, V, 3] for several people, in metres, y up; NaN marks joints that were not tracked, and
+                ``None`` is an empty frame. People keep their index between frames; others can be added later.
+            layout: Layout of the frame; needed once, here or in the constructor.
 
         Returns:
             float32 of the shape that ``encode`` gives for one window, all NaN when nobody was tracked in it, or
@@ -102,23 +102,23 @@ class StreamingEncoder:
         return self._embed()
 
     def flush(self) -> FloatArray | None:
-        """Embed what came after the last embedding, at the end of a stream; the next frame begins a new one.
+        """Embed the remaining frames at the end of a stream; the next frame starts a new one.
 
         Returns:
-            The embedding of the last ``window`` frames, or of all when there were fewer, as ``encode`` ends a
-            recording; ``None`` when nothing came since the last one.
+            The embedding of the last ``window`` frames, or of all if there were fewer; ``None`` if there were no
+            frames since the last embedding.
         """
         result = self._embed() if self._waiting else None
         self.reset()
         return result
 
     def reset(self) -> None:
-        """Forget all frames, as when the camera was moved; the layout stays."""
+        """Discard all frames, for example when the camera was moved; the layout is kept."""
         self._frames.clear()
         self._pushed = self._waiting = 0
 
     def _checked(self, frame: ArrayLike | None, layout: str | Layout | Sequence[str] | None) -> FloatArray:
-        """Frame as [M, V, 3]; nobody is [0, V, 3]."""
+        """Validate a frame: [M, V, 3]; [0, V, 3] for an empty one."""
         if layout is not None:
             given = resolve_layout(layout)
             if self.layout is not None and given.joints != self.layout.joints:
