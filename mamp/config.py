@@ -24,7 +24,7 @@ def suggest(name: str, known: list[str]) -> str:
 
 
 def from_dict(cls: type[_T], values: Any, where: str) -> _T:
-    """Build the dataclass ``cls`` from a mapping; an unknown field is a :class:`ConfigError`."""
+    """Create the dataclass ``cls`` from a mapping; :class:`ConfigError` for unknown fields."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected an object of fields, found {type(values).__name__}.")
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -62,29 +62,29 @@ def _check_pooling(pooling: object) -> None:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a set of weights expects of its input; stored in the checkpoint and applied by ``encode``.
+    """Input format of a set of weights, stored in the checkpoint and applied by ``encode``.
 
-    Positions enter the model right-handed, in the joint order of ``layout``.
+    Coordinates are right-handed, joints in the order of ``layout``.
 
     Attributes:
-        layout: Name of the joint layout of the model.
+        layout: Layout of the joints.
         unit: Unit of length: ``"m"`` (published), ``"cm"`` or ``"mm"``.
         up: Axis that points up: ``"y"`` (published) or ``"z"``.
-        center: ``"clip"`` subtracts, once for the whole clip, the position of ``center_joint`` in the first frame
-            in which the first person is tracked (the published convention for NTU). ``"none"`` keeps camera
-            coordinates (the published convention for PKU-MMD).
-        center_joint: Joint that ``center`` refers to.
-        facing: Turn the clip about the vertical so that the first person faces the camera (negative z) on average.
-        max_people: People that are kept, those who move most first; ``None`` keeps all.
-        absent_person: How a clip with fewer than ``max_people`` people is filled up: ``"zeros"`` (NTU-60), ``"copy"``
-            of the only person (NTU-120), or ``"none"``: only those present are encoded.
-        crop: Share of the frames kept, in the middle of the clip (published test protocol: 0.95).
-        stream: What the model sees: ``joint`` positions, ``bone`` vectors, ``motion`` from frame to frame (of the
-            resized clip), or ``bone_motion``.
-        height: Scale each clip so that the first person is this tall, in metres, as measured from trunk and limbs
-            where they are tracked; ``None`` (published) keeps the size.
-        missing: What becomes of joints, times and people that were not tracked: ``"drop"`` leaves their tokens out
-            of the encoder, ``"fill"`` interpolates them. The zeros or copy of ``absent_person`` stay in either way.
+        center: ``"clip"`` subtracts the position of ``center_joint`` in the first frame in which the first person is
+            tracked from the whole clip (published for NTU RGB+D). ``"none"`` keeps camera coordinates (published for
+            PKU-MMD).
+        center_joint: Joint used by ``center``.
+        facing: Rotate the clip about the vertical so that the first person faces the camera (negative z) on average.
+        max_people: Maximum number of people; those who move most are kept. ``None`` keeps all.
+        absent_person: Padding of clips with fewer than ``max_people`` people: ``"zeros"`` (NTU-60), ``"copy"`` of the
+            only person (NTU-120), or ``"none"`` to encode only those present.
+        crop: Share of the frames to keep, from the middle of the clip (published for testing: 0.95).
+        stream: Input of the model: ``joint`` positions, ``bone`` vectors, ``motion`` between frames (of the resized
+            clip), or ``bone_motion``.
+        height: Scale each clip so that the first person has this height in metres, measured from tracked trunk and
+            limbs; ``None`` (published) keeps the size.
+        missing: Handling of joints, frames and people that were not tracked: ``"drop"`` removes their tokens,
+            ``"fill"`` interpolates them. The padding of ``absent_person`` is encoded either way.
     """
 
     layout: str = "ntu25"
@@ -128,7 +128,7 @@ class Preprocessing:
             raise ConfigError(f"{where}.crop: expected a share in (0, 1], found {self.crop!r}.")
 
     def changed(self, changes: Preprocessing | Mapping[str, Any]) -> Preprocessing:
-        """Return this with some fields changed; an unknown field is a :class:`ConfigError`."""
+        """Return a copy with some fields changed; :class:`ConfigError` for unknown fields."""
         if isinstance(changes, Preprocessing):
             return changes
         if not isinstance(changes, Mapping):
@@ -141,28 +141,27 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class MAMPConfig:
-    """Architecture of the encoder (that of the paper) and what its weights expect of their input.
+    """Architecture and preprocessing of the encoder.
 
-    The defaults are the published model: 8 blocks, 256 wide, 120 frames of 25 joints, tokens of 4 frames of one joint.
+    The defaults are the published model: 8 blocks of width 256, 120 frames of 25 joints, tokens of 4 frames of a joint.
     Field names are those of the published configuration files.
 
     Attributes:
         dim_in: Coordinates per joint, C.
         dim_feat: Width of a token, D.
         depth: Number of transformer blocks.
-        num_heads: Attention heads, H; divides ``dim_feat``.
-        mlp_ratio: Hidden width of the feed-forward part over ``dim_feat``.
-        num_frames: Frames of a clip as the model sees it, T; a multiple of ``t_patch_size``.
-        num_joints: Joints, V; a multiple of ``patch_size``.
+        num_heads: Number of attention heads, H; divides ``dim_feat``.
+        mlp_ratio: Hidden width of the feed-forward layers relative to ``dim_feat``.
+        num_frames: Number of frames of a clip, T; a multiple of ``t_patch_size``.
+        num_joints: Number of joints, V; a multiple of ``patch_size``.
         patch_size: Joints per token (published: 1).
         t_patch_size: Frames per token (published: 4).
         qkv_bias: Whether queries, keys and values have a bias.
-        pooling: What stands for the tokens of a person, frame or joint, channel by channel: their ``mean`` (published),
-            their largest value (``max``), their standard deviation (``std``), or several of these one behind another,
-            joined by ``+``.
-        readout_dim: Length E of an embedding, when a linear map that belongs to the weights comes after the pooling
-            (see :mod:`mamp.train.readout`). None (published): what is pooled is the embedding.
-        preprocessing: What the weights expect; a :class:`Preprocessing` or a dict of its fields.
+        pooling: Reduction of tokens, per channel: ``mean`` (published), ``max``, ``std``, or several of these joined by
+            ``+``, which are concatenated.
+        readout_dim: Length E of an embedding if a linear map follows the pooling (see :mod:`mamp.train.readout`). None
+            (published) uses the pooled tokens.
+        preprocessing: Input format; a :class:`Preprocessing` or a dict of its fields.
     """
 
     dim_in: int = 3
@@ -210,7 +209,7 @@ class MAMPConfig:
 
     @property
     def pooled_dim(self) -> int:
-        """Numbers that pooling makes of tokens: D for each part of ``pooling``."""
+        """Length of pooled tokens: D for each part of ``pooling``."""
         return self.dim_feat * len(self.pooling.split("+"))
 
     @property
@@ -220,16 +219,16 @@ class MAMPConfig:
 
     @property
     def patch_values(self) -> int:
-        """Numbers in one token's patch of the input (published: 4 frames x 1 joint x 3 coordinates = 12)."""
+        """Number of input values per token (published: 4 frames x 1 joint x 3 coordinates = 12)."""
         return self.t_patch_size * self.patch_size * self.dim_in
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as written to ``config.json``."""
+        """Convert to plain values, as in ``config.json``."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any, where: str = "config") -> MAMPConfig:
-        """Build from plain values; an unknown field is a :class:`~mamp.errors.ConfigError`."""
+        """Create from plain values; :class:`~mamp.errors.ConfigError` for unknown fields."""
         return from_dict(cls, values, where)
 
     def replace(self, **changes: Any) -> MAMPConfig:

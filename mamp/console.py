@@ -1,4 +1,4 @@
-"""What all commands share: talking, and exit statuses."""
+"""Shared by all commands: output and exit statuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXIT_STATUSES = "exit status: 0 done; 1 could not do it, or not wholly; 2 wrong 
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in one line, without the usage of all its options."""
+    """Argument parser that reports errors in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2."""
@@ -48,7 +48,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise :class:`Terminated` on the first SIGTERM, and ignore further ones, so that cleaning up is not cut short."""
+    """Raise :class:`Terminated` on the first SIGTERM, and ignore further ones while cleaning up."""
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -74,7 +74,7 @@ def say(text: str) -> None:
 
 
 def say_result(as_json: bool, data: dict[str, Any], text: str) -> None:
-    """Write a result: ``data`` as JSON when that was asked for, else ``text``."""
+    """Write a result: ``data`` as JSON if ``as_json``, else ``text``."""
     say(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text)
 
 
@@ -86,12 +86,12 @@ def complain(prog: str, message: str) -> None:
 
 @contextmanager
 def messages(prog: str, level: int, once: tuple[str, ...] = ()) -> Iterator[None]:
-    """Show what the package logs from ``level`` on, on standard error.
+    """Show log messages of the package on standard error.
 
     Args:
-        prog: Said before each message.
-        level: Of :mod:`logging`.
-        once: Names of loggers of which only the first message of each kind is shown, the others are counted.
+        prog: Prefix of the messages.
+        level: Minimum level.
+        once: Loggers of which only the first message of each kind is shown; the others are counted.
     """
     logger, handler = logging.getLogger("mamp"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter(f"{prog}: %(message)s"))
@@ -117,11 +117,11 @@ def messages(prog: str, level: int, once: tuple[str, ...] = ()) -> Iterator[None
 
 
 def entry(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Decorate the ``main`` of a command: whatever it writes, its help too, is written or counts in the exit status."""
+    """Decorate the ``main`` of a command, so that failures to write its output affect the exit status."""
 
     @functools.wraps(main)
     def run(argv: Sequence[str] | None = None) -> int:
-        if sys.stderr is None:  # closed before the process began; progress bars and messages go nowhere
+        if sys.stderr is None:  # closed by the parent process
             sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
         status = DONE
         try:
@@ -145,7 +145,7 @@ def _flush() -> None:
 
 
 def _discard_output() -> int:
-    """Nothing more can be written: give the interpreter's last flush somewhere to go."""
+    """Redirect standard output, so that the final flush of the interpreter succeeds."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE
@@ -154,13 +154,13 @@ def _discard_output() -> int:
 def exit_status(
     prog: str, work: Callable[[], int], debug: bool = False, untold: tuple[type[BaseException], ...] = ()
 ) -> int:
-    """Do the work; turn what goes wrong into one line on standard error and an exit status.
+    """Run ``work``, and convert errors to a line on standard error and an exit status.
 
     Args:
-        prog: Whose line it is.
+        prog: Prefix of the line.
         work: Returns its own exit status.
-        debug: Show the traceback too.
-        untold: Errors that another process tells.
+        debug: Show the traceback as well.
+        untold: Errors reported by another process.
     """
     try:
         with interrupts.raised():
@@ -181,7 +181,7 @@ def exit_status(
 
 
 def _one_line(error: BaseException) -> str:
-    """The message of an error; of one that a data-loading worker passed on, the message without its traceback."""
+    """Message of an error, without the traceback that data-loading workers add."""
     text = str(error).strip()
     if isinstance(error, torch.OutOfMemoryError):
         return f"the device has too little memory; take fewer clips at a time ({text.splitlines()[0]})"

@@ -1,4 +1,4 @@
-"""Masked motion prediction (the objective of the paper): decoder, target and loss."""
+"""Masked motion prediction, the objective of the paper: decoder, target and loss."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ Target = Literal["motion", "joints"]
 
 @dataclass
 class PretrainingOutput:
-    """What one pre-training pass gives; N = B * M bodies, person fastest.
+    """Output for N = B * M bodies, person fastest.
 
     Attributes:
-        loss: Scalar; mean squared error over the masked tokens of all bodies.
-        prediction: [N, L, t_patch_size * patch_size * C], predicted target of every token (zero where not decoded).
-        mask: [N, L], 1 = masked.
-        losses: The parts of the loss by name, before weighting.
+        loss: Scalar, mean squared error over the masked tokens of all bodies.
+        prediction: [N, L, t_patch_size * patch_size * C] predicted targets, zero where not decoded.
+        mask: [N, L], 1 where masked.
+        losses: Terms of the loss before weighting.
     """
 
     loss: Tensor
@@ -56,7 +56,7 @@ def temporal_motion(x: Tensor, stride: int) -> Tensor:
 
 
 def normalize_target(target: Tensor) -> Tensor:
-    """Scale each token to zero mean and unit (unbiased) variance over its values, the last axis."""
+    """Normalise the last axis to zero mean and unit (unbiased) variance."""
     mean = target.mean(dim=-1, keepdim=True)
     var = target.var(dim=-1, keepdim=True)
     return (target - mean) / (var + 1e-6).sqrt()
@@ -64,29 +64,27 @@ def normalize_target(target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is masked and what is predicted.
+    """Masking and prediction targets.
 
     Attributes:
         target: ``motion`` (MAMP), or ``joints``: masked reconstruction of coordinates, as in SkeletonMAE.
-        mask_ratio: Share of the tokens that are masked (published: 0.9, which keeps 74 of 750).
-        mask_ratio_low: Draw the mask ratio anew at each step, from this one to ``mask_ratio``, so that the number of
-            visible tokens is log-uniform. None: always ``mask_ratio``.
+        mask_ratio: Share of masked tokens (published: 0.9, which keeps 74 of 750).
+        mask_ratio_low: Lower limit of a mask ratio drawn at each step, such that the number of visible tokens is
+            log-uniform. None always uses ``mask_ratio``.
         masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), or ``confidence``
             (motion weighted by tracking confidence); see :mod:`mamp.masking`.
         motion_aware_tau: Temperature of motion-aware masking (published: 0.8 or 0.75); zero masks uniformly at random.
         motion_stride: Stride s of the motion target ``x[t + s] - x[t]``, in frames.
         norm_target: Normalise the target of each token to zero mean and unit variance.
-        missing_parts: Share of the bodies of which the encoder does not see one or two body parts, or a stretch of
-            time. They are predicted nevertheless.
-        joints_weight: Weight of a second objective beside motion (not in the paper): the coordinates.
+        missing_parts: Share of the bodies of which one or two body parts, or a period of time, are always masked.
+        joints_weight: Weight of predicting coordinates as a second target (not in the paper).
         decoder_dim_feat: Width of the decoder.
-        decoder_depth: Blocks of the decoder (published: 3 for NTU RGB+D 60, 5 elsewhere).
-        decoded_tokens: Decode only that many masked tokens, drawn at random: cheaper, and close to the full loss but
-            not equal to it, since decoded tokens attend to each other. None decodes all (published).
-        agreement_weight: Weight of a contrastive objective (InfoNCE; not in the paper): tell the other view of the same
-            clip from all other clips. Each clip of a batch is then seen twice, as the same crop, augmented and masked
-            independently, mirrored alike; see :func:`agreement`.
-        agreement_temperature: Temperature of that objective.
+        decoder_depth: Number of decoder blocks (published: 3 for NTU RGB+D 60, 5 elsewhere).
+        decoded_tokens: Decode only this many masked tokens, drawn at random. Cheaper, but an approximation of the loss,
+            since decoded tokens attend to each other. None decodes all (published).
+        agreement_weight: Weight of a contrastive objective (InfoNCE, not in the paper) between two views of each clip:
+            the same crop and mirroring, augmented and masked independently; see :func:`agreement`.
+        agreement_temperature: Temperature of the contrastive objective.
     """
 
     target: Target = "motion"
@@ -129,13 +127,13 @@ class Objective:
 
 
 class MAMPForPretraining(Backbone):
-    """Encoder of the visible tokens, light decoder, and the prediction of what is masked.
+    """Pre-training model: encoder of the visible tokens, light decoder, and prediction heads.
 
     Args:
         config: The encoder.
-        objective: What is masked and predicted, and the decoder; the defaults of :class:`Objective` if not given.
-        drop_path_rate: Largest stochastic-depth rate of the encoder; the decoder takes the first rates (published: 0).
-        changes: Fields of the objective by name, such as ``mask_ratio=0.8``.
+        objective: Masking, targets and decoder.
+        drop_path_rate: Maximum stochastic-depth rate of the encoder; the decoder uses the first rates (published: 0).
+        changes: Fields of the objective, such as ``mask_ratio=0.8``.
 
     Raises:
         ConfigError: The objective does not fit the encoder.
@@ -205,18 +203,17 @@ class MAMPForPretraining(Backbone):
         mask_ratio: float | None = None,
         missing: Tensor | None = None,
     ) -> PretrainingOutput:
-        """Mask, encode, decode, and compare.
+        """Mask, encode, decode, and compute the loss.
 
         Args:
-            x: Clips [B, M, T, V, C], metres.
-            noise: [B * M, L], uniform in [0, 1): the only randomness of the mask. Drawn when not given.
-            target_x: Clips of the same shape from which the target is taken, when ``x`` carries added noise that
-                should not be predicted. ``x`` itself by default.
-            decoded_noise: [B * M, at least the masked tokens], uniform: which masked tokens are decoded when
-                ``decoded_tokens`` is set. Drawn when not given.
+            x: Clips [B, M, T, V, C] in metres.
+            noise: [B * M, L] uniform numbers, the only randomness of the mask; drawn by default.
+            target_x: Clips of the same shape for the target, without the noise added to ``x``.
+            decoded_noise: [B * M, L'] uniform numbers that choose among L' or fewer masked tokens if
+                ``decoded_tokens`` is set; drawn by default.
             confidence: [B, M, T, V] tracking confidence in [0, 1], for ``masking="confidence"``.
-            mask_ratio: In place of that of the objective, for this pass.
-            missing: [B * M, L], true for tokens that are masked first, whatever the rule says.
+            mask_ratio: Replaces that of the objective.
+            missing: [B * M, L], true for tokens to mask first.
         """
         self.check_input(x)
         cfg, goal, batch = self.config, self.objective, len(x)
@@ -270,11 +267,11 @@ class MAMPForPretraining(Backbone):
 
     @property
     def num_kept(self) -> int:
-        """Tokens of a body that the encoder sees, K."""
+        """Number of visible tokens of a body, K."""
         return num_kept(self.num_tokens, self.objective.mask_ratio)
 
     def _decoded_ids(self, mask: Mask, draw: Tensor | None) -> Tensor:
-        """Indices [N, P] of the masked tokens that are decoded: all of them, or a random part."""
+        """Indices [N, P] of the masked tokens to decode: all, or a random subset."""
         kept = mask.ids_keep.shape[1]
         hidden = self.num_tokens - kept
         wanted = self.objective.decoded_tokens
@@ -285,7 +282,7 @@ class MAMPForPretraining(Backbone):
         return mask.ids_shuffle[:, kept:].gather(1, draw[:, :hidden].topk(wanted, dim=1).indices)
 
     def _decode(self, latent: Tensor, ids: Tensor) -> Tensor:
-        """Decode kept tokens [N, K, D] beside mask tokens; ``ids`` [N, P] says which token each of the P rows is."""
+        """Decode visible tokens [N, K, D] together with mask tokens; ``ids`` [N, P] are the tokens of the P rows."""
         kept = self.decoder_embed(latent)
         hidden = repeat(self.mask_token, "1 1 d -> n p d", n=ids.shape[0], p=ids.shape[1] - latent.shape[1])
         position = rearrange(self.decoder_temp_embed + self.decoder_pos_embed, "1 t v d -> (t v) d")
@@ -307,10 +304,7 @@ class MAMPForPretraining(Backbone):
 
 
 class Projection(nn.Sequential):
-    """Two layers between the embedding of a clip and where :func:`agreement` compares: [B, D] -> [B, D / 2].
-
-    What is thrown away there stays in the embedding.
-    """
+    """Projection head of :func:`agreement`, [B, D] -> [B, D / 2]; what it discards remains in the embedding."""
 
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim // 2))
@@ -318,15 +312,7 @@ class Projection(nn.Sequential):
 
 
 def agreement(z: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of telling the other view of a clip from all other clips, by cosine over temperature (InfoNCE).
-
-    Args:
-        z: [B, F]; rows 2 i and 2 i + 1 are views of one clip.
-        temperature: Above zero.
-
-    Raises:
-        ConfigError: The clips are not pairs.
-    """
+    """InfoNCE loss of ``z`` [B, F], in which rows 2 i and 2 i + 1 are views of the same clip."""
     if len(z) % 2:
         raise ConfigError(f"agreement needs pairs of views; found a batch of {len(z)} clips.")
     z = nn.functional.normalize(z.float(), dim=-1)
