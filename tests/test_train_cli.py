@@ -136,7 +136,7 @@ def test_report_of_a_run(store: Path, tmp_path: Path) -> None:
     assert describe_run(output)["step"] == 3
     pytest.importorskip("matplotlib")
     assert plot_run(output, tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(TrainingError, match="cannot write here"):
+    with pytest.raises(TrainingError, match="cannot write the picture"):
         plot_run(output, tmp_path / "absent" / "run.png")
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import DataError, MissingExtraError
+from mamp.errors import DataError
 from mamp.layouts import MODEL_LAYOUT, Layout
-from mamp.outputs import written_whole
+from mamp.outputs import new_figure, save_figure
 from mamp.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
         MissingExtraError: matplotlib is not installed.
         DataError: The picture cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'mamp[train]'.") from None
-    path = Path(path)
     person = int(recording.tracked.sum((1, 2)).argmax())
     seen = np.flatnonzero(recording.tracked[person].any(-1))
     chosen = seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]
@@ -50,8 +44,7 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
     lines = [recording.name, *words]
     below = 0.3 + 0.17 * len(lines)  # inches
     height = 2.9 * len(chosen) + 0.3 + below
-    figure = Figure(figsize=(11, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(11, height))
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, frame in zip(axes, chosen, strict=True):
         model = bodies[1][0].positions[person, frame]
@@ -66,12 +59,7 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
         row[0].set_ylabel(f"frame {frame}\n\nup (y) in m \u2192", fontsize=8)
     figure.tight_layout(rect=(0, below / height, 1, 1))
     figure.text(0.02, 0.15 / height, "\n".join(lines), fontsize=8, va="bottom")
-    try:
-        with written_whole(path) as file:
-            figure.savefig(file, dpi=110, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot write the picture ({error}).") from None
-    return path
+    return save_figure(figure, Path(path), DataError)
 
 
 def _directions(model: Array, body: Array) -> tuple[Array, Array, Array]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mamp.outputs import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -37,7 +39,7 @@ def draw_confusion(confusion: Any, classes: Sequence[str], title: str) -> bytes:
     total = confusion.sum(axis=1, keepdims=True)
     share = np.divide(100 * confusion, total, out=np.zeros(confusion.shape), where=total > 0)
     size = float(np.clip(0.35 * len(classes) + 2.5, 5, 14))
-    figure = _figure(size + 1, size)
+    figure = new_figure(figsize=(size + 1, size), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axis, shrink=0.8, label="% of the true class")
@@ -57,7 +59,7 @@ def draw_confusion(confusion: Any, classes: Sequence[str], title: str) -> bytes:
 def draw_classes(rows: Sequence[dict[str, Any]], title: str) -> bytes:
     """Recall of each class as a bar, precision as a point, the lowest recall first."""
     rows = sorted((row for row in rows if row["count"]), key=lambda row: row["recall"])
-    figure = _figure(7, float(np.clip(0.22 * len(rows) + 1.2, 3, 30)))
+    figure = new_figure(figsize=(7, float(np.clip(0.22 * len(rows) + 1.2, 3, 30))), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows))
     axis.barh(places, [row["recall"] for row in rows], color="tab:blue", alpha=0.75, label="recall")
@@ -78,7 +80,7 @@ def draw_history(curves: dict[int, list[dict[str, float]]], title: str) -> bytes
     kinds = [(kind, label) for kind, label in ((losses, "loss"), (others, "per cent")) if kind]
     if not kinds:
         kinds = [([name for name in names if name not in ("epoch", "step")], "")]
-    figure = _figure(8, 3 * len(kinds) + 0.5)
+    figure = new_figure(figsize=(8, 3 * len(kinds) + 0.5), layout="constrained")
     axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (kind, label) in zip(axes, kinds, strict=True):
         for number, name in enumerate(kind):
@@ -102,7 +104,7 @@ def draw_history(curves: dict[int, list[dict[str, float]]], title: str) -> bytes
 
 def draw_arms(rows: Sequence[tuple[str, float, Sequence[float] | None, Sequence[float]]], title: str) -> bytes:
     """Arms of an ablation below one another: name, mean, interval and the values of the seeds, in per cent."""
-    figure = _figure(8, 0.45 * len(rows) + 1.3)
+    figure = new_figure(figsize=(8, 0.45 * len(rows) + 1.3), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows))[::-1]
     for place, (_, mean, interval, values) in zip(places, rows, strict=True):
@@ -119,15 +121,6 @@ def draw_arms(rows: Sequence[tuple[str, float, Sequence[float] | None, Sequence[
 
 def _short(name: str) -> str:
     return name if len(name) <= 28 else name[:26] + "..."
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _png(figure: Figure) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.data import ClipStore
-from mamp.errors import DataError, MissingExtraError
-from mamp.outputs import written_whole
+from mamp.errors import DataError
+from mamp.outputs import new_figure, save_figure
 
 LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#333333"
 
@@ -30,18 +30,11 @@ def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: in
         MissingExtraError: matplotlib is not installed.
         DataError: The picture cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'mamp[train]'.") from None
-    path = Path(path)
     chosen = choose_clips(store, clips)
     rows = [_frames(store, clip, frames) for clip in chosen]
     size = max(float(np.ptp(_seen(people[:, k]), axis=0)[:2].max()) for people in rows for k in range(frames))
     half = 0.55 * size or 1.0
-    figure = Figure(figsize=(1.3 * frames, 1.6 * len(rows)))
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(1.3 * frames, 1.6 * len(rows)))
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.18 / len(rows), wspace=0.02, hspace=0.2)
     axes = figure.subplots(len(rows), frames, squeeze=False)
     for row, clip, people in zip(axes, chosen, rows, strict=True):
@@ -54,12 +47,7 @@ def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: in
             axis.set_aspect("equal")
             axis.axis("off")
         row[0].set_title(_title(store, clip), fontsize=7, loc="left", pad=2)
-    try:
-        with written_whole(path) as file:
-            figure.savefig(file, dpi=120, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot write the picture ({error}).") from None
-    return path
+    return save_figure(figure, Path(path), DataError, dpi=120)
 
 
 def choose_clips(store: ClipStore, count: int) -> list[int]:

@@ -14,6 +14,7 @@ from mamp.data.augment import Augmentation, PackedBatch, augment
 from mamp.data.loader import generator_for
 from mamp.layouts import Layout
 from mamp.masking import patchify
+from mamp.outputs import new_figure
 from mamp.pretraining import MAMPForPretraining, temporal_motion
 
 if TYPE_CHECKING:
@@ -93,16 +94,8 @@ def _length(patches: torch.Tensor, model: MAMPForPretraining) -> torch.Tensor:
 
 
 def draw_prediction(prediction: Prediction, layout: Layout, title: str) -> Figure:
-    """Draw poses over time, the mask, and the true and predicted target.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    FigureCanvasAgg(figure)
+    """Draw poses over time, the mask, and the true and predicted target."""
+    figure: Figure = new_figure(figsize=(11, 9), layout="constrained")
     poses, mask, truth, predicted = figure.subplots(4, 1, height_ratios=(1.3, 1, 1, 1))
     figure.suptitle(title, fontsize=10)
     _draw_poses(poses, prediction, layout)

@@ -7,8 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from mamp.errors import MissingExtraError, TrainingError
-from mamp.outputs import written_whole
+from mamp.errors import TrainingError
+from mamp.outputs import new_figure, save_figure
 from mamp.train.checkpoint import list_checkpoints
 
 RECENT = 10  # lines over which the speed is taken
@@ -116,18 +116,12 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
         MissingExtraError: matplotlib is not installed.
         TrainingError: The folder is not that of a run or has no metrics yet, or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("plots need matplotlib: pip install 'mamp[train]'.") from None
-    folder, png = Path(folder), Path(png)
+    folder = Path(folder)
     run, lines = describe_run(folder), read_metrics(folder / "metrics.jsonl")
     if not lines:
         raise TrainingError(f"{folder}: there is nothing to draw before the first line of metrics.jsonl.")
     steps = [line["step"] for line in lines]
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(9, 7), layout="constrained")
     loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     for name in ("loss", *(run["losses"] if len(run["losses"]) > 1 else ())):
         loss.plot(steps, [line.get(name) for line in lines], label=name, linewidth=1.2)
@@ -140,9 +134,4 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
     speed.set_ylim(bottom=0)
     speed.set_xlabel("step")
     loss.set_title(f"{folder.name}: step {run['step']} of {run['total_steps']}, loss {run['loss']:.4f}")
-    try:
-        with written_whole(png) as file:
-            figure.savefig(file, format="png", dpi=110)
-    except OSError as error:
-        raise TrainingError(f"{png}: cannot write here ({error}).") from None
-    return png
+    return save_figure(figure, Path(png), TrainingError)
