@@ -1,13 +1,11 @@
-"""Fields of a configuration by their dotted names: what they are, and how text from a command line becomes a value.
+"""Fields of configuration dataclasses as command-line options.
 
 Names, types and help are those of the dataclasses: ``optim.lr`` is the field ``lr`` of the field ``optim``, and its
 help is its entry in the ``Attributes:`` section of the docstring.
 
-tyro was tried on the same dataclasses (1.0.17) and is not used. With it, a mistake is a box of 5 to 14 lines where ours
-is one line; ``none``, ``true`` and ``30,150``, which docs and old command lines have, are not values; nothing separates
-the fields that were given from those at their defaults, which evaluations need for weights with a configuration of
-their own; and its import takes a quarter of a second. Own rules for values and own errors, most of this file, would
-stay.
+Why not tyro (1.0.17): errors are boxes of 5 to 14 lines instead of one line; it rejects ``none``, ``true`` and
+``30,150``, which documented command lines use; it does not tell given fields from defaults, which evaluations need for
+weights with a configuration of their own; importing it takes 0.25 s. Most of this file would still be needed.
 """
 
 from __future__ import annotations
@@ -37,9 +35,9 @@ class Setting:
 
     Attributes:
         name: Dotted name, ``optim.lr``.
-        kind: Its type, as annotated.
-        default: Its value in the configuration at hand.
-        help: What its docstring says.
+        kind: Annotated type.
+        default: Value in the given configuration.
+        help: Description from the docstring.
     """
 
     name: str
@@ -49,7 +47,7 @@ class Setting:
 
     @property
     def group(self) -> str:
-        """Name of what the field is part of, ``optim``."""
+        """Name of the section, ``optim``."""
         return self.name.rpartition(".")[0]
 
     @property
@@ -59,7 +57,7 @@ class Setting:
 
 
 def settings(config: Any, prefix: str = "") -> list[Setting]:
-    """All fields of a configuration, those of the parts of a part after its own."""
+    """All fields of a configuration; those of nested sections last."""
     kinds, docs = get_type_hints(type(config)), attribute_docs(type(config))
     own, parts = [], []
     for field in dataclasses.fields(config):
@@ -72,10 +70,7 @@ def settings(config: Any, prefix: str = "") -> list[Setting]:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """What the ``Attributes:`` section of a class's docstring, and of those it inherits from, says of each.
-
-    Plain text in one line.
-    """
+    """Descriptions in the ``Attributes:`` sections of a class and its bases, as plain text."""
     docs: dict[str, str] = {}
     for base in cls.__bases__:
         docs |= attribute_docs(base)
@@ -92,10 +87,10 @@ def attribute_docs(cls: type) -> dict[str, str]:
 
 
 def override(config: _Config, changes: Mapping[str, str | Sequence[str]]) -> _Config:
-    """Return a copy of a configuration in which some fields, by dotted name, have the values that words say.
+    """Return a copy of a configuration with some fields, by dotted name, parsed from text.
 
     Raises:
-        ConfigError: A field is unknown, or its value is not one that it takes; the message names the field.
+        ConfigError: A field is unknown, or its value is invalid.
     """
     known = {setting.name: setting for setting in settings(config)}
     values = {}
@@ -107,10 +102,10 @@ def override(config: _Config, changes: Mapping[str, str | Sequence[str]]) -> _Co
 
 
 def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
-    """Return a copy of a configuration in which some fields, by dotted name, have other values.
+    """Return a copy of a configuration with some fields, by dotted name, changed.
 
     Raises:
-        ConfigError: A field is unknown, or a value makes no sense.
+        ConfigError: A field is unknown, or a value is invalid.
     """
     known = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     changes: dict[str, Any] = {}
@@ -128,7 +123,7 @@ def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
 
 
 def nearest(name: str, known: list[Setting]) -> str:
-    """Suggest what a user may have meant: fields of that last name, of a similar name, or whose help says the words."""
+    """Suggest fields with the same last name, a similar name, or a matching description."""
     last = name.rpartition(".")[2]
     ends: dict[str, list[str]] = {}
     for setting in known:
@@ -141,11 +136,7 @@ def nearest(name: str, known: list[Setting]) -> str:
 
 
 def parse(setting: Setting, words: Sequence[str]) -> Any:
-    """Turn the words given for a field into its value.
-
-    Raises:
-        ConfigError: They are not a value of its type.
-    """
+    """Parse the value of a field; :class:`ConfigError` if it does not match its type."""
     split = [part for word in words for part in re.split(r"[,\s]+", word) if part] if setting.many else list(words)
     for kind in _alternatives(setting.kind):
         value = _convert(kind, split)
@@ -155,7 +146,7 @@ def parse(setting: Setting, words: Sequence[str]) -> Any:
 
 
 def describe_kind(kind: Any) -> str:
-    """A type in words."""
+    """Describe a type."""
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(describe_kind(one) for one in get_args(kind))
     if get_origin(kind) is Literal:
@@ -172,7 +163,7 @@ def describe_kind(kind: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as it would be typed."""
+    """Format a value as on the command line."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -183,7 +174,7 @@ def show(value: Any) -> str:
 
 
 def add_setting(group: Any, setting: Setting, default: str | None = None) -> None:
-    """Add an option for one field to a parser or a group of it; ``default`` is shown in place of the field's own."""
+    """Add an option for a field to a parser or group; ``default`` overrides the default shown in the help."""
     text = (
         f"{setting.help} Takes {describe_kind(setting.kind)}. [{show(setting.default) if default is None else default}]"
     )
@@ -211,7 +202,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _convert(kind: Any, words: Sequence[str]) -> Any:
-    """The value of one plain type that words say, or ``_NOT``."""
+    """Parse a value of one type; ``_NOT`` if it does not match."""
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         if len(kinds) == 2 and kinds[1] is ...:

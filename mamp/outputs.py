@@ -1,8 +1,8 @@
-"""Output files and folders: whole or absent, JSON that every reader takes, and folders that belong to one thing.
+"""Atomic output files and folders, strict JSON, figures, and folders that belong to one run.
 
-Everything the package writes goes through here. A file is written beside its name and renamed, so that a kill at any
-moment leaves the old one or the new one. A folder of a run belongs to the facts in its record file; other facts are
-refused by the names of what differs.
+Everything the package writes goes through here. Files are written under a temporary name and renamed, so that a kill at
+any time leaves the old or the new one. The folder of a run belongs to the facts in its record file; other facts are
+rejected, naming the differences.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DAY = 24 * 60 * 60
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears under its name only once it is complete."""
+    """Open a binary file that appears under its name once it is complete."""
     remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{_maker()}.tmp")
     try:
@@ -46,7 +46,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all; text is encoded as UTF-8."""
+    """Write a file atomically; text is encoded as UTF-8."""
     with written_whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -54,8 +54,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def put_in_place(folder: Path, path: Path) -> None:
     """Rename a finished folder to ``path``, replacing what was there.
 
-    The two are exchanged atomically where the system can, so that a kill at any moment leaves the old or the new one
-    under the name. Elsewhere the old one steps aside first, and :func:`recover` brings it back after a kill between.
+    The two are exchanged atomically if the system supports it. Otherwise the old one is renamed first, and restored by
+    :func:`recover` after a kill in between.
     """
     remove_leftovers(path)
     if path.exists():
@@ -72,7 +72,7 @@ def put_in_place(folder: Path, path: Path) -> None:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new folder beside ``path`` to write in, removed at the end, or by the next run if this process is killed."""
+    """A temporary folder beside ``path``, removed at the end, or by the next run if this process is killed."""
     remove_leftovers(path)
     beside = path.with_name(f".{path.name}-{_maker()}-{secrets.token_hex(4)}")
     beside.mkdir(parents=True)
@@ -83,7 +83,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Bring back a folder that a killed process had moved aside to replace it; does nothing where ``path`` exists."""
+    """Restore a folder that a killed process had renamed to replace it, if ``path`` does not exist."""
     if not path.exists():
         for left in _leftovers(path):
             if "-old-" in left.name and not path.exists():
@@ -92,7 +92,7 @@ def recover(path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Recover ``path``, and delete what killed processes left beside it."""
+    """Recover ``path``, and delete temporary files of killed processes beside it."""
     recover(path)
     for left in _leftovers(path):
         shutil.rmtree(left, ignore_errors=True)
@@ -101,15 +101,12 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _maker() -> str:
-    """This process on this machine, in the names of what it writes beside its outputs."""
+    """Identifier of this process and machine in temporary names."""
     return f"{os.getpid()}@{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _leftovers(path: Path) -> list[Path]:
-    """What processes that are gone left beside ``path``, by the names that this module gives.
-
-    Of other machines, which may share the folder, only what nobody touched for a day.
-    """
+    """Temporary files of dead processes beside ``path``; of other machines, if not modified for a day."""
     name = re.escape(f".{path.name}")
     left = re.compile(name + r"(-old-|\.|-)(\d+)(?:@([0-9a-f]{8}))?(\.tmp|-[0-9a-f]{8})?")
     here, found = _maker().partition("@")[2], []
@@ -125,7 +122,7 @@ def _leftovers(path: Path) -> list[Path]:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether there is such a process on this machine; always true on Windows, where asking would end it."""
+    """Whether the process exists; always true on Windows, where the test would kill it."""
     if os.name == "nt" or pid == os.getpid():
         return True
     try:
@@ -138,7 +135,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names atomically (Linux); false where the system or the file system cannot."""
+    """Swap two names atomically (Linux); false if unsupported."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
@@ -171,12 +168,12 @@ def save_figure(figure: Any, path: Path, error: type[MAMPError], dpi: int = 110)
 
 
 def dump_json(value: Any) -> str:
-    """JSON text with plain numbers for numpy's, and ``null`` for what is not finite."""
+    """Format as JSON, with plain numbers for NumPy's, and ``null`` for NaN and infinity."""
     return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def plain(value: Any) -> Any:
-    """Nested values as JSON holds them: dicts with text keys, lists, plain finite numbers, text, ``None``."""
+    """Convert nested values to JSON types: dicts with text keys, lists, finite numbers, text, ``None``."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -191,7 +188,7 @@ def plain(value: Any) -> Any:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by their dotted names: ``{"optim": {"lr": 1}}`` becomes ``{"optim.lr": 1}``."""
+    """Flatten nested fields to dotted names: ``{"optim": {"lr": 1}}`` becomes ``{"optim.lr": 1}``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
@@ -199,13 +196,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changed_fields(found: Mapping[str, Any], wanted: Mapping[str, Any], free: Collection[str] = ()) -> list[str]:
-    """Dotted names of the fields in which two nested mappings differ.
-
-    Args:
-        found: What a folder says.
-        wanted: What is asked of it.
-        free: Dotted names, of fields or of whole parts, that may differ.
-    """
+    """Dotted names of the fields in which two nested mappings differ, except fields or sections in ``free``."""
     here, there = flatten(wanted), flatten(found)
     missing = object()
     names = [name for name in {**here, **there} if here.get(name, missing) != there.get(name, missing)]
@@ -220,15 +211,15 @@ def claim(
     what: str,
     error: type[MAMPError],
 ) -> None:
-    """Make the folder of ``record`` that of ``facts``: write the record, unless the folder holds the same thing.
+    """Claim the folder of ``record`` for ``facts``: write the record, unless the folder already belongs to them.
 
     Args:
-        record: The file that says what the folder holds, such as ``run.json``.
-        facts: What it is to hold.
-        found: What it holds already and goes on with; ``None`` when it holds nothing yet.
-        different: Names of what differs between the two; see :func:`changed_fields`.
-        what: What the folder is, for the message: ``"run"``.
-        error: Raised when it holds something else, or cannot be written.
+        record: Record file, such as ``run.json``.
+        facts: Content of the record.
+        found: Existing record to continue with, if any.
+        different: Names of the fields in which the two differ; see :func:`changed_fields`.
+        what: Kind of the folder in messages, such as ``"run"``.
+        error: Raised if the folder belongs to something else, or cannot be written.
     """
     folder = record.parent
     if found is not None:
@@ -247,19 +238,18 @@ def claim(
 
 @contextmanager
 def lock(path: Path, busy: MAMPError) -> Iterator[None]:
-    """Hold a lock for as long as this process lives, or raise ``busy`` with the name of the process that holds it.
+    """Hold a lock, or raise ``busy``, completed by the process that holds it.
 
-    The kernel frees the lock of a process that was killed; its file may stay. Without effect on Windows, and on file
-    systems without locks.
+    The kernel releases the lock of a killed process. No effect on Windows, and on file systems without locks.
     """
     while True:
         file = path.open("a+b", buffering=0)
         _take(file, busy)
         if _is_named(file, path):
             break
-        file.close()  # the one who held it removed the file just before
+        file.close()  # its previous holder has just removed the file
     try:
-        with suppress(OSError):  # a full disk: the lock holds, and only lacks a name
+        with suppress(OSError):  # if the disk is full, the lock only lacks a name
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         yield
@@ -296,11 +286,7 @@ def _is_named(file: IO[bytes], path: Path) -> bool:
 
 @contextmanager
 def one_writer(folder: Path, what: str, error: type[MAMPError]) -> Iterator[None]:
-    """Create the folder of a run and keep other processes from writing there.
-
-    Raises:
-        MAMPError: Of type ``error``: another process writes there, or nobody can.
-    """
+    """Create and lock the folder of a run; raises ``error`` if another process holds it, or it is not writable."""
     busy = error(
         f"{folder}: another process works on this {what}. Wait until it has ended, or choose another output folder."
     )

@@ -282,9 +282,9 @@ def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:
 
 
 def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:
-    """Reduce what is not NaN over some dimensions, as ``MAMPConfig.pooling`` says; NaN where nothing is left.
+    """Reduce the values that are not NaN over ``dim``, as ``MAMPConfig.pooling`` says; NaN if there are none.
 
-    Several ways to pool stand one behind another in the last dimension.
+    Several reductions are concatenated in the last dimension.
     """
     partly = bool(values.isnan().any())
     found = [_REDUCTIONS[part](values, (dim,) if isinstance(dim, int) else dim, partly) for part in pooling.split("+")]

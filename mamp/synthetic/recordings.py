@@ -21,8 +21,8 @@ def synthesize(action: str, style: Style | None = None, seconds: float = 4.0) ->
 
     Args:
         action: One of :data:`ACTIONS`.
-        style: How it is performed; as usual by default.
-        seconds: Length.
+        style: Variation of the action.
+        seconds: Duration.
 
     Returns:
         The text of a BVH file: 21 joints, centimetres, 30 frames per second.
@@ -53,14 +53,14 @@ def write_recordings(
     """Write ``<action>-<number>.bvh`` for each action and variation; equal seeds give equal files.
 
     Args:
-        directory: Created when it does not exist.
-        variations: Recordings of each action; the first is the usual one, the others are drawn at random.
-        seconds: Length of each.
-        seed: Seed of the draws.
-        actions: Names among :data:`ACTIONS`; all by default.
+        directory: Folder, created if necessary.
+        variations: Number of recordings per action; all but the first are random variations.
+        seconds: Duration of each.
+        seed: Random seed.
+        actions: Names in :data:`ACTIONS`; all by default.
 
     Raises:
-        RecordingError: An action is unknown, or there is nothing to make.
+        RecordingError: An action is unknown, or ``variations`` is below 1.
     """
     if variations < 1:
         raise RecordingError(f"expected at least one variation of each action, found {variations}.")
