@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from mamp.errors import ConfigError
 
 POOLINGS = ("mean", "max", "std")
-Pool = Literal["clip", "person", "frame", "joint", "tokens"]  # what one embedding stands for
+Pool = Literal["clip", "person", "frame", "joint", "tokens"]  # unit of an embedding
 
 _T = TypeVar("_T")
 

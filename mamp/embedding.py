@@ -192,15 +192,7 @@ def result_shape(pool: Pool, recording: Skeleton, config: MAMPConfig) -> tuple[i
 def pool_people(
     bodies: FloatArray, clip: NormalizedClip, recording: Skeleton, pool: Pool, config: MAMPConfig
 ) -> FloatArray:
-    """Combine the people of one recording, absent ones included where the weights expect them.
-
-    Args:
-        bodies: [M, ...], what the engine made of each person of the clip.
-        clip: The clip.
-        recording: What it was made from.
-        pool: What one embedding stands for.
-        config: Of the encoder.
-    """
+    """Combine the embeddings [M, ...] of the people of a clip, with absent people if the weights expect them."""
     if pool == "person" or (pool == "tokens" and config.preprocessing.max_people is None):
         everybody = np.full((recording.num_people, *bodies.shape[1:]), np.nan, np.float32)
         everybody[clip.people] = bodies[: clip.num_present]

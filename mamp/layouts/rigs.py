@@ -56,7 +56,7 @@ BEFORE = frozenset(
 )
 AFTER = frozenset("j joint jt jnt bone bind skin bend stretch main deform".split())  # noqa: SIM905
 CENTRE_MARKS = frozenset(["c", "m", "x", "ctr", "cn"])  # J_Bip_C_Hips, Spine1_M, root.x
-# May stand for a joint on the floor; the joint that has both legs never is one.
+# Can name a joint on the floor, unless it is the common parent of the legs.
 WEAK_PELVIS = frozenset(["root", "reference", "cog", "center", ""])
 
 # MikuMikuDance: what its names are in English, in the order in which they are replaced.

@@ -100,8 +100,8 @@ class Folder(Dataset):
     def options(self) -> dict[str, Any]:
         """Adds people, labels, reading options and confidence."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
-        said = {"labels": self.labels, "reading": self.reading, "confidence": self.confidence}
-        return {**self.info(), **people, **said}
+        given = {"labels": self.labels, "reading": self.reading, "confidence": self.confidence}
+        return {**self.info(), **people, **given}
 
 
 def read_labels(path: Path) -> dict[str, str]:

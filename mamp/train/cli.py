@@ -27,8 +27,8 @@ PROG = "python -m mamp.train"
 USAGE = "%(prog)s RECIPE --data DIR --output DIR [--section.field VALUE ...]"
 EPILOG = f"""\
 batch and devices:
-  optim.batch_size is the effective batch of a step, over all devices and accumulation, and optim.lr belongs to it.
-  More devices, or a smaller optim.per_device_batch, change neither: the rest of the batch is accumulated.
+  optim.batch_size is the effective batch size over all devices and accumulation, to which optim.lr belongs. More
+  devices, or a smaller optim.per_device_batch, change neither: the rest of the batch is accumulated.
 
 examples:
   python -m mamp.train --list
@@ -38,7 +38,7 @@ examples:
   torchrun --nproc-per-node 4 -m mamp.train ntu60-xsub --data store --output runs/b --run.precision bfloat16
   python -m mamp.train ntu60-xsub/mask-ratio-0.8 --data store --output runs/c    (an arm of a grid; --list names them)
 
-The same command goes on with a run that was stopped or killed. SIGTERM and Ctrl-C save first.
+The same command resumes a run that was stopped or killed. SIGTERM and Ctrl-C save first.
 {EXIT_STATUSES}
 """
 
@@ -56,9 +56,9 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
     )
     # RECIPE is a remaining argument: a positional one could not follow options in older versions of Python.
     parser.add_argument("--data", type=Path, metavar="DIR", help="store of clips, made by python -m mamp.prepare")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the run, or of one to go on with")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the run; resumes the run in it")
     parser.add_argument("--list", action="store_true", help="list the recipes")
-    parser.add_argument("--dry-run", action="store_true", help="tell size, memory and time after a few trial steps")
+    parser.add_argument("--dry-run", action="store_true", help="estimate size, memory and time from a few trial steps")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
     groups: dict[str, Any] = {}
@@ -156,7 +156,7 @@ def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: 
             "seconds": round(time.perf_counter() - began, 1),
             "encoder": str(args.output / "encoder"),
         }
-        state = "finished" if run["finished"] else f"stopped (of {run['total_steps']}); the same command goes on"
+        state = "finished" if run["finished"] else f"stopped (of {run['total_steps']}); the same command resumes it"
         loss = "" if run["loss"] is None else f", loss {run['loss']:.4f}"
         say_result(
             args.json,

@@ -88,7 +88,7 @@ class TensorBoard:
         try:
             yield
         except OSError as error:
-            logger.warning("TensorBoard's files cannot be written (%s); the run goes on without them", error)
+            logger.warning("TensorBoard's files cannot be written (%s); the run continues without them", error)
             self.writer = None
 
 
