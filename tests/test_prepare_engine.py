@@ -296,7 +296,7 @@ def test_a_full_disk_is_one_line_and_the_work_is_kept(raw, whole, tmp_path, capf
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
     try:
-        with pytest.raises(DataError, match=r"cannot write the store \(.*File too large.*the same command goes on"):
+        with pytest.raises(DataError, match=r"cannot write the store \(.*File too large.*same command to resume"):
             prepare(Numbers(raw, second=True), tmp_path / "store", Settings(workers=1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

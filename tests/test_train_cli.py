@@ -208,7 +208,7 @@ def test_signals_save_first(store: Path, tmp_path: Path, number: signal.Signals,
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == status, err
-    assert "Traceback" not in err and "the same command goes on" in out
+    assert "Traceback" not in err and "the same command resumes it" in out
     step = describe_run(output)["step"]
     assert 0 < step < 4000 and (output / "checkpoints" / f"step-{step:08d}.pt").exists()
     assert weights(output)
