@@ -153,6 +153,16 @@ class Source:
     run: Callable[[argparse.Namespace], int] | None = None
 
 
+def add_clip_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add ``--center`` and ``--facing`` in a group of options of the clips."""
+    group = parser.add_argument_group("clips", "how they are placed; the recipe must expect the same")
+    choices = ("clip", "none")
+    text = "spine of the first frame at the origin [%(default)s]"
+    group.add_argument("--center", choices=choices, default="clip", help=text)
+    group.add_argument("--facing", action="store_true", help="turn each clip towards the camera")
+    return group
+
+
 def normalized_clip(
     recording: Skeleton,
     expected: Preprocessing,

@@ -18,6 +18,7 @@ from mamp.prepare.dataset import (
     Item,
     Listing,
     Source,
+    add_clip_options,
     normalized_clip,
     store_preprocessing,
 )
@@ -131,14 +132,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="CSV", help="columns file (path below RAW_DIR) and label; fills the column label"
     )
-    group = parser.add_argument_group("clips", "how they are placed; the recipe must expect the same")
-    group.add_argument(
-        "--center",
-        choices=("clip", "none"),
-        default="clip",
-        help="spine of the first frame at the origin [%(default)s]",
-    )
-    group.add_argument("--facing", action="store_true", help="turn each clip towards the camera")
+    group = add_clip_options(parser)
     group.add_argument("--max-people", type=int, metavar="N", help="keep those who move most [all; 2 with --absent]")
     group.add_argument(
         "--absent",

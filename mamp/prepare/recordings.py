@@ -9,7 +9,16 @@ from typing import Any
 
 from mamp.config import Preprocessing
 from mamp.errors import MissingFileError, RecordingError
-from mamp.prepare.dataset import Clip, Dataset, Item, Listing, Source, normalized_clip, store_preprocessing
+from mamp.prepare.dataset import (
+    Clip,
+    Dataset,
+    Item,
+    Listing,
+    Source,
+    add_clip_options,
+    normalized_clip,
+    store_preprocessing,
+)
 from mamp.readers.find import find_files, key_of
 from mamp.readers.load import SETS
 from mamp.readers.sets import RecordingSet
@@ -89,15 +98,8 @@ def thin(recording: Skeleton, fps: float | None) -> Skeleton:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("clips", "how they are placed; the recipe must expect the same")
+    group = add_clip_options(parser)
     group.add_argument("--fps", type=_rate, metavar="N", help="take every k-th frame to have N a second [keep all]")
-    group.add_argument(
-        "--center",
-        choices=("clip", "none"),
-        default="clip",
-        help="spine at the origin in the first frame [%(default)s]",
-    )
-    group.add_argument("--facing", action="store_true", help="turn each clip towards the camera")
 
 
 def _rate(text: str) -> float:
