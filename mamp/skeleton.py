@@ -105,10 +105,8 @@ class Skeleton:
                 raise RecordingError(
                     f"{name}: expected confidence of shape {array.shape[:3]}, found {confidence.shape}."
                 )
-        values = {"positions": array, "layout": layout, "confidence": confidence, "name": name, "info": info or {}}
-        values |= {"fps": fps, "allow_2d": allow_2d}
-        for key, value in values.items():
-            object.__setattr__(self, key, value)
+        self.__dict__.update(positions=array, layout=layout, fps=fps, confidence=confidence)
+        self.__dict__.update(name=name, info=info or {}, allow_2d=allow_2d)
 
     @property
     def num_people(self) -> int:

@@ -10,6 +10,7 @@ import argparse
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -95,34 +96,28 @@ class _Rows:
                     raise ReadError(f"{self.path}: {self.name} is cut; copy or download the file again.")
                 yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
 
-    def _open(self) -> _Member:
-        return _Member(self.path, f"{self.name}.npy")
-
-
-class _Member:
-    """A file in a zip file, and its size; errors become :class:`ReadError`."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-
-    def __enter__(self) -> tuple[IO[bytes], int]:
+    @contextmanager
+    def _open(self) -> Iterator[tuple[IO[bytes], int]]:
+        """The array as a file, and its size; damaged files can raise anything."""
+        name = f"{self.name}.npy"
         try:
-            self.archive = zipfile.ZipFile(self.path)
+            archive = zipfile.ZipFile(self.path)
         except FileNotFoundError:
             raise MissingFileError(f"no such file: {self.path}. Check the path.") from None
-        except Exception as error:  # damaged files can raise anything
-            raise ReadError(f"{self.path}: not an .npz file, or cut ({error}).") from None
-        try:
-            info = self.archive.getinfo(self.name)
-            return self.archive.open(info), info.file_size
         except Exception as error:
-            self.archive.close()
-            raise ReadError(f"{self.path}: expected the arrays x_train, y_train, x_test, y_test ({error}).") from None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.archive.close()
-        if isinstance(error, Exception) and not isinstance(error, MAMPError):
-            raise ReadError(f"{self.path}: {self.name} is damaged ({error}); copy or download it again.") from None
+            raise ReadError(f"{self.path}: not an .npz file, or cut ({error}).") from None
+        with archive:
+            try:
+                file = archive.open(name)
+            except Exception as error:
+                message = f"{self.path}: expected the arrays x_train, y_train, x_test, y_test ({error})."
+                raise ReadError(message) from None
+            try:
+                yield file, archive.getinfo(name).file_size
+            except MAMPError:
+                raise
+            except Exception as error:
+                raise ReadError(f"{self.path}: {name} is damaged ({error}); copy or download it again.") from None
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
