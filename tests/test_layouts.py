@@ -87,13 +87,13 @@ STYLES: dict[str, tuple[list[str], dict[str, str]]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
 def split_name(name: str) -> tuple[str, str]:
     """Side, and what remains."""
     side, text, number = parse_names([name])[0]
     return side, text if number is None else f"{text}{number}"
 
 
+@pytest.fixture
 def own_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Registrations of a test vanish after it."""
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))

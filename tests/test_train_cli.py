@@ -366,7 +366,7 @@ def test_help_and_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert train(["openmocap", "--help"]) == 0
     text = capsys.readouterr().out
     assert "values of recipe openmocap" in text and "--augment.window" in text and "[30 150]" in text
-    assert "optim.batch_size is the effective batch" in text and "Largest learning rate." in text
+    assert "optim.batch_size is the effective batch" in text and "Maximum learning rate." in text
     assert train(["--list"]) == 0
     assert "ntu60-xsub, ntu60\n" in capsys.readouterr().out
     assert train(["--list", "--json"]) == 0

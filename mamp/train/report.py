@@ -116,12 +116,12 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
         MissingExtraError: matplotlib is not installed.
         TrainingError: The folder is not that of a run or has no metrics yet, or the file cannot be written.
     """
+    figure = new_figure(figsize=(9, 7), layout="constrained")
     folder = Path(folder)
     run, lines = describe_run(folder), read_metrics(folder / "metrics.jsonl")
     if not lines:
         raise TrainingError(f"{folder}: there is nothing to draw before the first line of metrics.jsonl.")
     steps = [line["step"] for line in lines]
-    figure = new_figure(figsize=(9, 7), layout="constrained")
     loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
     for name in ("loss", *(run["losses"] if len(run["losses"]) > 1 else ())):
         loss.plot(steps, [line.get(name) for line in lines], label=name, linewidth=1.2)
