@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
-from mamp.pooling import reduce_present
-from mamp.transformer import Backbone
+from mamp.transformer import Backbone, reduce_present
 
 # Clips encoded together without gradients; few, to bound memory.
 CLIPS_AT_ONCE = {"cpu": 4, "cuda": 64}

@@ -26,7 +26,7 @@ from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
 from mamp.evaluate.supervised import classifier_of, make_trial, run_trials, save_trial, source_of
 from mamp.heads import EPS, BatchNorm, Classifier, LinearHead, set_norm_clips
-from mamp.train.optim import set_learning_rate
+from mamp.train.loop import set_learning_rate
 
 FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."
 
