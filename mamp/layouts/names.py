@@ -247,17 +247,16 @@ def _mapping(role: dict[str, str]) -> dict[str, str | Weights]:
 
 
 def _trunk(role: dict[str, str]) -> dict[str, str | Weights]:
-    shoulders = between(role["left_shoulder"], role["right_shoulder"])
     own = role.get("spine_shoulder")  # such files name their joints like the model
     neck = None if role.get("neck") == NOTHING else role.get("neck") or role.get("neck_end") or role.get("chest")
-    top = own or neck or shoulders
+    top = own or neck or between(role["left_shoulder"], role["right_shoulder"])
     pelvis = role.get("pelvis") or between(between(role["left_hip"], role["right_hip"]), top, 0.1)
+    head, share = _head(role, pelvis)
     trunk: dict[str, str | Weights] = {
         "spine_base": pelvis,
         "spine_mid": role.get("spine_mid") or between(pelvis, top),
         "spine_shoulder": top,
     }
-    head, share = _head(role, pelvis)
     if head is not None:
         trunk["neck"] = role["neck"] if own and role.get("neck") else between(top, *share)
         trunk["head"] = head
