@@ -117,8 +117,8 @@ class LinearHead(Head):
 
     Args:
         dim: Width of what is pooled: D of a token for the mean.
-        num_classes: Classes, K.
-        norm: Kind of batch norm; the plain one where every process holds the whole batch.
+        num_classes: Number of classes, K.
+        norm: Type of batch norm; the plain one if every process has the whole batch.
         pooling: Over time and joints, as ``MAMPConfig.pooling``; the mean as published.
     """
 

@@ -32,8 +32,8 @@ class Skeleton:
     """A recording: positions of the joints of one or more people over time.
 
     Args:
-        positions: [M, T, V, 3], or [T, V, 3] for one person; metres, y up, right-handed. NaN marks what was not
-            tracked: a joint in a frame, a person in a frame (all joints NaN).
+        positions: [M, T, V, 3], or [T, V, 3] for one person; metres, y up, right-handed. NaN marks joints that were
+            not tracked; a person is absent from a frame if all joints are NaN.
         layout: A registered layout name, a :class:`~mamp.layouts.Layout`, or the list of the V joint names (which is
             matched against the registered layouts).
         fps: Frames per second, or ``None`` when unknown.
