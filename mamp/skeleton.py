@@ -175,11 +175,7 @@ def check_fps(fps: object, where: str = "") -> float | None:
 
 
 def check_positions(positions: FloatArray, where: str = "") -> None:
-    """Refuse positions that are infinite or farther away than any body.
-
-    Raises:
-        RecordingError: Some are; NaN, not tracked, is none of them.
-    """
+    """Raise :class:`RecordingError` if positions are infinite or implausibly far away; NaN is allowed."""
     if np.isinf(positions).any():
         raise RecordingError(f"{where}positions hold infinite values; mark what was not tracked with NaN.")
     largest = max(np.fmax.reduce(positions, axis=None, initial=0), -np.fmin.reduce(positions, axis=None, initial=0))
@@ -191,11 +187,7 @@ def check_positions(positions: FloatArray, where: str = "") -> None:
 
 
 def real_numbers(values: ArrayLike, where: str) -> FloatArray:
-    """An array of real numbers as float32.
-
-    Raises:
-        RecordingError: It is none: of complex numbers, text or lists of different lengths, or with gradients.
-    """
+    """Convert to a float32 array; :class:`RecordingError` for complex numbers, text, ragged lists or gradients."""
     if getattr(values, "requires_grad", False):
         raise RecordingError(
             f"{where}: expected an array without gradients, found a tensor with them; detach() it first."
