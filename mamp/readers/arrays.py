@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
@@ -24,7 +23,7 @@ from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_lay
 from mamp.readers.files import CHUNK, StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
-from mamp.readers.shapes import by_shape
+from mamp.readers.shapes import by_shape, split_rows
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -220,7 +219,7 @@ def _split_columns(table: NDArray[np.floating], path: StrPath, layout: LayoutLik
         hint = " It looks like 2D keypoints; lift them to 3D." if joints and columns % (2 * joints) == 0 else ""
         wanted = "joints * 3" if layout is None else f"a multiple of {joints * 3} ({joints} joints * 3)"
         raise ReadError(f"{path}: expected {wanted} columns a frame, found {columns}.{hint}")
-    return rearrange(table, "t (m v c) -> m t v c", m=people, c=3)
+    return split_rows(table, people)
 
 
 FORMAT = Format(

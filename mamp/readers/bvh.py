@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, field
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
@@ -155,7 +154,7 @@ def forward_kinematics(motion: Motion) -> NDArray[np.float64]:
             turns.append(turn)
         else:
             parent = turns[joint.parent]
-            positions[:, index] = positions[:, joint.parent] + (parent @ rearrange(offset, "t c -> t c 1"))[..., 0]
+            positions[:, index] = positions[:, joint.parent] + (parent @ offset[..., None])[..., 0]
             turns.append(parent @ turn if axes else parent)
     return positions
 

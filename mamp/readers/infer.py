@@ -30,7 +30,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError
@@ -74,7 +73,7 @@ class Guess(NamedTuple):
 def sample_frames(positions: NDArray[np.floating]) -> Array:
     """Frames spread evenly over [M, T, V, 3], of all people, [N, V, 3]."""
     step = max(1, positions.shape[1] // _SAMPLE)
-    return rearrange(positions[:, ::step], "m t v c -> (m t) v c").astype(np.float64)
+    return positions[:, ::step].reshape(-1, *positions.shape[2:]).astype(np.float64)
 
 
 class Body:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from einops import rearrange
-
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
@@ -42,7 +40,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
             f"{path}: expected {len(JOINTS)} rows a frame, found {len(table)} rows: the last frame is cut after "
             f"{len(table) % len(JOINTS)}."
         )
-    frames = rearrange(table, "(t v) c -> 1 t v c", v=len(JOINTS))
+    frames = table.reshape(1, -1, len(JOINTS), table.shape[1])
     info = {}
     if match := NAME.search(Path(path).name):
         action, subject, example = map(int, match.groups())

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
@@ -158,7 +157,7 @@ def parse_skeleton_file(path: StrPath) -> RawRecording:
     if len(rows[-1].split()) != len(rows[0].split()):
         raise ReadError(f"{path}: the file is cut in its last joint: {rows[-1].strip()[:60]!r}.")
     table = parse_table(rows, f"{path}, rows of joints", first=3)
-    poses = rearrange(table.astype(np.float32), "(n v) c -> n v c", v=JOINTS)
+    poses = table.astype(np.float32).reshape(-1, JOINTS, table.shape[1])
     found = []
     for body, index in seen.items():
         joints_of = poses[index]
@@ -174,7 +173,7 @@ def denoise(recording: RawRecording) -> Denoised:
     """
     if len(recording.bodies) == 1:
         only = recording.bodies[0]
-        return Denoised(rearrange(only.joints, "t v c -> t (v c)").copy())
+        return Denoised(only.joints.reshape(len(only.joints), -1).copy())
     dropped: dict[int, str] = {}
     bodies = _drop_short(recording, dropped)
     bodies, motion = _drop_noisy(bodies, dropped)
@@ -208,8 +207,8 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     chosen = denoise(recording)
     if not len(chosen.positions):
         raise ReadError(f"{path}: no tracked person is left (all coordinates are zero); leave this recording out.")
-    positions = rearrange(chosen.positions, "t (m v c) -> m t v c", v=JOINTS, c=3).copy()
-    positions[rearrange(positions, "m t v c -> m t (v c)").sum(-1) == 0] = np.nan
+    positions = np.moveaxis(chosen.positions.reshape(len(chosen.positions), -1, JOINTS, 3), 1, 0).copy()
+    positions[positions.reshape(*positions.shape[:2], -1).sum(-1) == 0] = np.nan
     info = {**parse_name(recording.name), "dropped_bodies": chosen.dropped, "empty_frames": recording.empty_frames}
     return assemble(
         Raw(positions, path, "ntu", layout="ntu25", fps=FPS, unit="m", up="y", info=info), options or Options()
@@ -218,7 +217,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
 
 def _motion(joints: NDArray[np.float32]) -> float:
     """Summed variance of the coordinates of all joints in all frames."""
-    return float(np.sum(np.var(rearrange(joints, "t v c -> (t v) c"), axis=0)))
+    return float(np.sum(np.var(joints.reshape(-1, joints.shape[-1]), axis=0)))
 
 
 def _drop_short(recording: RawRecording, dropped: dict[int, str]) -> list[RawBody]:
@@ -273,7 +272,7 @@ def _two_slots(bodies: list[RawBody], frames: int, dropped: dict[int, str]) -> N
 
 def _place(positions: NDArray[np.float32], slot: int, body: RawBody) -> None:
     at = body.interval[body.interval < len(positions)]
-    positions[at, slot * 75 : slot * 75 + 75] = rearrange(body.joints, "t v c -> t (v c)")[: len(at)]
+    positions[at, slot * 75 : slot * 75 + 75] = body.joints.reshape(len(body.joints), -1)[: len(at)]
 
 
 FORMAT = Format(

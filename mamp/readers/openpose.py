@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
@@ -87,7 +86,7 @@ def _body(person: Mapping[str, Any], dim: int, where: str) -> Body | None:
         raise ReadError(
             f"{where}: expected {KEYS[dim]} of 25 or 18 joints, {dim + 1} numbers each; found {list(values.shape)}."
         )
-    table = rearrange(values, "(v c) -> v c", v=joints)
+    table = values.reshape(joints, -1)
     if joints == 18:
         table = table[list(COCO18)]
     seen = table[:, -1:] > 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
+from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -37,7 +37,7 @@ def read_rows(path: StrPath) -> NDArray[np.float32]:
 
 def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """Read a file as one recording: two people if a second body ever appears, else one; NaN where one is absent."""
-    positions = rearrange(read_rows(path), "t (m v c) -> m t v c", m=2, c=3)
+    positions = split_rows(read_rows(path), people=2)
     if not positions[1].any():
         positions = positions[:1]
     return assemble(Raw(positions, path, "pku", layout="ntu25", fps=FPS, unit="m", up="y"), options or Options())

@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
 from mamp.readers.sets import Column, RecordingSet
+from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
@@ -29,6 +29,7 @@ FOLDS = (  # of the five-fold evaluation in the data's README, as pairs of peopl
     ("s02s01", "s02s06", "s03s02", "s03s06"),
     ("s04s02", "s04s03", "s04s06", "s06s02", "s06s03"),
 )
+
 PAIR = re.compile(r"(s\d\ds\d\d)")
 
 
@@ -39,7 +40,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         ReadError: The file is missing, cut, or not rows of 91 numbers.
     """
     table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
-    normalised = rearrange(table[:, 1:], "t (m v c) -> m t v c", m=PEOPLE, c=3)
+    normalised = split_rows(table[:, 1:], PEOPLE)
     return assemble(
         Raw(
             to_millimetres(normalised),

@@ -19,6 +19,7 @@ Shape          What it is                                                       
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ from numpy.typing import NDArray
 from mamp.layouts import get_layout
 
 Array = NDArray[np.floating]
+_Number = TypeVar("_Number", bound=np.floating)
+
+
+def split_rows(table: NDArray[_Number], people: int = 1) -> NDArray[_Number]:
+    """Rows of frames [T, M*V*3], person by person and joint by joint, as [M, T, V, 3]."""
+    frames, columns = table.shape
+    return np.moveaxis(table.reshape(frames, people, columns // (people * 3), 3), 1, 0)
+
 
 # Joints of an array -> layout, of which they begin with the joints.
 BODIES = {

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
@@ -26,6 +25,7 @@ from mamp.readers.arrays import npz_names, parse_npy, parse_npz
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, check_numbers, read_bytes
 from mamp.readers.format import KEYED, Format
+from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def axis_angle(vectors: Array) -> Array:
     angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
     x, y, z = np.moveaxis(vectors / np.where(angle[..., 0] > 0, angle[..., 0], 1.0), -1, 0)
     zero = np.zeros_like(x)
-    cross = rearrange(np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1), "... (i j) -> ... i j", i=3)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
@@ -198,7 +198,7 @@ def _rotations(arrays: dict[str, NDArray[Any]], path: StrPath) -> Array:
             "Other representations (matrices, 6D) have to be turned into axis-angle vectors first."
         )
     check_numbers(table, str(path), nan=False)
-    return rearrange(table, "t (v c) -> t v c", c=3)
+    return split_rows(table)[0]
 
 
 def _translation(arrays: dict[str, NDArray[Any]], frames: int, path: StrPath) -> Array:

@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
@@ -22,6 +21,7 @@ from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
 from mamp.readers.find import key_of
 from mamp.readers.format import Format
 from mamp.readers.sets import Column, RecordingSet
+from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -123,7 +123,7 @@ def forward_kinematics(positions: NDArray[np.float64], angles: NDArray[np.float6
 
 def _parse(path: StrPath) -> NDArray[np.float64]:
     table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
-    return rearrange(table, "t (v c) -> t v c", c=3)
+    return split_rows(table)[0]
 
 
 class UIPRMD(RecordingSet):

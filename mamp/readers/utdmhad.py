@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from einops import rearrange
-
 from mamp.errors import ReadError
 from mamp.readers.assemble import Options, Raw, assemble
 from mamp.readers.files import StrPath, read_bytes
@@ -51,7 +49,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         raise ReadError(f"{path}: expected d_skel [{len(JOINTS)}, 3, frames], found {list(array.shape)}.")
     return assemble(
         Raw(
-            rearrange(array, "v c t -> 1 t v c"),
+            array.transpose(2, 0, 1)[None],
             path,
             "utdmhad",
             layout=JOINTS,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from einops import rearrange
 
 from mamp.errors import MissingFileError, ReadError, RecordingError
 from mamp.readers.assemble import Options, Raw, assemble
@@ -21,6 +20,7 @@ from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.find import find_files
 from mamp.readers.format import Format
 from mamp.readers.sets import Column, RecordingSet, Take
+from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         info |= {"subject": int(match[1]), "example": int(match[2])}
     return assemble(
         Raw(
-            rearrange(table[rows, 1:], "t (v c) -> 1 t v c", c=3),
+            split_rows(table[rows, 1:]),
             path,
             "utkinect",
             layout="kinect20",
