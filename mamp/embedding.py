@@ -88,8 +88,21 @@ def embed(
     return [_embed_windows(engine, config, recording, options, progress) for recording in _checked(recordings)]
 
 
-def stack(results: list[FloatArray], options: EncodeOptions, config: MAMPConfig) -> FloatArray | list[FloatArray]:
-    """Stack embeddings that are all of one shape, as ``encode`` returns them; otherwise a list."""
+def one_or_several(
+    embed_all: Callable[[Iterable[Skeleton]], list[FloatArray]],
+    recordings: Skeleton | Iterable[Skeleton],
+    options: EncodeOptions,
+    config: MAMPConfig,
+) -> FloatArray | list[FloatArray]:
+    """Embed one recording, or several and stack what is all of one shape, as ``encode`` returns it."""
+    if isinstance(recordings, Skeleton):
+        return embed_all([recordings])[0]
+    if not isinstance(recordings, Iterable):
+        raise RecordingError(
+            f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
+            "mamp.load(path)."
+        )
+    results = embed_all(recordings)
     if options.window is not None or options.pool not in ("clip", "joint"):
         return results
     joints = (config.grid[1],) if options.pool == "joint" else ()

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mamp.config import Pool, Preprocessing
-from mamp.embedding import EncodeOptions, Precision, stack
-from mamp.errors import RecordingError
+from mamp.embedding import EncodeOptions, Precision, one_or_several
+from mamp.export.cache import Engine, exported
 from mamp.hub import load_encoder, push_encoder, save_encoder
 from mamp.inference import embed_recordings
 from mamp.skeleton import Skeleton
@@ -45,6 +45,7 @@ class MAMPEncoder(Network):
         window: int | None = ...,
         stride: int | None = ...,
         preprocessing: Preprocessing | Mapping[str, Any] | None = ...,
+        engine: Engine = ...,
     ) -> FloatArray: ...
 
     @overload
@@ -60,6 +61,7 @@ class MAMPEncoder(Network):
         window: int | None = ...,
         stride: int | None = ...,
         preprocessing: Preprocessing | Mapping[str, Any] | None = ...,
+        engine: Engine = ...,
     ) -> FloatArray | list[FloatArray]: ...
 
     def encode(
@@ -74,6 +76,7 @@ class MAMPEncoder(Network):
         window: int | None = None,
         stride: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
+        engine: Engine = "torch",
     ) -> FloatArray | list[FloatArray]:
         """Embed recordings of any length, layout and number of people.
 
@@ -109,14 +112,11 @@ class MAMPEncoder(Network):
             ConfigError: ``preprocessing`` has an unknown field or an invalid value.
         """
         options = EncodeOptions(pool, batch_size, precision, token_share, window, stride, preprocessing or {})
-        if isinstance(recordings, Skeleton):
-            return embed_recordings(self, [recordings], options, progress)[0]
-        if not isinstance(recordings, Iterable):
-            raise RecordingError(
-                f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
-                "mamp.load(path)."
-            )
-        return stack(embed_recordings(self, recordings, options, progress), options, self.config)
+        if engine != "torch":
+            return exported(self, engine).encode_as(options, recordings, progress)
+        return one_or_several(
+            lambda several: embed_recordings(self, several, options, progress), recordings, options, self.config
+        )
 
     @classmethod
     def from_pretrained(

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,18 @@ BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 SLOW = {"evaluation", "pretraining", "recordings"}
+# Packages of extras that pages need.
+NEEDS = {"deploy": ("onnx", "onnxscript", "onnxruntime", "openvino")}
+
+
+def marks(page: str) -> list[pytest.MarkDecorator]:
+    missing = [package for package in NEEDS.get(page, ()) if find_spec(package) is None]
+    lacking = pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)}: make setup-all")
+    return [lacking, *([pytest.mark.slow] if page in SLOW else [])]
+
+
 PAGES = [
-    pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+    pytest.param(path.stem, marks=marks(path.stem))
     for path in sorted((ROOT / "docs").glob("*.md"))
     if BLOCK.search(path.read_text(encoding="utf-8"))
 ]

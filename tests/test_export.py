@@ -14,12 +14,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
+from mamp import load as read
 from mamp.cli import main
 from mamp.config import Pool
-from mamp.errors import ConfigError, MAMPError, MissingExtraError, WeightsError
+from mamp.errors import ConfigError, MAMPError, MissingExtraError, RecordingError, WeightsError
 from mamp.export import export, load, to_onnx, to_torch
 from mamp.export.folder import Format
 
@@ -166,7 +168,7 @@ print(json.dumps(encoder.encode(recording).tolist()))
     command = [str(python), "-I", "-c", program, str(tmp_path / "out"), str(tmp_path / "walk.npy")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_same([json.loads(done.stdout)], [encoder.encode(recordings()[0])])
+    assert_same([json.loads(done.stdout)], [encoder.encode(read(tmp_path / "walk.npy", layout="ntu25", fps=30))])
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,3 +244,43 @@ def test_a_runtime_that_is_not_installed(exported: Path, tmp_path: Path, monkeyp
 def test_what_is_no_recording(exported: Path) -> None:
     with pytest.raises(MAMPError, match=r"expected a mamp\.Skeleton"):
         load(exported).encode(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", [needs("onnx"), needs("openvino")])
+def test_engine_of_encode(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    encoder = small()
+    assert_same(encoder.encode(recordings(), engine=engine), encoder.encode(recordings()))
+    (folder,) = (tmp_path / "mamp" / "exports").iterdir()
+    before = folder.stat().st_ino
+    assert_same(small_copy(encoder).encode(recordings(), engine=engine), encoder.encode(recordings()))
+    assert folder.stat().st_ino == before, "another encoder of the same weights takes the export that is there"
+    model = next(path for path in folder.iterdir() if path.suffix in (".onnx", ".bin"))
+    model.write_bytes(b"damaged")
+    assert_same(small_copy(encoder).encode(recordings(), engine=engine), encoder.encode(recordings()))
+    with torch.no_grad():
+        encoder.temp_embed += 1.0
+    assert_same(encoder.encode(recordings(), engine=engine), encoder.encode(recordings()))
+    assert len(list((tmp_path / "mamp" / "exports").iterdir())) == 2, "changed weights are exported again"
+
+
+def small_copy(encoder: MAMPEncoder) -> MAMPEncoder:
+    copy = MAMPEncoder(encoder.config).eval()
+    copy.load_state_dict(encoder.state_dict())
+    return copy
+
+
+def test_engines_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecordingError, match="engine: expected one of torch, onnx, openvino; found 'jax'"):
+        small().encode(recordings(), engine="jax")  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mamp\[fast\]'"):
+        small().encode(recordings(), engine="openvino")
+
+
+@pytest.mark.parametrize("format", [needs("onnx")])
+def test_options_that_other_engines_lack(format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for options in ({"precision": "bfloat16"}, {"token_share": 0.5}):
+        with pytest.raises(RecordingError, match="exported encoders compute all tokens in float32"):
+            small().encode(recordings(), engine="onnx", **options)  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mamp.config import Pool, Preprocessing
-from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed, stack
+from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed, one_or_several
 from mamp.errors import MissingExtraError, RecordingError, WeightsError
 from mamp.export.folder import OUTPUTS, Format, read_record
 from mamp.skeleton import Skeleton
@@ -68,14 +68,20 @@ class ExportedEncoder:
     ) -> FloatArray | list[FloatArray]:
         """Embed recordings; arguments, results and errors are those of :meth:`mamp.MAMPEncoder.encode`."""
         options = EncodeOptions(pool, batch_size, None, 1.0, window, stride, preprocessing or {})
-        if isinstance(recordings, Skeleton):
-            return embed(self.run, self.config, [recordings], options, progress)[0]
-        if not isinstance(recordings, Iterable):
+        return self.encode_as(options, recordings, progress)
+
+    def encode_as(
+        self, options: EncodeOptions, recordings: Skeleton | Iterable[Skeleton], progress: bool = False
+    ) -> FloatArray | list[FloatArray]:
+        """Embed recordings; see :meth:`encode`."""
+        if options.precision is not None or options.token_share < 1:
             raise RecordingError(
-                f"expected a mamp.Skeleton or several of them, found {type(recordings).__name__}. Read files with "
-                "mamp.load(path)."
+                "engine: exported encoders compute all tokens in float32; expected no precision and token_share 1, or "
+                "engine='torch'."
             )
-        return stack(embed(self.run, self.config, recordings, options, progress), options, self.config)
+        return one_or_several(
+            lambda several: embed(self.run, self.config, several, options, progress), recordings, options, self.config
+        )
 
     def run(self, bodies: FloatArray, there: BoolArray, options: EncodeOptions) -> FloatArray:
         """The engine of :func:`mamp.embedding.embed`: bodies [N, T, V, C] to what ``options.pool`` needs of each."""
