@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
 
 COMMAND = Command(
     name="export",
-    help="an encoder as ONNX, OpenVINO or a torch program, to run without torch",
+    help="write an encoder as ONNX, OpenVINO or a torch program",
     description=DESCRIPTION,
     example="mamp export openmocap -o openmocap-onnx --format onnx",
     run=_run,
