@@ -50,31 +50,31 @@ class BatchNorm(nn.BatchNorm1d):
             return self._in_groups(x, self.group)
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.running_var is not None
         count = len(x) * dist.get_world_size()
         mean = SumOverProcesses.apply(x.sum(dim=0)) / count
         var = SumOverProcesses.apply((x - mean).square().sum(dim=0)) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(var.to(self.running_var.dtype) * count / (count - 1), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+        self._track(mean, var.detach().to(self.running_var.dtype) * count / (count - 1))
         y = (x - mean) * (var + self.eps).rsqrt()
         return y if self.weight is None else y * self.weight + self.bias
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, var: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
 
     def _in_groups(self, x: Tensor, size: int) -> Tensor:
         parts = x.split(size)
         assert len(parts[-1]) == size or len(parts) == 1, "the batch is a multiple of the group"
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         with torch.no_grad():
             var, mean = torch.var_mean(parts[0], dim=0)
             if dist.is_initialized() and dist.get_world_size() > 1:
                 dist.broadcast(mean, 0)
                 dist.broadcast(var, 0)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(var.to(self.running_var.dtype), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+        self._track(mean, var)
         weight, bias = self.weight, self.bias
         return torch.cat([F.batch_norm(part, None, None, weight, bias, True, 0.0, self.eps) for part in parts])
 

@@ -7,8 +7,7 @@ nothing determines are absent: the thumb in such a layout, and the foot in one t
 
 from __future__ import annotations
 
-from mamp.layouts.layout import Weights, between, beyond
-from mamp.layouts.trees import both_sides, tree
+from mamp.layouts.layout import Weights, between, beyond, both_sides, tree
 
 
 def _trunk(hips: str | Weights, shoulders: str | Weights, head: str | Weights) -> dict[str, str | Weights]:

@@ -1,7 +1,7 @@
 """Xsens MVNX: positions of the segments of a body suit, in metres, z up.
 
 XML with the ``segments`` of a subject, and ``frame`` elements of type ``normal`` with ``position``: x, y and z of the
-origin of each segment, which is the joint at its beginning (:data:`mamp.layouts.bodies.XSENS23`). Props and fingers
+origin of each segment, which is the joint at its beginning (:data:`mamp.layouts.tables.XSENS23`). Props and fingers
 behind the 23 segments of the body are left out. The rate is that of the subject.
 """
 

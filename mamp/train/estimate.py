@@ -140,22 +140,19 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
     tried = per_device if device.type == "cuda" else min(per_device, CPU_CLIPS)
 
     trial = _try_steps(config, device, tried, people, frames)
-    micro_seconds = statistics.median(trial.seconds) / tried * per_device
+    micro_seconds = statistics.median(trial["tried_seconds"]) / tried * per_device
     accumulation = optim.batch_size // (per_device * devices)
     step_seconds = micro_seconds * accumulation
     steps_per_epoch = None if clips is None else clips // optim.batch_size
     steps = None if steps_per_epoch is None else round(optim.epochs * steps_per_epoch)
-    peak = trial.bytes
+    peak = trial["tried_bytes"]
     if peak is not None and tried < per_device:
-        fixed = min(trial.encoder + trial.decoder, peak // STATE_BYTES) * STATE_BYTES
+        fixed = min(trial["encoder_parameters"] + trial["decoder_parameters"], peak // STATE_BYTES) * STATE_BYTES
         peak = fixed + (peak - fixed) * per_device // tried
     return Estimate(
         device=str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        encoder_parameters=trial.encoder,
-        decoder_parameters=trial.decoder,
+        **trial,
         tokens=config.encoder.num_tokens,
-        tokens_kept=trial.kept,
-        tokens_decoded=trial.decoded,
         people=people,
         clips=clips,
         batch_size=optim.batch_size,
@@ -165,8 +162,6 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
         steps_per_epoch=steps_per_epoch,
         steps=steps,
         tried_clips=tried,
-        tried_seconds=tuple(trial.seconds),
-        tried_bytes=trial.bytes,
         step_seconds=step_seconds,
         clips_per_second=optim.batch_size / step_seconds,
         run_seconds=None if steps is None else steps * step_seconds,
@@ -175,20 +170,8 @@ def estimate(config: TrainConfig, store: ClipStore | None, clips: int | None = N
     )
 
 
-@dataclass
-class _Trial:
-    """Time of each trial step, peak memory, and sizes of the model."""
-
-    seconds: list[float]
-    bytes: int | None
-    encoder: int
-    decoder: int
-    kept: int
-    decoded: int
-
-
-def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: int, frames: int) -> _Trial:
-    """Run a warm-up step and ``STEPS`` more on a synthetic store."""
+def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: int, frames: int) -> dict[str, Any]:
+    """Run a warm-up step and ``STEPS`` more on a synthetic store; returns what :class:`Estimate` says of the trial."""
     small = dataclasses.replace(
         config,
         optim=dataclasses.replace(config.optim, batch_size=clips, per_device_batch=clips),
@@ -211,8 +194,14 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
         counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
         decoder = sum(count for name, count in counts.items() if name.startswith(("decoder_", "mask_token")))
     hidden = config.encoder.num_tokens - model.num_kept
-    decoded = model.num_kept + min(model.objective.decoded_tokens or hidden, hidden)
-    return _Trial(seconds[1:], memory[0], sum(counts.values()) - decoder, decoder, model.num_kept, decoded)
+    return {
+        "tried_seconds": tuple(seconds[1:]),
+        "tried_bytes": memory[0],
+        "encoder_parameters": sum(counts.values()) - decoder,
+        "decoder_parameters": decoder,
+        "tokens_kept": model.num_kept,
+        "tokens_decoded": model.num_kept + min(model.objective.decoded_tokens or hidden, hidden),
+    }
 
 
 def write_synthetic_store(path: Path, clips: int, people: int, frames: int, layout: str = "ntu25") -> None:

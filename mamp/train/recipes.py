@@ -161,30 +161,19 @@ SMOKE = TrainConfig(
     run=Run(log_every=10, checkpoint_every=100),
 )
 
-OUR_RECIPES = [
-    Recipe(
-        "openmocap",
+_RELEASES = {
+    "openmocap": (
         "open motion capture and rehabilitation recordings, one person: the weights inside the package",
-        "this project; the card of the weights describes the data",
         OPENMOCAP,
     ),
-    Recipe(
-        "openmocap-v3",
-        "the same, the third release of the weights: openmocap@v3",
-        "this project; the card of the weights describes the data",
-        OPENMOCAP_V3,
-    ),
-    Recipe(
-        "openmocap-v2",
-        "the same, the second release of the weights: openmocap@v2",
-        "this project; the card of the weights describes the data",
-        OPENMOCAP_V2,
-    ),
-    Recipe(
-        "openmocap-v1",
-        "the same, the first release of the weights: openmocap@v1",
-        "this project; the card of the weights describes the data",
-        OPENMOCAP_V1,
+    "openmocap-v3": ("the same, the third release of the weights: openmocap@v3", OPENMOCAP_V3),
+    "openmocap-v2": ("the same, the second release of the weights: openmocap@v2", OPENMOCAP_V2),
+    "openmocap-v1": ("the same, the first release of the weights: openmocap@v1", OPENMOCAP_V1),
+}
+OUR_RECIPES = [
+    *(
+        Recipe(name, about, "this project; the card of the weights describes the data", config)
+        for name, (about, config) in _RELEASES.items()
     ),
     Recipe(
         "smoke",
