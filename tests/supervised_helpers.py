@@ -65,7 +65,7 @@ def double_precision() -> AbstractContextManager[object]:
 
     def prepare_double(*args: Any) -> Any:
         x, clip = prepare(*args)
-        return x.double(), clip
+        return x.astype(np.float64), clip
 
     stack = contextlib.ExitStack()
     for owner, name, value in (

@@ -123,6 +123,22 @@ def test_damaged_files_of_arrays(stores, tmp_path):
         ctrgcn.convert(path)
 
 
+def test_numbers_of_no_use_in_arrays(stores, tmp_path):
+    """Those that numpy warns of at each use, and labels beyond any number of classes."""
+    x, _ = published_arrays(stores / "ntu60", "xsub", "train")
+    signalling = np.array(x, np.float32)
+    signalling.view(np.uint32)[1, 2, 3] = 0x7F800001
+    cases = {
+        "row 1 of x_train holds NaN": {"x_train": signalling},
+        "row 0 of y_train holds NaN": {"y_train": np.full(len(x), np.inf)},
+        "expected whole numbers from 0, below 100000, in y_train": {"y_train": np.full(len(x), 1e30)},
+    }
+    for message, changes in cases.items():
+        path = write_npz(tmp_path / "NTU60_XSub.npz", stores / "ntu60", "xsub", **changes)
+        with pytest.raises(ReadError, match=message):
+            list(ctrgcn.convert(path).clips)
+
+
 def annotations(dtype: Any = np.float32) -> dict[str, Any]:
     """The golden files as pyskl has them: actors in camera coordinates."""
     found, names = [], [path.name.split(".")[0] for path in FILES]

@@ -227,3 +227,56 @@ def test_signalling_nan_in_c3d(tmp_path: Path, options: dict[str, object]):
     (tmp_path / "clip.c3d").write_bytes(data.replace(one, damaged))
     recording = load(tmp_path / "clip.c3d")
     assert not recording.tracked.all() and recording.tracked.mean() > 0.9
+
+
+SEPARATED = "_" * 100_000 + "a"
+LONG_NAMES = {
+    "separators": ("clip.csv", f"{SEPARATED},hip_x,hip_y,hip_z\n1,2,3,4\n"),
+    "many separators": ("clip.csv", ",".join([SEPARATED[90_000:] + str(n) for n in range(900)]) + "\n1,2,3,4\n"),
+    "a row a joint": ("clip.csv", f"frame,joint,x,y,z\n1,{SEPARATED},1,2,3\n"),
+    "blank lines": ("clip.bvh", "\n \n" * 500_000 + "MOTIO\n"),
+    "blanks": ("clip.bvh", bvh(1).replace("MOTION", " " * 1_000_000 + "MOTIO")),
+    "joint": ("clip.bvh", bvh(1).replace("ROOT a", "ROOT " + "left_1-" * 200_000)),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), LONG_NAMES.values(), ids=LONG_NAMES)
+def test_long_names_and_blanks_take_no_time(tmp_path: Path, name: str, text: str):
+    """Nothing that is searched in them takes the square of their length."""
+    (tmp_path / name).write_text(text)
+    start = time.process_time()
+    with pytest.raises(MAMPError):
+        load(tmp_path / name)
+    assert time.process_time() - start < 5
+
+
+def test_members_of_small_zip_files_take_little_memory(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/clip.bvh", b" " * (300 << 20))
+    with pytest.raises(ReadError, match="bytes unpack to more than 134,217,728; unpack it first"):
+        load(tmp_path / "bomb.zip" / "a" / "clip.bvh")
+    assert (tmp_path / "bomb.zip").stat().st_size < 1 << 20
+
+
+def test_a_zip_directory_that_says_gigabytes_takes_little_memory(tmp_path: Path):
+    """A stored member is read in parts: what its sizes say is not allocated at once."""
+    with zipfile.ZipFile(tmp_path / "clips.zip", "w") as archive:
+        archive.writestr("clip.bvh", b"HIERARCHY")
+    data = (tmp_path / "clips.zip").read_bytes()
+    sizes, huge = (9).to_bytes(4, "little") * 2, (0xF0000000).to_bytes(4, "little") * 2
+    assert data.count(sizes) == 2
+    (tmp_path / "clips.zip").write_bytes(data.replace(sizes, huge))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReadError):
+            load(tmp_path / "clips.zip" / "clip.bvh")
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_in_headers_that_the_compiler_warns_of(tmp_path: Path):
+    for shape in ("(1if 3else 2, 25, 3)", "(0or 1, 25, 3)", "('\\d', 25, 3)"):
+        (tmp_path / "clip.npy").write_bytes(npy(shape, "<f4"))
+        with pytest.raises(ReadError):
+            load(tmp_path / "clip.npy")

@@ -24,12 +24,13 @@ from mamp.errors import MAMPError, MissingFileError, ReadError
 from mamp.prepare import ntu, pku
 from mamp.prepare.converted import Converted, add_file_arguments, run
 from mamp.prepare.dataset import Clip, Column, Source
+from mamp.readers.arrays import read_npy_header
 
 SPLITS = ("train", "test")
 WIDTH = 150
 FPS = 30.0
+MAX_FRAMES, MAX_CLASSES = 10_000, 100_000
 CHUNK = 64 << 20  # bytes of positions read at a time
-MAX_FRAMES = 10_000
 PROTOCOLS = {  # as file names abbreviate them
     "xsub": r"x?c?[-_]?sub|cs|cross[-_]?subject",
     "xview": r"x?c?[-_]?view|cv|cross[-_]?view",
@@ -94,7 +95,11 @@ class _Rows:
                 data = file.read(count * width * self.dtype.itemsize)
                 if len(data) != count * width * self.dtype.itemsize:
                     raise ReadError(f"{self.path}: {self.name} is cut; copy or download the file again.")
-                yield np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+                found = np.frombuffer(data, self.dtype).reshape(count, *self.shape[1:])
+                bad = ~np.isfinite(found).reshape(count, -1).all(axis=1)
+                if bad.any():
+                    raise ReadError(f"{self.path}: row {first + bad.argmax()} of {self.name} holds NaN or infinity.")
+                yield found
 
     @contextmanager
     def _open(self) -> Iterator[tuple[IO[bytes], int]]:
@@ -122,12 +127,7 @@ class _Rows:
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Shape, type and offset of the data."""
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-    except Exception as error:  # damaged files can raise anything
-        raise ReadError(f"{where} is not an array ({str(error)[:200]}).") from None
+    shape, fortran, dtype = read_npy_header(file, where)
     if dtype.kind not in "fiub" or fortran or not all(size > 0 for size in shape) or not shape:
         raise ReadError(f"{where}: expected rows of numbers in C order, found {dtype} {list(shape)}.")
     return shape, dtype, file.tell()
@@ -150,8 +150,8 @@ def _labels(path: Path, split: str) -> tuple[NDArray[np.int64], int]:
         raise ReadError(f"{path}: expected labels [N] or one-hot [N, classes] in y_{split}, found {list(rows.shape)}.")
     found = next(rows.chunks(rows.shape[0]))
     if found.ndim == 1:
-        if not (found == np.floor(found)).all() or found.min() < 0:
-            raise ReadError(f"{path}: expected whole numbers from 0 in y_{split}.")
+        if not (found == np.floor(found)).all() or found.min() < 0 or found.max() >= MAX_CLASSES:
+            raise ReadError(f"{path}: expected whole numbers from 0, below {MAX_CLASSES}, in y_{split}.")
         return found.astype(np.int64), int(found.max()) + 1
     if not (((found == 0) | (found == 1)).all() and (found.sum(1) == 1).all()):
         raise ReadError(f"{path}: expected a single 1 in each row of y_{split}, and zeros.")
@@ -173,8 +173,6 @@ def _clips(
     for chunk in rows.chunks(_rows_at_a_time(rows)):
         for row in chunk:
             wide, number = _trimmed(row, feeder), number + 1
-            if not np.isfinite(wide).all():
-                raise ReadError(f"{path}: row {number - 1} of x_{split} holds NaN or infinity.")
             if not len(wide):
                 continue  # nobody is seen in it
             people = rearrange(wide.astype(np.float32), "t (m v c) -> m t v c", m=2, c=3)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mamp.errors import MissingFileError, ReadError
 
+CHUNK = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, IndexError, RuntimeError, NotImplementedError)
 
 
@@ -35,21 +37,32 @@ def split_archive(path: Path) -> tuple[Path, str] | None:
     return None
 
 
-def read_member(archive: Path, member: str, limit: int) -> bytes:
-    """Unpacked bytes of a member, never more than ``limit`` + 1.
+def read_member(archive: Path, member: str, limit: Callable[[int], int]) -> bytes:
+    """Unpacked bytes of a member.
+
+    Args:
+        archive: The zip file.
+        member: Path in it.
+        limit: The most bytes that so many packed ones may become.
 
     Raises:
         MissingFileError: There is no such member.
-        ReadError: The zip file or the member is damaged, or locked by a password.
+        ReadError: The zip file or the member is damaged, too large, or locked by a password.
     """
     info = _directory(archive).get(member)
     if info is None:
         raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    packed = min(info.compress_size, _stamp(archive)[0])
+    data = bytearray()
     try:
         with _open(archive, _stamp(archive)).open(info) as file:
-            return file.read(limit + 1)
+            while len(data) <= limit(packed) and (chunk := file.read(CHUNK)):
+                data += chunk
     except _DAMAGE as error:
         raise ReadError(f"{archive / member}: damaged or locked in its zip file ({error}); get it again.") from None
+    if len(data) > limit(packed):
+        raise ReadError(f"{archive / member}: {packed:,} bytes unpack to more than {limit(packed):,}; unpack it first.")
+    return bytes(data)
 
 
 def member_stamp(archive: Path, member: str) -> tuple[int, int]:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import io
 import logging
 import math
+import warnings
 import zipfile
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
+from mamp.readers.archive import CHUNK
 from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
-from mamp.readers.files import CHUNK, StrPath, read_bytes, unpacked_limit
+from mamp.readers.files import StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
 from mamp.readers.shapes import by_shape, split_rows
@@ -110,16 +112,9 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
         ReadError: Not ``.npy``, cut, or of a type other than numbers and strings.
     """
     buffer = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(buffer)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(buffer)
-    except Exception as error:  # numpy evaluates the header, and damage there surfaces as almost any error
-        raise ReadError(f"{where}: not an array of numpy, or cut ({str(error)[:120]}).") from None
+    shape, fortran, dtype = read_npy_header(buffer, where)
     if dtype.kind not in "iufUS":
         raise ReadError(f"{where}: expected an array of numbers, found type {dtype}; pickled objects are refused.")
-    if len(shape) > 8 or any(type(size) is not int or size < 0 for size in shape):
-        raise ReadError(f"{where}: damaged: no array has the shape {str(list(shape))[:80]}.")
     count, rest = math.prod(shape), len(data) - buffer.tell()
     most = max(rest, CHUNK)  # of an array without elements, whose other sizes may be anything
     if dtype.itemsize == 0 or count * dtype.itemsize > rest or math.prod(max(size, 1) for size in shape) > most:
@@ -128,6 +123,25 @@ def parse_npy(data: bytes, where: str) -> NDArray[Any]:
     if dtype.kind == "U" and not _is_text(array):
         raise ReadError(f"{where}: damaged: it holds characters that do not exist.")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type of an ``.npy`` file, read up to its numbers.
+
+    Raises:
+        ReadError: It is none, or no array has that shape.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler, which numpy lets read the header
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+    except Exception as error:  # damage to what is evaluated there surfaces as almost any error
+        raise ReadError(f"{where}: not an array of numpy, or cut ({str(error)[:120]}).") from None
+    if len(shape) > 8 or any(type(size) is not int or size < 0 for size in shape):
+        raise ReadError(f"{where}: damaged: no array has the shape {str(list(shape))[:80]}.")
+    return shape, fortran, dtype
 
 
 def _is_text(array: NDArray[Any]) -> bool:

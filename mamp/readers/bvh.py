@@ -193,7 +193,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
 
 
 def _cut_at(text: str, word: str) -> tuple[str, bool, str]:
-    match = re.search(rf"^\s*{word}\b.*$", text, re.MULTILINE | re.IGNORECASE)
+    match = re.search(rf"^[^\S\n]*{word}\b.*$", text, re.MULTILINE | re.IGNORECASE)
     return (text[: match.start()], True, text[match.end() :]) if match else (text, False, "")
 
 

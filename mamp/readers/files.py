@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
-from mamp.readers.archive import list_members, read_member, split_archive
+from mamp.readers.archive import CHUNK, list_members, read_member, split_archive
 
 StrPath = str | PathLike[str]
 
 MAX_BYTES = 4 << 30
-CHUNK, MOST_UNPACKED = 1 << 20, 128 << 20
+MOST_UNPACKED = 128 << 20
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 LARGEST = 1e9  # no coordinate, angle or length of a recording is larger, in any unit
 
@@ -37,7 +37,7 @@ def read_bytes(path: StrPath) -> bytes:
         if path.is_dir():
             raise ReadError(f"{path} is a folder; expected a file with one recording.")
         inside = None if path.exists() else split_archive(path)
-        data = path.read_bytes() if inside is None else read_member(*inside, MAX_BYTES)
+        data = path.read_bytes() if inside is None else read_member(*inside, unpacked_limit)
     except MissingFileError:
         raise
     except FileNotFoundError:

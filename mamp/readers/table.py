@@ -29,15 +29,16 @@ from mamp.readers.infer import Body
 from mamp.readers.tracks import MAX_CELLS, rate_of_times, seconds_in
 from mamp.skeleton import Skeleton
 
-COORDINATE = re.compile(r"(?P<joint>.*?)(?:[\s._:/|-]+(?P<axis>[xyzXYZ])|(?<=[a-z0-9])(?P<capital>[XYZ]))")
+# Names are read from their ends, backwards: from the front, a search takes the square of the length of a name.
+COORDINATE = re.compile(r"(?P<axis>[xyzXYZ])[\s._:/|-]+|(?P<capital>[XYZ])(?=[a-z0-9])")
 PREFIXED = re.compile(r"(?P<axis>[xyzXYZ])[\s._:/|-]*(?P<joint>.*)")
-_SCORE = r"(?:c|v|conf|confidence|score|visibility|likelihood)"
-CONFIDENCE = re.compile(rf"(?P<joint>.+?)[\s._:/|-]+{_SCORE}", re.IGNORECASE)
-CONFIDENCE_PREFIXED = re.compile(rf"{_SCORE}[\s._:/|-]*(?P<joint>\d+|(?<=[\s._:/|-]).+)", re.IGNORECASE)
+_SCORES = ("c", "v", "conf", "confidence", "score", "visibility", "likelihood")
+CONFIDENCE = re.compile(rf"(?:{'|'.join(word[::-1] for word in _SCORES)})[\s._:/|-]+(?=.)", re.IGNORECASE)
+CONFIDENCE_PREFIXED = re.compile(rf"(?:{'|'.join(_SCORES)})[\s._:/|-]*(?P<joint>\d+|(?<=[\s._:/|-]).+)", re.IGNORECASE)
 NUMBERED = re.compile(r"(?:joint|j|kp|keypoint|landmark|lm|point|p|marker)?[\s_]*(\d{0,9})", re.IGNORECASE)
 
 # What stands behind a joint or an axis that is a position, and in the name of one that is none.
-POSITION = re.compile(r"(?<=.)[\s._:/|-]*(?:position|pos|translation|location)$", re.IGNORECASE)
+POSITION = re.compile(r"(?:noitisop|sop|noitalsnart|noitacol)[\s._:/|-]*(?=.)", re.IGNORECASE)
 TURNS = {
     "rot", "rotation", "orientation", "euler", "quat", "quaternion", "angle", "angles", "vel", "velocity", "acc",
     "accel", "acceleration", "gyro", "xrotation", "yrotation", "zrotation",
@@ -169,12 +170,14 @@ def _joint_columns(header: list[str], where: str, allow_2d: bool) -> tuple[list[
         if TURNS & {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}:
             turned.append(name)
             continue
-        name = POSITION.sub("", name)
-        match = COORDINATE.fullmatch(name) or PREFIXED.fullmatch(name)
-        if match:
+        name = _without_end(POSITION, name) or name
+        joint, match = _without_end(COORDINATE, name), COORDINATE.match(name[::-1])
+        if joint is None and (match := PREFIXED.fullmatch(name)):
+            joint = match["joint"]
+        if joint is not None and match is not None:
             parts = match.groupdict()
             axis = (parts["axis"] or parts.get("capital") or "").lower()
-            joint = POSITION.sub("", parts["joint"])
+            joint = _without_end(POSITION, joint) or joint
             if axis in found.setdefault(joint, {}):
                 raise ReadError(f"{where}: two columns are the {axis} of joint {joint!r}.")
             found[joint][axis] = index
@@ -193,6 +196,12 @@ def _joint_columns(header: list[str], where: str, allow_2d: bool) -> tuple[list[
             flat = FLAT if set(axes) == set("xy") else ""
             raise ReadError(f"{where}: joint {joint!r} has only {', '.join(sorted(axes))} of x, y, z.{flat}")
     return list(found), np.array([[axes[axis] for axis in "xyz"] for axes in found.values()])
+
+
+def _without_end(pattern: re.Pattern[str], name: str) -> str | None:
+    """What stands before an end that a pattern of backward text matches; none if it does not."""
+    match = pattern.match(name[::-1])
+    return None if match is None else name[: len(name) - match.end()]
 
 
 def _check_limbs(table: Table, options: Options, path: StrPath) -> None:
@@ -245,9 +254,11 @@ def _arrange(
 def _confidence(columns: Columns, joints: list[str], row_of: NDArray[np.int64]) -> NDArray[np.float64] | None:
     found: dict[str, int] = {}
     for index, name in enumerate(columns.header):
-        match = CONFIDENCE.fullmatch(name) or CONFIDENCE_PREFIXED.fullmatch(name)
-        if match:
-            found.setdefault(match["joint"], index)
+        joint = _without_end(CONFIDENCE, name)
+        if joint is None and (match := CONFIDENCE_PREFIXED.fullmatch(name)):
+            joint = match["joint"]
+        if joint is not None:
+            found.setdefault(joint, index)
     if not all(joint in found for joint in joints):
         return None
     rows = np.zeros((len(columns) + 1, len(joints)))
