@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from mamp import MAMPConfig, MAMPEncoder
-from mamp.search import Index, writer
+from mamp.search import Index, table, writer
 from mamp.synthetic import write_recordings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,11 +44,11 @@ def recordings(folder: Path, seconds: float = 5.0, variations: int = 2, seed: in
 
 def rows(path: Path) -> dict[str, dict[str, list[Any]]]:
     """Start and vector of the rows of an index, by file and content; fails where a row is there twice."""
-    table = Index.open(path).to_arrow().to_pylist()
-    keys = Counter((row["content"], row["start"], row["person"]) for row in table)
+    everything = Index.open(path).to_arrow().to_pylist()
+    keys = Counter((row["content"], row["start"], row["person"]) for row in everything)
     assert not keys or max(keys.values()) == 1, "a row is there twice"
     found: dict[str, dict[str, list[Any]]] = {}
-    for row in sorted(table, key=lambda row: (row["file"], row["start"], row["person"])):
+    for row in sorted(everything, key=lambda row: (row["file"], row["start"], row["person"])):
         windows = found.setdefault(row["file"], {}).setdefault(row["content"], [])
         windows.append((row["start"], row["end"], row["person"], np.float32(row["vector"]).tobytes()))
     return found
@@ -83,7 +83,7 @@ class Server:
 
 
 def _work(method: str, path: str, folder: str, rows_a_commit: int) -> None:
-    writer.ROWS_A_COMMIT = rows_a_commit
+    writer.ROWS_A_COMMIT, table.APPROXIMATE_FROM = rows_a_commit, 20
     where = Path(path)
     one = Index.open(where) if where.exists() else Index.create(where, str(where.parent / "weights"), 1.0, 0.5)
     getattr(one, method)(folder)

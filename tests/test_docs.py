@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 SLOW = {"evaluation", "pretraining", "recordings"}
 # Packages of extras that pages need.
-NEEDS = {"deploy": ("onnx", "onnxscript", "onnxruntime", "openvino")}
+NEEDS = {"deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"), "search": ("lancedb",)}
 
 
 def marks(page: str) -> list[pytest.MarkDecorator]:

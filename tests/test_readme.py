@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import importlib.util
 import operator
 import os
 import re
@@ -30,6 +31,8 @@ SETUP = re.compile(r"^(git clone|cd|make|pip install|python -m pip install)\b")
 NEEDS_WEIGHTS = re.compile(
     r"from_pretrained\(\)|mamp (embed|demo)|openmocap|examples/(quickstart|embed)|recordings/|embeddings\.npz"
 )
+NEEDS_SEARCH = re.compile(r"mamp (index|search)\b|mamp\.search")
+HAS_LANCE = importlib.util.find_spec("lancedb") is not None
 BUNDLED = (ROOT / "weights" / "openmocap" / "model.safetensors").exists()
 
 
@@ -64,7 +67,7 @@ def test_every_block_runs(place: tuple[Path, dict[str, str]], monkeypatch: pytes
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MAMP_WEIGHTS", raising=False)
     monkeypatch.setattr("mamp.layouts.layout.REGISTRY", dict(registry.REGISTRY))  # blocks may register layouts
-    left_out = []
+    left_out, without = [], []
     for number, language, text in BLOCKS:
         if language != "python":
             lines = [line.removeprefix("$ ") for line in text.splitlines()]
@@ -75,6 +78,9 @@ def test_every_block_runs(place: tuple[Path, dict[str, str]], monkeypatch: pytes
         if NEEDS_WEIGHTS.search(text) and not BUNDLED:
             left_out.append(number)
             continue
+        if NEEDS_SEARCH.search(text) and not HAS_LANCE:
+            without.append(number)
+            text = "\n".join(line for line in text.splitlines() if not NEEDS_SEARCH.search(line))
         if language == "python":
             exec(compile(text, f"README.md, block at line {number}", "exec"), {"__name__": "__main__"})
         elif text:
@@ -83,6 +89,10 @@ def test_every_block_runs(place: tuple[Path, dict[str, str]], monkeypatch: pytes
             assert done.returncode == 0, f"README.md line {number}:\n{text}\n{done.stdout}{done.stderr}"
     if left_out:
         pytest.skip(f"no weights/openmocap yet: not run are the blocks at lines {left_out}")
+    if without:
+        pytest.skip(
+            f"needs lancedb (make setup-all): mamp index and search of the blocks at lines {without} were not run"
+        )
 
 
 def test_blocks_are_found() -> None:

@@ -264,15 +264,15 @@ def run(before: str, moves: Path, data: Path, *prefix: str) -> subprocess.Comple
 
 def test_a_limit_on_the_size_of_files(work: Path, moves: Path, tmp_path: Path) -> None:
     """What cannot be written raises; the rows from before stay, and the same call goes on when there is space."""
-    more, before = recordings(tmp_path / "more", seconds=60, seed=3), rows(moves)
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, {resource.RLIM_INFINITY}))"
+    more, before = recordings(tmp_path / "more", seconds=20, seed=3), rows(moves)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1500, {resource.RLIM_INFINITY}))"
     done = run(limit, moves, more)
     assert done.returncode == 1
     assert "mamp.errors.SearchError" in done.stderr and "could not write; what was there is untouched" in done.stderr
     assert rows(moves) == before
     assert len(Index.open(moves).add(more).added) == 8
     found = Index.open(moves).to_pandas()
-    assert found["content"].nunique() == 4 + 8 and len(found) == 4 * 4 + 8 * 59
+    assert found["content"].nunique() == 4 + 8 and len(found) == 4 * 4 + 8 * 19
     assert {content for file in before.values() for content in file} <= set(found["content"])
 
 
@@ -285,7 +285,7 @@ def mounted(*options: str) -> list[str]:
 @pytest.mark.parametrize(
     ("disk", "after", "message"),
     [
-        ("-o size=200k", "", "could not write; what was there is untouched"),
+        ("-o size=100k", "", "could not write; what was there is untouched"),
         ("-o size=2m", "mount -o remount,ro $DISK &&", "cannot write here"),
     ],
     ids=["full", "read-only"],
@@ -298,7 +298,7 @@ def test_real_disks(
         or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode
     ):
         pytest.skip("needs the right to mount a disk")
-    more = recordings(tmp_path / "more", seconds=60, seed=3, variations=12)
+    more = recordings(tmp_path / "more", seconds=10, seed=3, variations=6)
     (tmp_path / "disk").mkdir()
     monkeypatch.setenv("DISK", str(tmp_path / "disk"))
     monkeypatch.setenv("FROM", str(work / "moves"))

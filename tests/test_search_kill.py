@@ -136,7 +136,7 @@ def test_kills(server: Server, work: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_many_kills(server: Server, work: Path, tmp_path: Path) -> None:
-    campaign(server, work, tmp_path, seed=int(os.environ.get("SEED", "2")), wanted=300)
+    campaign(server, work, tmp_path, seed=int(os.environ.get("SEED", "2")), wanted=200)
 
 
 def test_a_reader_beside_a_writer(server: Server, work: Path, tmp_path: Path) -> None:
