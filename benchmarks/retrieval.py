@@ -61,14 +61,17 @@ ACTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "punch": {"msr-action3d": ("forward punch",), "mhad-mocap": ("punching",), "bandai-namco": ("punch",)},
     "kick": {"msr-action3d": ("forward kick",), "hdm05-11": ("kickLFront1Reps",), "bandai-namco": ("kick",)},
 }  # fmt: skip
-SENSORS, ARCHIVE = ("nw-ucla", "msr-action3d", "citi-daily"), ("mhad-mocap", "hdm05-11", "bandai-namco")
+SENSORS = ("nw-ucla", "msr-action3d", "citi-daily")
+ARCHIVE = {"mhad-mocap": 2, "hdm05-11": 1, "bandai-namco": 6}  # every second clip, and so on
 
 
 class Clips:
     """The clips of a set: embeddings [n, D], poses [n, STEPS, V * 3], names of their classes, and whose they are."""
 
-    def __init__(self, encoder: MAMPEncoder, folder: Path, name: str, classes: dict[str, int] | None = None) -> None:
-        recordings = read_set(folder / f"{name}.npz")[:: EVERY.get(name, 1)]
+    def __init__(
+        self, encoder: MAMPEncoder, folder: Path, name: str, every: int = 1, classes: dict[str, int] | None = None
+    ) -> None:
+        recordings = read_set(folder / f"{name}.npz")[::every]
         self.name, self.labels = name, np.array(class_names(name, folder, recordings))
         if classes is not None:  # at most so many clips of these only
             rows = [np.flatnonzero(self.labels == label) for label in classes]
@@ -159,7 +162,7 @@ def draw(count: int, most: int) -> np.ndarray:
 def measure_sets(encoder: MAMPEncoder, args: argparse.Namespace, say: Any) -> None:
     """Each set against itself."""
     for name in args.sets:
-        clips = Clips(encoder, args.data, name)
+        clips = Clips(encoder, args.data, name, EVERY.get(name, 1))
         rows = draw(len(clips), args.queries)
         relevant = clips.labels[rows, None] == clips.labels
         allowed = clips.groups[rows, None] != clips.groups
@@ -170,10 +173,10 @@ def measure_sets(encoder: MAMPEncoder, args: argparse.Namespace, say: Any) -> No
 
 def measure_sensors(encoder: MAMPEncoder, args: argparse.Namespace, say: Any) -> None:
     """Queries from the Kinect, an archive of motion capture, for each action that both have."""
-    archive = [Clips(encoder, args.data, name) for name in ARCHIVE]
+    archive = [Clips(encoder, args.data, name, every) for name, every in ARCHIVE.items()]
     for name in SENSORS:
         shared = {label: args.queries for words in ACTIONS.values() for label in words.get(name, ())}
-        queries = Clips(encoder, args.data, name, shared)
+        queries = Clips(encoder, args.data, name, classes=shared)
         for action, words in ACTIONS.items():
             rows = np.flatnonzero(np.isin(queries.labels, words.get(name, ())))
             if not len(rows):

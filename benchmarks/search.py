@@ -84,10 +84,10 @@ def memory(field: str) -> int:
     return round(int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024)
 
 
-def measure(folder: Path, count: int, way: str) -> dict[str, Any]:
-    """Search one index with all queries."""
+def measure(folder: Path, count: int, way: str, most: int) -> dict[str, Any]:
+    """Search one index with so many queries."""
     index = Index.open(folder / f"{count}-{way}")
-    queries = np.load(folder / "queries.npy")
+    queries = np.load(folder / "queries.npy")[:most]
     len(index)
     before, milliseconds, processors, found = memory("VmRSS"), [], [], []
     for query in queries:
@@ -110,11 +110,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("base", type=Path, nargs="?")
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--queries", type=int, default=QUERIES, help="[%(default)s]")
     parser.add_argument("--way", choices=tuple(WAYS))
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS), help="to build [all]")
     args = parser.parse_args()
     if args.what == "one":
-        print(json.dumps(measure(args.folder, args.rows[0], args.way)))
+        print(json.dumps(measure(args.folder, args.rows[0], args.way, args.queries)))
         return
     for count in args.rows:
         if args.what == "build":
@@ -126,6 +127,7 @@ def main() -> None:
             if not (args.folder / f"{count}-{way}").exists():
                 continue
             command = [sys.executable, __file__, "one", str(args.folder), "--rows", str(count), "--way", way]
+            command += ["--queries", str(args.queries)]
             line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             hits = line.pop("hits")
             exact = hits if way == "exact" else exact
