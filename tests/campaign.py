@@ -323,10 +323,14 @@ class Campaign:
                     path.unlink()
             place.mkdir(exist_ok=True)
             case = self.write(index, place)
-            began = time.process_time()
-            resource.setrlimit(resource.RLIMIT_CPU, (int(began) + KILLED_AFTER, resource.RLIM_INFINITY))
+            before = time.process_time()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(before) + KILLED_AFTER, resource.RLIM_INFINITY))
             found, what = outcome(case, place, watch)
-            took = time.process_time() - began
+            took = time.process_time() - before
+            if took > SECONDS / 2:  # a machine short of memory may take as long for anything
+                again = time.process_time()
+                outcome(case, place, watch)
+                took = min(took, time.process_time() - again)
             if took > SECONDS:
                 found, what = "fault", f"took {took:.1f} seconds"
             if found == "fault":
