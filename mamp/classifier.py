@@ -19,7 +19,7 @@ from mamp.errors import RecordingError, WeightsError
 from mamp.heads import Classifier, Head
 from mamp.hub import resolve_files
 from mamp.hub.heads import HEAD_NAME, read_head, save_classifier
-from mamp.hub.manifest import check_name
+from mamp.hub.paths import local_path
 from mamp.preprocessing import prepare_clip
 from mamp.readers.ntu import CLASSES as NTU_CLASSES
 from mamp.readers.pku import CLASSES as PKU_CLASSES
@@ -74,13 +74,13 @@ class MAMPClassifier(Classifier):
         Raises:
             WeightsError: There is no classifier, or its files do not match.
         """
-        folder = _folder(Path(check_name(name_or_path)).expanduser(), name_or_path, revision)
-        encoder = MAMPEncoder.from_pretrained(folder)
+        folder = _folder(local_path(name_or_path, "name_or_path"), name_or_path, revision)
+        encoder = MAMPEncoder.from_pretrained(folder, device=device)
         head, record = read_head(folder, encoder.config)
         with torch.random.fork_rng(devices=[]):
             found = cls(encoder.config, head, _class_names(record, head.num_classes))
         found.load_state_dict(encoder.state_dict() | {f"head.{name}": x for name, x in head.state_dict().items()})
-        return found.to(device).eval()
+        return found.to(encoder.device).eval()
 
     def save_pretrained(self, directory: str | PathLike[str]) -> None:
         """Write encoder, head and class names for :meth:`from_pretrained`; ``MAMPEncoder`` loads the encoder."""

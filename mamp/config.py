@@ -1,9 +1,10 @@
-"""Configurations: frozen dataclasses that refuse unknown fields and impossible values."""
+"""Configurations: frozen dataclasses that reject unknown fields and invalid values."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,9 +19,13 @@ _T = TypeVar("_T")
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the known name nearest to ``name``, or ``""``."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    """Return ``" Did you mean 'x'?"`` for the known name closest to ``name``, or ``""``."""
+    near = difflib.get_close_matches(name[:100], known, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: object) -> str:
+    return "one of many digits" if isinstance(value, int) and value.bit_length() > 200 else reprlib.repr(value)
 
 
 def from_dict(cls: type[_T], values: Any, where: str) -> _T:
@@ -31,7 +36,7 @@ def from_dict(cls: type[_T], values: Any, where: str) -> _T:
     for name in values:
         if name not in known:
             raise ConfigError(
-                f"{where}: unknown field {name!r}.{suggest(str(name), known)} Known fields: {', '.join(known)}. "
+                f"{where}: unknown field {_shown(name)}.{suggest(str(name), known)} Known fields: {', '.join(known)}. "
                 "A newer version of mamp may have written it: upgrade, or remove the field."
             )
     return cls(**values)
@@ -43,20 +48,19 @@ def _check_number(where: str, name: str, value: object, low: float, whole: bool,
         kind = "a whole number" if whole else "a number"
         large = isinstance(value, kinds) and value > high
         bound = f"at most {high:,.0f}" if large else f"at least {low:g}"
-        shown = "one of many digits" if isinstance(value, int) and value.bit_length() > 200 else repr(value)
-        raise ConfigError(f"{where}.{name}: expected {kind} of {bound}, found {shown}.")
+        raise ConfigError(f"{where}.{name}: expected {kind} of {bound}, found {_shown(value)}.")
 
 
 def _check_choice(where: str, name: str, value: object, choices: tuple[object, ...]) -> None:
     if value not in choices:
-        raise ConfigError(f"{where}.{name}: expected one of {', '.join(map(repr, choices))}; found {value!r}.")
+        raise ConfigError(f"{where}.{name}: expected one of {', '.join(map(repr, choices))}; found {_shown(value)}.")
 
 
 def _check_pooling(pooling: object) -> None:
     parts = pooling.split("+") if isinstance(pooling, str) else []
     if not parts or len(set(parts)) < len(parts) or not set(parts) <= set(POOLINGS):
         raise ConfigError(
-            f"config.pooling: expected {', '.join(POOLINGS)}, or several of them joined by '+'; found {pooling!r}."
+            f"config.pooling: expected {', '.join(POOLINGS)}, or several joined by '+'; found {_shown(pooling)}."
         )
 
 
@@ -149,7 +153,7 @@ class MAMPConfig:
     Attributes:
         dim_in: Coordinates per joint, C.
         dim_feat: Width of a token, D.
-        depth: Number of transformer blocks.
+        depth: Number of transformer blocks, at most 1,000.
         num_heads: Number of attention heads, H; divides ``dim_feat``.
         mlp_ratio: Hidden width of the feed-forward layers relative to ``dim_feat``.
         num_frames: Number of frames of a clip, T; a multiple of ``t_patch_size``.
@@ -182,10 +186,12 @@ class MAMPConfig:
         if isinstance(self.preprocessing, dict):
             object.__setattr__(self, "preprocessing", from_dict(Preprocessing, self.preprocessing, "preprocessing"))
         elif not isinstance(self.preprocessing, Preprocessing):
-            raise ConfigError(f"config.preprocessing: expected Preprocessing or a dict, found {self.preprocessing!r}.")
+            raise ConfigError(
+                f"config.preprocessing: expected Preprocessing or a dict, found {_shown(self.preprocessing)}."
+            )
         for name in ("dim_in", "dim_feat", "num_heads", "num_frames", "num_joints", "patch_size", "t_patch_size"):
             _check_number("config", name, getattr(self, name), 1, whole=True)
-        _check_number("config", "depth", self.depth, 0, whole=True)
+        _check_number("config", "depth", self.depth, 0, whole=True, high=1000)
         _check_number("config", "mlp_ratio", self.mlp_ratio, 1e-6, whole=False)
         _check_choice("config", "qkv_bias", self.qkv_bias, (True, False))
         _check_pooling(self.pooling)
@@ -198,12 +204,12 @@ class MAMPConfig:
 
     @cached_property
     def grid(self) -> tuple[int, int]:
-        """Tokens over time and over joints, ``(T / t_patch_size, V / patch_size)``."""
+        """Number of tokens over time and over joints, ``(T / t_patch_size, V / patch_size)``."""
         return self.num_frames // self.t_patch_size, self.num_joints // self.patch_size
 
     @cached_property
     def num_tokens(self) -> int:
-        """Tokens of one person, L (published: 30 x 25 = 750)."""
+        """Number of tokens per person, L (published: 30 x 25 = 750)."""
         t, v = self.grid
         return t * v
 

@@ -18,7 +18,7 @@ from mamp.classes import Classes, Head, fit_classes
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, RecordingError, WeightsError
 from mamp.hub import fingerprint
-from mamp.hub.serialization import read_tensors
+from mamp.hub.tensors import read_tensors
 from mamp.outputs import dump_json, folder_beside, put_in_place
 from mamp.rows import Part, Source, embed_each
 from mamp.skeleton import Skeleton

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
-from mamp.errors import RecordingError
+from mamp.errors import ConfigError, RecordingError
 from mamp.kernels import Linear, attention
 
 _Network = TypeVar("_Network", bound="Network")
@@ -124,7 +124,9 @@ class Backbone(nn.Module):
 
     def __init__(self, config: MAMPConfig | None = None, drop_path_rate: float = 0.0) -> None:
         super().__init__()
-        self.config = config = config or MAMPConfig()
+        self.config = config = MAMPConfig() if config is None else config
+        if not isinstance(config, MAMPConfig):
+            raise ConfigError(f"config: expected mamp.MAMPConfig, found {type(config).__name__}.")
         t, v = config.grid
         self.temp_embed = nn.Parameter(torch.zeros(1, t, 1, config.dim_feat))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1, v, config.dim_feat))
@@ -145,6 +147,9 @@ class Backbone(nn.Module):
     def check_input(self, x: Tensor) -> None:
         """Raise :class:`RecordingError` unless ``x`` is [B, M, T, V, C] as configured."""
         cfg = self.config
+        if not isinstance(x, Tensor) or x.is_complex():
+            found = "complex numbers" if isinstance(x, Tensor) else type(x).__name__
+            raise RecordingError(f"expected a tensor [B, M, T, V, C], found {found}. Recordings go through encode().")
         if x.ndim != 5 or tuple(x.shape[2:]) != (cfg.num_frames, cfg.num_joints, cfg.dim_in):
             raise RecordingError(
                 f"expected clips [B, M, T, V, C] = [B, M, {cfg.num_frames}, {cfg.num_joints}, {cfg.dim_in}], found "

@@ -17,7 +17,7 @@ from torch import Tensor
 from mamp import MAMPConfig, MAMPEncoder, Preprocessing
 from mamp.errors import ConfigError, WeightsError
 from mamp.hub import convert_checkpoint, fingerprint
-from mamp.hub.serialization import read_tensors, sha256_of
+from mamp.hub.tensors import read_tensors, sha256_of
 from mamp.pretraining import MAMPForPretraining
 
 TINY = MAMPConfig(dim_feat=32, depth=2, num_heads=4, num_frames=16)
@@ -214,7 +214,15 @@ def test_a_malicious_checkpoint_is_refused_and_not_run(model: MAMPForPretraining
         (lambda s: s.update({"cls_token": torch.zeros(1)}), r"'cls_token' of shape \[1\] is not part of the model"),
         (lambda s: s.update({"norm.bias": torch.zeros(3)}), r"'norm.bias': expected shape \[32\], found \[3\]"),
         (lambda s: s.update({"norm.bias": torch.full((32,), torch.nan)}), r"'norm.bias' holds 32 of 32"),
-        (lambda s: s.update({"blocks.99999999.norm1.weight": torch.zeros(32)}), r"'blocks.2.norm1.weight' .* missing"),
+        (lambda s: s.update({"blocks.99999999.norm1.weight": torch.zeros(32)}), r"config.depth: .* at most 1,000"),
+        (lambda s: s.update({"blocks.999.norm1.weight": torch.zeros(32)}), r"'blocks.2.norm1.weight' .* missing"),
+        (lambda s: s.update({"blocks.1.norm1.weight": torch.zeros(32).int()}), "floating point, found torch.int32"),
+        (
+            lambda s: s.update({"norm.bias": torch.full((32,), 1e37)}),
+            r"'norm.bias' holds values up to 1e\+37",
+        ),
+        (lambda s: s.update({"norm.bias": torch.zeros(1).expand(32)}), r"'norm.bias' of shape \[32\]: expected its 32"),
+        (lambda s: s.update({"module.norm.bias": torch.zeros(32)}), "with and without a prefix"),
         (lambda s: s.update({"temp_embed": torch.zeros(1, 4, 1, 32).int()}), "expected floating point"),
         (lambda s: s.update({"pos_embed": torch.zeros(1, 1, 17, 32)}), "have 17 joints, the layout 'ntu25' .* has 25"),
     ],

@@ -201,6 +201,15 @@ def test_a_server_that_keeps_one_waiting(
     answer = client.run(within, name="you/one", options={"cache_dir": str(tmp_path)})
     refused(answer, "reached, but", "try again later" if "HTTP" in str(answer.error) else "MAMP_HUB_TIMEOUT")
     assert answer.seconds < 10
+    hub.faults.clear()
+    assert load(client, "you/one", tmp_path).result == saved[0][1]  # the transfer that was given up is in nobody's way
+
+
+def test_another_commit_than_the_one_asked_for(hub: HubServer, client: Client, saved: list, tmp_path: Path) -> None:
+    repo = hub.repos.setdefault("you/one", Repo())
+    old, new = repo.commit(saved[0][0]), repo.commit(saved[1][0])
+    repo.refs[old] = new
+    refused(load(client, "you/one", tmp_path, revision=old), f"expected commit {old}", f"found {new}")
 
 
 def test_sha256_of_the_manifest(hub: HubServer, client: Client, saved: list, tmp_path: Path) -> None:

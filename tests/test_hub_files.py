@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,9 +20,19 @@ from torch import Tensor
 
 import mamp
 from mamp import MAMPClassifier, MAMPConfig, MAMPEncoder, Preprocessing
-from mamp.errors import ConfigError, WeightsError
-from mamp.hub import converted_folder, describe, fingerprint, manifest, resize_encoder, resolve, save_encoder
-from mamp.hub.serialization import read_config, read_tensors
+from mamp.errors import ConfigError, RecordingError, WeightsError
+from mamp.hub import (
+    convert_checkpoint,
+    converted_folder,
+    describe,
+    fingerprint,
+    manifest,
+    resize_encoder,
+    resolve,
+    save_encoder,
+)
+from mamp.hub.serialization import read_config
+from mamp.hub.tensors import LARGEST_WEIGHTS, encoder_shapes, read_tensors
 
 TINY = MAMPConfig(
     dim_feat=32,
@@ -219,8 +230,8 @@ def test_tensors_that_do_not_fit(folder: Path, change: Callable[[dict[str, Tenso
 
 
 def test_values_too_large_for_the_asked_type(folder: Path) -> None:
-    edit_tensors(folder, put("norm.bias", torch.full((32,), 1e30)))
-    assert MAMPEncoder.from_pretrained(folder).norm.bias[0] == 1e30
+    edit_tensors(folder, put("norm.bias", torch.full((32,), 1e5)))
+    assert MAMPEncoder.from_pretrained(folder).norm.bias[0] == 1e5
     with pytest.raises(WeightsError, match="infinite as float16"):
         MAMPEncoder.from_pretrained(folder, dtype=torch.float16)
 
@@ -237,7 +248,8 @@ def test_values_too_large_for_the_asked_type(folder: Path) -> None:
         ({"format": 2}, ConfigError, r"config.json: expected format 1, found 2"),
         ({"num_frames": 20}, WeightsError, r"'temp_embed': expected shape \[1, 5, 1, 32\], found \[1, 4, 1, 32\]"),
         ({"dim_feat": 4 * 10**7}, WeightsError, r"'temp_embed': expected shape .*40000000"),
-        ({"depth": 10**8}, WeightsError, r"'blocks.99999999.mlp.fc1.weight' .* is missing"),
+        ({"depth": 10**8}, ConfigError, r"config.json: config.depth: .* at most 1,000"),
+        ({"depth": 1000}, WeightsError, r"'blocks.2.norm1.weight' .* is missing"),
         ({"depth": 1}, WeightsError, r"'blocks.1.attn.proj.bias' .* is not part of the model"),
         ({"qkv_bias": False}, WeightsError, r"'blocks.0.attn.qkv.bias' .* is not part of the model"),
     ],
@@ -419,11 +431,98 @@ def test_configurations_that_are_no_json(folder: Path, content: str) -> None:
         MAMPEncoder.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("name", [5, None, [], {}, b"openmocap", "a" * 100_000, "~nobody-of-this-name", "\0", ""])
-def test_names_that_are_none(name: Any) -> None:
-    for loaded in (MAMPEncoder, MAMPClassifier):
-        with pytest.raises(WeightsError):
-            loaded.from_pretrained(name, revision=None)
+def test_every_shape_of_an_encoder_is_known_before_it_is_built() -> None:
+    for config in (TINY, TINY.replace(qkv_bias=False, depth=0), TINY.replace(readout_dim=7, pooling="mean+max")):
+        assert encoder_shapes(config) == {name: tuple(x.shape) for name, x in MAMPEncoder(config).state_dict().items()}
+
+
+def test_a_file_larger_than_any_encoder(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    os.truncate(path, LARGEST_WEIGHTS + 1)
+    with pytest.raises(WeightsError, match="expected at most 419,430,400 bytes of weights, found 419,430,401"):
+        MAMPEncoder.from_pretrained(folder)
+
+
+NO_NAMES: list[Any] = [
+    None,
+    5,
+    2.5,
+    b"openmocap",
+    [],
+    {},
+    "",
+    "a\0b",
+    "x" * 5000,
+    "x/" * 3000,
+    "\ud800",
+    "~nobody-here/x",
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_is_no_name(encoder: MAMPEncoder, folder: Path, name: Any) -> None:
+    """Each place that takes a name or a path."""
+    calls: list[Callable[[], object]] = [
+        lambda: MAMPEncoder.from_pretrained(name),
+        lambda: MAMPClassifier.from_pretrained(name),
+        lambda: describe(name),
+        lambda: encoder.save_pretrained(name),
+        lambda: convert_checkpoint(name, folder),
+        lambda: convert_checkpoint(folder / "config.json", name),
+        lambda: fingerprint(name),
+        lambda: encoder.push_to_hub(name),
+    ]
+    if name is not None:
+        calls.append(lambda: MAMPEncoder.from_pretrained("you/one", cache_dir=name, local_files_only=True))
+    for call in calls:
+        with pytest.raises(WeightsError, match="expected a ") as caught:
+            call()
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"revision": 5},
+        {"revision": ""},
+        {"revision": "../../x"},
+        {"revision": "a\nb"},
+        {"revision": "x" * 300},
+        {"token": 5},
+        {"token": "a\nb"},
+        {"token": "\u20ac"},
+        {"local_files_only": "yes"},
+        {"cache_dir": 5},
+        {"cache_dir": __file__},
+        {"dtype": 5},
+        {"device": 5j},
+    ],
+)
+def test_what_is_no_option(folder: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match=next(iter(options))):
+        MAMPEncoder.from_pretrained(folder, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"private": "yes"}, {"commit_message": ""}, {"commit_message": 5}, {"revision": 5}, {"token": 5}]
+)
+def test_what_cannot_be_pushed(encoder: MAMPEncoder, options: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match=next(iter(options))):
+        encoder.push_to_hub("you/one", **options)
+
+
+@pytest.mark.parametrize(
+    "x", [None, 5, "x", np.zeros((1, 1, 16, 25, 3), np.float32), torch.zeros(3), torch.zeros(1) * 1j]
+)
+def test_what_is_no_clip(encoder: MAMPEncoder, x: Any) -> None:
+    with pytest.raises(RecordingError, match=r"\[B, M, T, V, C\]"):
+        encoder(x)
+
+
+def test_what_is_no_configuration() -> None:
+    for config in (5, {"depth": 1}, "openmocap"):
+        with pytest.raises(ConfigError, match=r"expected mamp\.MAMPConfig"):
+            MAMPEncoder(config)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", [["cpu"], {}, "nowhere", 1.5, "meta"])

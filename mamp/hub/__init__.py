@@ -1,8 +1,9 @@
-"""Names to weights: find, fetch, verify, load, save, convert.
+"""Find, download, verify, load, save and convert weights.
 
-``manifest`` knows the names, ``resolve`` turns one into two local files (``client`` fetches them from the Hugging Face
-Hub), ``serialization`` reads and writes these strictly, ``card`` words the model card, ``convert`` takes checkpoints of
-the published code.
+``manifest`` lists the registered names. ``resolve`` finds the two files of a name, which ``client`` downloads from the
+Hugging Face Hub if necessary (``transfer``). ``serialization`` reads and writes encoders, ``tensors`` safetensors
+files, ``card`` the model card. ``convert`` converts checkpoints of the published code, which ``checkpoint`` and
+``stored`` read. ``paths`` validates arguments.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any, TypeVar
 
 import torch
 
+from mamp.errors import WeightsError
 from mamp.hub.convert import Conversion, convert_checkpoint
 from mamp.hub.manifest import find_entry, known_names, load_manifest, split_revision
+from mamp.hub.paths import check_hub_options, check_repo_id
 from mamp.hub.resolve import converted_folder, local_files, resolve_files
-from mamp.hub.serialization import fingerprint, parameter_count, read_config, read_encoder, resize_encoder, save_encoder
+from mamp.hub.serialization import read_config, read_encoder, resize_encoder, save_encoder
+from mamp.hub.tensors import fingerprint, parameter_count
 from mamp.transformer import Network
 
 __all__ = [
@@ -39,7 +43,7 @@ _Network = TypeVar("_Network", bound=Network)
 
 
 def list_pretrained() -> list[str]:
-    """Names that ``MAMPEncoder.from_pretrained`` knows, short names included; the first is the default."""
+    """Return the names that ``MAMPEncoder.from_pretrained`` knows, including short names; the first is the default."""
     return known_names()
 
 
@@ -54,17 +58,16 @@ def load_encoder(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> _Network:
-    """Load an encoder of class ``cls``, in evaluation mode; the arguments are those of ``from_pretrained``.
+    """Load an encoder of class ``cls`` in evaluation mode; the arguments are those of ``from_pretrained``.
 
-    ``name_or_path`` is looked for as a folder, in the folder that the environment variable ``MAMP_WEIGHTS`` names (by
-    ``<name>/config.json``; your own runs too), among the conversions of ``mamp convert --as``, inside the package,
-    and on the Hugging Face Hub, in that order. Registered names are fetched only if the manifest pins
-    their commit and sha256, or from the namespace that ``MAMP_HUB_NAMESPACE`` names. ``"name@revision"`` is short for
-    ``revision=``.
+    The weights are searched for in this order: the folder ``name_or_path``; the folder of that name in
+    ``$MAMP_WEIGHTS``, which can also hold your own runs; the conversions of ``mamp convert --as``; the package; the
+    Hugging Face Hub. Registered names are only downloaded if the manifest pins their commit and sha256, or from the
+    namespace in ``$MAMP_HUB_NAMESPACE``. ``"name@revision"`` is short for ``revision=``.
 
     Raises:
-        WeightsError: The weights cannot be found, fetched, verified or loaded; the message says what to do.
-        ConfigError: Their ``config.json`` holds an unknown field or an impossible value.
+        WeightsError: The weights cannot be found, downloaded, verified or loaded; the message says what to do.
+        ConfigError: ``config.json`` has an unknown field or an invalid value.
     """
     files = resolve_files(
         name_or_path, revision=revision, cache_dir=cache_dir, token=token, local_files_only=local_files_only
@@ -81,16 +84,22 @@ def push_encoder(
     revision: str | None = None,
     commit_message: str = "Upload MAMP encoder",
 ) -> str:
-    """Upload what :func:`save_encoder` writes to the Hugging Face Hub, creating repository and branch when needed.
+    """Upload an encoder to the Hugging Face Hub, creating the repository and branch if needed.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
-        WeightsError: The Hub cannot be reached or refuses; the message says what to do.
+        WeightsError: An argument is invalid, or the upload failed; the message says what to do.
     """
     from mamp.hub.client import upload
 
+    check_repo_id(repo_id)
+    check_hub_options(revision, token=token)
+    if not isinstance(commit_message, str) or not commit_message.strip():
+        raise WeightsError("commit_message: expected text, found none.")
+    if not (private is None or isinstance(private, bool)):
+        raise WeightsError(f"private: expected True, False or None, found {type(private).__name__}.")
     with tempfile.TemporaryDirectory(prefix="mamp-push-") as folder:
         save_encoder(encoder, folder, name=repo_id)
         return upload(
@@ -106,18 +115,18 @@ def describe(
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> dict[str, Any]:
-    """Say what is known of a set of weights, as plain values fit for JSON.
+    """Describe a set of weights, as plain values that can be written as JSON.
 
-    For a registered name nothing is downloaded: its manifest entry is told, and of its files what lies on this machine.
-    For anything else the files are resolved as ``from_pretrained`` does.
+    Nothing is downloaded for registered names: their manifest entry is returned, and facts about the files that are on
+    this machine. Anything else is resolved as by ``from_pretrained``.
 
     Returns:
-        ``name``, ``available`` (true when loading needs no network), ``location``, ``config``; for a registered name
-        also ``aliases description trained_on licence repository revision revisions decoder_depth``; when the files are
-        here also ``parameters``, ``fingerprint``, ``bytes``.
+        ``name``, ``available`` (true if loading needs no network), ``location``, ``config``; for a registered name
+        also ``aliases description trained_on licence repository revision revisions decoder_depth``; if the files are
+        available also ``parameters``, ``fingerprint``, ``bytes``.
 
     Raises:
-        WeightsError: The name is unknown, or the files cannot be had or read.
+        WeightsError: The name is unknown, or the files cannot be obtained or read.
     """
     text, revision = split_revision(name_or_path, revision)
     entry = find_entry(text)

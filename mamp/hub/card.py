@@ -1,4 +1,4 @@
-"""The model card that goes with saved weights: what can be read off the weights, and blanks for what cannot."""
+"""Model card of saved weights: facts that can be derived from the weights, and blanks for the rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ tags:
 
 # {name}
 
-Encoder of 3D skeleton recordings, of the architecture of MAMP (masked motion prediction; Mao et al., ICCV 2023,
+Encoder of 3D skeleton recordings with the architecture of MAMP (masked motion prediction; Mao et al., ICCV 2023,
 [arXiv 2308.07092](https://arxiv.org/abs/2308.07092)), in the format of the Python package `mamp`.
 
 ## Use
@@ -44,23 +44,23 @@ vector = encoder.encode(load("recording.bvh"))  # {width} numbers
 
 ## What it expects
 
-`encode` does all of this, from what `config.json` says. Who calls the encoder on tensors does it beforehand.
+`encode` does all of this, as stated in `config.json`. If you call the encoder on tensors, preprocess them first.
 
 {preprocessing}
 
 ## To be filled in
 
-Not known to the program that wrote this card; say so rather than guess.
+This card was generated; please add what is known, and do not guess.
 
 - Training data, its licence, and the licence of these weights:
 - Objective, schedule and hardware:
-- What was measured, on which data and split, by which command:
-- What it should not be used for:
+- Results, with data, split and command:
+- Limitations:
 """
 
 
 def model_card(config: MAMPConfig, name: str, facts: Mapping[str, str]) -> str:
-    """Word the card of weights that are loaded by ``name``; ``facts`` are more rows of the first table."""
+    """Return the card of weights that are loaded by ``name``; ``facts`` are additional rows of the first table."""
     t, v = config.grid
     rows = {
         "Blocks x width, heads": f"{config.depth} x {config.dim_feat}, {config.num_heads}",

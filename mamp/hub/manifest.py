@@ -1,4 +1,4 @@
-"""The names of pretrained weights: typed entries of ``weights/manifest.json``."""
+"""Registered names of pretrained weights, from ``weights/manifest.json``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from mamp.config import MAMPConfig, from_dict
 from mamp.errors import WeightsError
+from mamp.hub.paths import local_path
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Release:
     """One revision of named weights.
 
     Attributes:
-        folder: Where it lies inside ``weights/``; ``None`` when it is not bundled.
-        commit: On the Hub, 40 hexadecimal digits. Without it and ``sha256`` nothing is fetched.
-        sha256: Of ``model.safetensors``.
+        folder: Folder in ``weights/``; ``None`` if the weights are not bundled.
+        commit: Commit on the Hub, 40 hexadecimal digits. Weights without commit and ``sha256`` are not downloaded.
+        sha256: Hash of ``model.safetensors``.
     """
 
     folder: str | None = None
@@ -32,19 +33,19 @@ class Release:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a registered name.
+    """Facts about registered weights.
 
     Attributes:
-        name: The full name.
-        description: One line for people.
+        name: Full name.
+        description: One line.
         trained_on: Data set and split.
-        licence: Terms of the weights or, where they are not ours to give, why.
-        revision: The revision that is meant when none is named.
-        revisions: Every revision that can be asked for.
-        repository: Repository id on the Hub, when there is one.
-        redistributable: Whether the project may hand the file out. Where it may not, errors say how else to get it.
-        config: Architecture and preprocessing; ``None`` leaves it to the ``config.json`` of the bundled folder.
-        decoder_depth: Blocks of the decoder that it was pre-trained with (not part of the weights); ``None`` where
+        licence: Terms of the weights, or the reason why they cannot be redistributed.
+        revision: Default revision.
+        revisions: All revisions.
+        repository: Repository id on the Hub, if there is one.
+        redistributable: Whether the project can distribute the weights. If not, errors say how to get them.
+        config: Architecture and preprocessing; ``None`` if they are in the ``config.json`` of the bundled folder.
+        decoder_depth: Number of decoder blocks used in pre-training, which are not part of the weights; ``None`` if
             revisions differ.
     """
 
@@ -60,7 +61,7 @@ class Entry:
     decoder_depth: int | None = None
 
     def release(self, revision: str | None) -> tuple[str, Release]:
-        """Return the name and the facts of a revision.
+        """Return a revision and its name.
 
         Raises:
             WeightsError: There is no such revision.
@@ -74,25 +75,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Entries by full name, and short names: short -> full."""
+    """Entries by full name, and full names by short name."""
 
     entries: Mapping[str, Entry]
     aliases: Mapping[str, str]
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry of a full or short name, if it is registered."""
+        """Return the entry of a full or short name, or ``None``."""
         return self.entries.get(self.aliases.get(name, name))
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
-        """Short names of a full name."""
+        """Return the short names of a full name."""
         return tuple(short for short, full in self.aliases.items() if full == name)
 
 
 def weights_folder() -> Path:
-    """Folder that holds ``manifest.json``: beside the modules in an installed package, in the root of a checkout.
+    """Return the folder of ``manifest.json``, which is in the package or, in a checkout, beside it.
 
     Raises:
-        WeightsError: There is none; the installation is damaged.
+        WeightsError: It does not exist; the installation is damaged.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "weights", package.parent / "weights"):
@@ -124,40 +125,24 @@ def parse_manifest(values: Mapping[str, Any]) -> Manifest:
 
 
 def known_names() -> list[str]:
-    """Registered names in the order of the manifest, each followed by its short names."""
+    """Return registered names in the order of the manifest, each followed by its short names."""
     manifest = load_manifest()
     return [name for full in manifest.entries for name in (full, *manifest.aliases_of(full))]
 
 
 def find_entry(name: str) -> Entry | None:
-    """Return the entry of a full or short name, if it is registered."""
+    """Return the entry of a full or short name, or ``None``."""
     return load_manifest().find(name)
-
-
-def check_name(name_or_path: str | PathLike[str]) -> str:
-    """The name of weights as text.
-
-    Raises:
-        WeightsError: It is something else, or no folder can have that name.
-    """
-    text: object = os.fspath(name_or_path) if isinstance(name_or_path, str | PathLike) else None
-    if not isinstance(text, str):
-        raise WeightsError(f"expected the name of weights, or their folder, found {type(name_or_path).__name__}.")
-    try:
-        Path(text).expanduser().exists()
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise WeightsError(f"{text[:80]!r} is no name of weights, and no folder can have it ({reason}).") from None
-    return text
 
 
 def split_revision(name_or_path: str | PathLike[str], revision: str | None) -> tuple[str, str | None]:
     """Split ``"name@revision"``; a folder keeps its ``@``.
 
     Raises:
-        WeightsError: Two different revisions are named, or it can be no name.
+        WeightsError: Two different revisions are given, or ``name_or_path`` is neither a name nor a path.
     """
-    text = check_name(name_or_path)
+    local_path(name_or_path, "name_or_path")
+    text = os.fspath(name_or_path)
     if not isinstance(name_or_path, str) or "@" not in text or Path(text).expanduser().exists():
         return text, revision
     name, _, named = text.rpartition("@")

@@ -1,4 +1,4 @@
-"""A name, folder or repository id to two local files."""
+"""Find the local files of a name, folder or repository id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from mamp.config import suggest
 from mamp.errors import WeightsError
 from mamp.hub.manifest import Entry, find_entry, known_names, load_manifest, split_revision, weights_folder
-from mamp.hub.serialization import CONFIG_NAME, WEIGHTS_NAME, check_sha256
+from mamp.hub.paths import check_hub_options
+from mamp.hub.tensors import CONFIG_NAME, WEIGHTS_NAME, check_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Files:
-    """The two files of an encoder on this machine."""
+    """Paths of the two files of an encoder."""
 
     config: Path
     weights: Path
@@ -40,15 +41,16 @@ def resolve_files(
     token: str | bool | None = None,
     local_files_only: bool = False,
 ) -> Files:
-    """Find the files of a set of weights, fetching them from the Hub when they are nowhere on this machine.
+    """Find the files of a set of weights, and download them if they are not on this machine.
 
     Raises:
-        WeightsError: There is no such name, or its files cannot be had.
+        WeightsError: The name is unknown, an option is invalid, or the files cannot be obtained.
     """
+    name, revision = split_revision(name_or_path, revision)
+    check_hub_options(revision, cache_dir, token, local_files_only)
     files = local_files(name_or_path, revision=revision)
     if files is not None:
         return files
-    name, revision = split_revision(name_or_path, revision)
     entry = find_entry(name)
     if entry is None and not _REPO_ID.fullmatch(name):
         raise WeightsError(
@@ -81,10 +83,12 @@ def resolve_files(
 
 
 def _repository(entry: Entry, revision: str | None) -> tuple[str, str | None, str | None]:
-    """Repository, commit and sha256 of a registered name: pinned in the manifest, or in the namespace of the user.
+    """Return repository, commit and sha256 of a registered name.
+
+    They are pinned in the manifest, unless the user sets a namespace.
 
     Raises:
-        WeightsError: There is neither; a name that is not pinned never goes to the network.
+        WeightsError: The name is not pinned; such names are never looked up on the Hub.
     """
     namespace = os.environ.get(NAMESPACE_VARIABLE)
     if namespace and not any(release.folder for release in entry.revisions.values()):
@@ -106,10 +110,10 @@ def _repository(entry: Entry, revision: str | None) -> tuple[str, str | None, st
 
 
 def local_files(name_or_path: str | PathLike[str], *, revision: str | None = None) -> Files | None:
-    """As :func:`resolve_files`, without the Hub: ``None`` when only the Hub can have the files.
+    """Find the files of a set of weights on this machine; ``None`` if they can only be on the Hub.
 
     Raises:
-        WeightsError: A folder is meant and does not hold the files, or ``MAMP_WEIGHTS`` names no folder.
+        WeightsError: The name is a path without these files, or ``MAMP_WEIGHTS`` is not a folder.
     """
     text, revision = split_revision(name_or_path, revision)
     path = Path(text).expanduser()
@@ -133,7 +137,7 @@ def local_files(name_or_path: str | PathLike[str], *, revision: str | None = Non
 
 
 def _in_folder(folder: Path) -> Files | None:
-    """Files of a saved encoder: in the folder itself, or in ``encoder/`` of a training run."""
+    """Find the files of a saved encoder, in the folder itself or in ``encoder/`` of a training run."""
     for place in (folder, folder / "encoder"):
         files = Files(place / CONFIG_NAME, place / WEIGHTS_NAME)
         if files.config.is_file() and files.weights.is_file():
@@ -142,7 +146,7 @@ def _in_folder(folder: Path) -> Files | None:
 
 
 def _in_weights_variable(names: tuple[str, ...], revision: str | None) -> Files | None:
-    """Files below the folder that MAMP_WEIGHTS names: ``<name>``, or ``<name>@<revision>`` when one is asked for."""
+    """Find files in ``$MAMP_WEIGHTS/<name>``, or ``<name>@<revision>`` if a revision is given."""
     root = os.environ.get(WEIGHTS_VARIABLE)
     if not root:
         return None
@@ -162,7 +166,7 @@ def _in_weights_variable(names: tuple[str, ...], revision: str | None) -> Files 
 
 
 def converted_folder(name: str) -> Path:
-    """Folder of this user for a conversion of registered weights, where their name finds it.
+    """Return the folder for a conversion of registered weights, in which their name is looked up.
 
     Raises:
         WeightsError: The name is not registered.
@@ -176,12 +180,12 @@ def converted_folder(name: str) -> Path:
 
 
 def _converted(entry: Entry, revision: str | None) -> Files | None:
-    """Files that ``mamp convert --as`` wrote."""
+    """Find files written by ``mamp convert --as``."""
     return None if revision or entry.config is None else _in_folder(converted_folder(entry.name))
 
 
 def _bundled(entry: Entry, revision: str | None) -> Files | None:
-    """Files inside the package."""
+    """Find files in the package."""
     _, release = entry.release(revision)
     files = _in_folder(weights_folder() / release.folder) if release.folder else None
     if files is not None and release.sha256:
@@ -190,12 +194,12 @@ def _bundled(entry: Entry, revision: str | None) -> Files | None:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a name that is nowhere can only have meant a folder."""
+    """Whether a name can only be a path."""
     return Path(text).is_absolute() or text.startswith((".", "~")) or "\\" in text or text.count("/") > 1
 
 
 def _no_weights(path: Path) -> str:
-    """Word why a path holds no encoder."""
+    """Return a message that explains why a path is not an encoder."""
     if path.is_file():
         if path.suffix in (".pth", ".pt", ".bin", ".ckpt"):
             return f"{path} is a file, expected a folder. Make one of it with: mamp convert {path} OUT_DIR"
@@ -210,7 +214,7 @@ def _no_weights(path: Path) -> str:
 
 
 def _other_ways(entry: Entry) -> str:
-    """Word how to get weights that the project may not hand out."""
+    """Return a message on how to get weights that cannot be redistributed."""
     name = entry.name
     return (
         f"{name!r} was trained on {entry.trained_on}, whose terms forbid redistribution. Other ways to get it:\n"

@@ -7,13 +7,13 @@ import logging
 import os
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mamp.errors import TrainingError
+from mamp.errors import TrainingError, WeightsError
+from mamp.hub.checkpoint import open_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -67,17 +67,14 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     checkpoints = list_checkpoints(folder)
     for path in reversed(checkpoints):
         try:
-            with zipfile.ZipFile(path) as archive:
-                if archive.testzip() is not None:
-                    raise zipfile.BadZipFile("its checksum is wrong")
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            with open_checkpoint(path, largest=None) as checkpoint:
+                state: dict[str, Any] = checkpoint.load()
             return state
-        except PermissionError as error:
-            raise TrainingError(f"{path}: cannot read the checkpoint ({error.strerror}).") from None
-        except MemoryError:
-            raise
-        except Exception as error:  # a damaged file can raise anything
-            logger.warning("%s: damaged checkpoint (%s); resuming from the one before", path, _first_line(error))
+        except WeightsError as error:
+            if isinstance(error.__cause__, (PermissionError, MemoryError)):
+                raise TrainingError(f"{path}: cannot read the checkpoint ({_first_line(error.__cause__)}).") from None
+            reason = _first_line(error).removeprefix(f"{path}: ")
+            logger.warning("%s: damaged checkpoint (%s); resuming from the one before", path, reason)
     if checkpoints:
         raise TrainingError(
             f"{folder}: all checkpoints are damaged ({', '.join(path.name for path in checkpoints)}). Remove them to "
