@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import Layout, get_layout
 from mamp.readers.asf import AsfSkeleton, Bone, find_asf, parse_asf_file
-from mamp.readers.assemble import Options, Raw, assemble, choose_layout
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble, choose_layout
 from mamp.readers.bvh import rotation
 from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_bytes, read_lines
 from mamp.readers.format import Format
@@ -74,14 +74,13 @@ def forward_kinematics(skeleton: AsfSkeleton, motion: dict[str, NDArray[np.float
     return positions
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read an AMC file and its ASF, which is found beside it (:func:`mamp.readers.asf.find_asf`) or given.
 
     Raises:
         ReadError: A file is missing or malformed.
         LayoutError: The bones are not those of ``cmu31``, and no ``layout`` is given.
     """
-    options = options or Options()
     read_bytes(path)  # a missing motion file is reported before a missing skeleton
     asf = options.asf if options.asf is not None else find_asf(path)
     skeleton = parse_asf_file(asf)
@@ -93,20 +92,11 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         positions = positions[:, [names.index(joint) for joint in layout.joints]]
     if options.fps is None:
         logger.info("%s: AMC does not say its rate; %g frames per second taken. Say fps=... if wrong.", path, FPS)
-    return assemble(
-        Raw(
-            positions[None],
-            path,
-            "amc",
-            layout=layout,
-            fps=FPS,
-            unit=skeleton.unit,
-            up="y",
-            zeros="keep",
-            info={"asf": str(asf)},
-        ),
-        options,
-    )
+    raw = Raw(
+        positions[None], path, "amc", layout=layout, fps=FPS, unit=skeleton.unit, up="y", zeros="keep",
+        info={"asf": str(asf)},
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def _layout(names: list[str], asf: StrPath) -> Layout:
@@ -141,9 +131,4 @@ def _turn(bone: Bone, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return bone.axes @ local @ bone.axes.T
 
 
-FORMAT = Format(
-    "amc",
-    (".amc",),
-    "AMC motion with its ASF skeleton beside it (CMU, HDM05)",
-    read,
-)
+FORMAT = Format("amc", (".amc",), "AMC motion with its ASF skeleton beside it (CMU, HDM05)", read)

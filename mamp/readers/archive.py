@@ -26,7 +26,8 @@ def list_members(archive: Path) -> list[Path]:
         ReadError: It is damaged, or a member's path climbs out of it.
     """
     hidden = (".", "__MACOSX/")
-    return [archive / name for name in _directory(archive) if not name.startswith(hidden) and "/." not in name]
+    _, names = _open(archive, _stamp(archive))
+    return [archive / name for name in names if not name.startswith(hidden) and "/." not in name]
 
 
 def split_archive(path: Path) -> tuple[Path, str] | None:
@@ -49,13 +50,11 @@ def read_member(archive: Path, member: str, limit: Callable[[int], int]) -> byte
         MissingFileError: There is no such member.
         ReadError: The zip file or the member is damaged, too large, or locked by a password.
     """
-    info = _directory(archive).get(member)
-    if info is None:
-        raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    info = _find(archive, member)
     packed = min(info.compress_size, _stamp(archive)[0])
     data = bytearray()
     try:
-        with _open(archive, _stamp(archive)).open(info) as file:
+        with _open(archive, _stamp(archive))[0].open(info) as file:
             while len(data) <= limit(packed) and (chunk := file.read(CHUNK)):
                 data += chunk
     except _DAMAGE as error:
@@ -71,14 +70,15 @@ def member_stamp(archive: Path, member: str) -> tuple[int, int]:
     Raises:
         MissingFileError: There is no such member.
     """
-    info = _directory(archive).get(member)
-    if info is None:
-        raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    info = _find(archive, member)
     return info.file_size, info.CRC
 
 
-def _directory(archive: Path) -> dict[str, zipfile.ZipInfo]:
-    return _read_directory(archive, _stamp(archive))
+def _find(archive: Path, member: str) -> zipfile.ZipInfo:
+    info = _open(archive, _stamp(archive))[1].get(member)
+    if info is None:
+        raise MissingFileError(f"{archive} holds no {member}. Check the path.")
+    return info
 
 
 def _stamp(archive: Path) -> tuple[int, int]:
@@ -90,18 +90,14 @@ def _stamp(archive: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _open(archive: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
-    """An open zip file; the directory of a large one takes long to read, so it stays open for the next member."""
+def _open(archive: Path, stamp: tuple[int, int]) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """An open zip file and its members; a large directory takes long to read, so it stays open for the next member."""
     try:
-        return zipfile.ZipFile(archive)
+        file = zipfile.ZipFile(archive)
     except _DAMAGE as error:
         raise ReadError(f"{archive}: damaged or cut zip file ({error}); download it again.") from None
-
-
-@lru_cache(maxsize=2)
-def _read_directory(archive: Path, stamp: tuple[int, int]) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
-    for info in _open(archive, stamp).infolist():
+    for info in file.infolist():
         if not info.filename or info.is_dir():
             continue
         path, windows = PurePosixPath(info.filename), PureWindowsPath(info.filename)
@@ -111,4 +107,4 @@ def _read_directory(archive: Path, stamp: tuple[int, int]) -> dict[str, zipfile.
                 "Get the archive from where its owners distribute it."
             )
         members[path.as_posix()] = info
-    return members
+    return file, members

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
 from mamp.readers.archive import CHUNK
-from mamp.readers.assemble import LayoutLike, Options, Raw, assemble, choose_layout
+from mamp.readers.assemble import DEFAULTS, LayoutLike, Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath, read_bytes, unpacked_limit
 from mamp.readers.format import Format
 from mamp.readers.infer import sample_frames
@@ -33,28 +33,27 @@ logger = logging.getLogger(__name__)
 SHAPES = "[frames, joints, 3], [people, frames, joints, 3] or [frames, joints * 3]"
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read an ``.npy`` or ``.npz`` file.
 
     Raises:
         ReadError: The file is missing, damaged, holds objects, or its positions have another shape.
         LayoutError: The layout is unknown, or not given and several (or none) have that many joints.
     """
-    options = options or Options()
     data = read_bytes(path)
     if data[:4] != b"PK\x03\x04":
         return build(Raw(parse_npy(data, str(path)), path, "numpy"), options)
     arrays = parse_npz(data, str(path))
     positions = arrays.get("positions")
     if positions is None:
-        numbers = [name for name, array in arrays.items() if array.dtype.kind in "iuf" and array.ndim >= 2]
-        if len(numbers) != 1:
+        found = [name for name, array in arrays.items() if array.dtype.kind in "iuf" and array.ndim >= 2]
+        if len(found) != 1:
             raise ReadError(
                 f"{path}: expected an array named 'positions', or one array of numbers; found "
                 f"{', '.join(arrays) or 'no array'}."
             )
-        positions = arrays[numbers[0]]
-    said = {key: _scalar(arrays[key], f"{path}, {key}") for key in ("fps", "layout", "unit", "up") if key in arrays}
+        positions = arrays[found[0]]
+    said = {key: scalar(arrays[key], f"{path}, {key}") for key in ("fps", "layout", "unit", "up") if key in arrays}
     if "layout" not in said and "joints" in arrays:
         said["layout"] = _named(arrays, positions, path)
     options = options.with_defaults(**said)
@@ -69,7 +68,7 @@ def build(raw: Raw, options: Options) -> Skeleton:
         LayoutError: As :func:`read`.
     """
     path = raw.path
-    positions = _numbers(raw.positions, str(path))
+    positions = numbers(raw.positions, str(path))
     if options.layout is None and (shaped := by_shape(positions)) is not None:
         logger.warning("%s has the shape %s; taken as %s. Say layout=... if that is wrong.",
                        path, list(positions.shape), shaped.what)  # fmt: skip
@@ -90,7 +89,7 @@ def build(raw: Raw, options: Options) -> Skeleton:
     if positions.shape[0] > 10 * positions.shape[1] > 0:
         logger.warning("%s: %d people in %d frames; is the order [frames, people, joints, 3]? Expected %s.",
                        path, positions.shape[0], positions.shape[1], SHAPES)  # fmt: skip
-    confidence = None if raw.confidence is None else _numbers(raw.confidence, f"{path}, confidence")
+    confidence = None if raw.confidence is None else numbers(raw.confidence, f"{path}, confidence")
     if confidence is not None and confidence.ndim == 2:
         confidence = confidence[None]
     return assemble(replace(raw, positions=positions, confidence=confidence), options)
@@ -191,16 +190,18 @@ def parse_npz(data: bytes, where: str, names: set[str] | None = None) -> dict[st
     return arrays
 
 
-def _numbers(array: NDArray[Any], where: str) -> NDArray[np.floating]:
+def numbers(array: NDArray[Any], where: str) -> NDArray[np.floating]:
+    """A copy of an array as floats; raises :class:`ReadError` if it does not hold numbers."""
     if array.dtype.kind not in "iuf":
         raise ReadError(f"{where}: expected numbers, found type {array.dtype}.")
     with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is infinite, and refused as such
-        numbers = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
-    numbers[np.isnan(numbers)] = np.nan  # numpy warns of every use of a signalling NaN
-    return numbers
+        values = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32)
+    values[np.isnan(values)] = np.nan  # numpy warns of every use of a signalling NaN
+    return values
 
 
-def _scalar(array: NDArray[Any], where: str) -> Any:
+def scalar(array: NDArray[Any], where: str) -> Any:
+    """The only value of an array; raises :class:`ReadError` if it has more or less."""
     if array.size != 1:
         raise ReadError(f"{where}: expected one value, found shape {list(array.shape)}.")
     value = array.reshape(()).item()
@@ -236,9 +237,4 @@ def _split_columns(table: NDArray[np.floating], path: StrPath, layout: LayoutLik
     return split_rows(table, people)
 
 
-FORMAT = Format(
-    "numpy",
-    (".npz", ".npy"),
-    "arrays [T, V, 3], [M, T, V, 3] or [T, V*3]",
-    read,
-)
+FORMAT = Format("numpy", (".npz", ".npy"), "arrays [T, V, 3], [M, T, V, 3] or [T, V*3]", read)

@@ -26,20 +26,7 @@ LayoutLike = str | Layout | Sequence[str]
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller of :func:`mamp.load` said about a file; ``None`` leaves it to the file.
-
-    Attributes:
-        layout: Registered name, layout, or joint names.
-        fps: Frames per second.
-        unit: Unit of the positions: a name of :data:`mamp.readers.units.UNITS`, or metres in one unit.
-        up: The axis that points up.
-        handedness: Whether the file's axes are right-handed or left-handed.
-        allow_2d: Take 2D keypoints, in the plane z = 0; else they are refused.
-        asf: The skeleton file of an AMC file.
-        joints: Rest joints of a body model for pose parameters: an array, or a file (:mod:`mamp.readers.smpl`).
-        markers: Joint -> marker, or markers whose middle it is, for motion capture by markers; or a JSON file of that.
-        min_confidence: A joint of less confidence was not tracked.
-    """
+    """What the caller said about a file, as :func:`mamp.load` describes it; ``None`` leaves it to the file."""
 
     layout: LayoutLike | None = None
     fps: float | None = None
@@ -59,19 +46,24 @@ class Options:
             object.__setattr__(self, "up", check_up(self.up))
         if self.handedness is not None:
             object.__setattr__(self, "handedness", check_handedness(self.handedness))
-        number = isinstance(self.fps, int | float | np.number) and not isinstance(self.fps, bool)
-        if self.fps is not None and not (number and SLOWEST <= self.fps <= FASTEST):
+        if self.fps is not None and not (_is_number(self.fps) and SLOWEST <= self.fps <= FASTEST):
             raise ReadError(
                 f"fps={repr(self.fps)[:40]}: expected frames per second above zero, from {SLOWEST:g} to {FASTEST:g}."
             )
         limit = self.min_confidence
-        number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
-        if limit is not None and not (number and 0 <= limit <= 1):
+        if limit is not None and not (_is_number(limit) and 0 <= limit <= 1):
             raise ReadError(f"min_confidence={limit!r}: expected a number from 0 to 1.")
 
     def with_defaults(self, **values: Any) -> Options:
         """Fill in what the caller did not give with what the format or file says."""
         return replace(self, **{key: value for key, value in values.items() if getattr(self, key) is None})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+DEFAULTS = Options()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ import numpy as np
 
 from mamp.errors import ReadError
 from mamp.layouts import Layout, find_layout, get_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath
 from mamp.readers.format import KEYED, Format
-from mamp.readers.jsonfile import describe, read_json, to_array
+from mamp.readers.jsonfile import describe, objects_in, read_json, to_array
 from mamp.readers.tracks import Body, join_bodies, rate_of_frames
 from mamp.skeleton import Skeleton
 
@@ -25,7 +25,7 @@ LAYOUT = get_layout("azure32")
 CONFIDENCE = ("confidence_levels", "joint_confidence_levels", "joint_confidences", "confidences", "confidence_level")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file; people are told by ``body_id``, the rate by the times of the frames.
 
     Raises:
@@ -35,22 +35,16 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     frames = content.get("frames") if isinstance(content, Mapping) else content
     if not isinstance(frames, list):
         raise ReadError(f'{path}: expected {{"frames": [{{"bodies": [...]}}, ...]}}, found {describe(content)}.')
-    bodies = [_bodies(frame, f"{path}, frame {number}") for number, frame in enumerate(frames)]
+    bodies = []
+    for number, frame in enumerate(frames):
+        where = f"{path}, frame {number}"
+        bodies.append([_body(body, where) for body in objects_in(frame, "bodies", where, 'a frame with "bodies"')])
     positions, confidence = join_bodies(bodies, path)
-    return assemble(
-        Raw(
-            positions,
-            path,
-            "azure",
-            layout=_layout(content, path),
-            unit="mm",
-            up="-y",
-            fps=rate_of_frames(frames, path),
-            zeros="joint",
-            confidence=confidence,
-        ),
-        options or Options(),
-    )
+    raw = Raw(
+        positions, path, "azure", layout=_layout(content, path), unit="mm", up="-y", fps=rate_of_frames(frames, path),
+        zeros="joint", confidence=confidence,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def _layout(content: Any, path: StrPath) -> Layout:
@@ -67,13 +61,6 @@ def _layout(content: Any, path: StrPath) -> Layout:
 
 def _keys(names: Any) -> list[str]:
     return [name.lower().replace("_", "").replace(" ", "") for name in names]
-
-
-def _bodies(frame: Any, where: str) -> list[Body]:
-    bodies = frame.get("bodies") if isinstance(frame, Mapping) else None
-    if not isinstance(bodies, list) or not all(isinstance(body, Mapping) for body in bodies):
-        raise ReadError(f'{where}: expected a frame with "bodies", found {describe(frame)}.')
-    return [_body(body, where) for body in bodies]
 
 
 def _body(body: Mapping[str, Any], where: str) -> Body:
@@ -94,9 +81,6 @@ def _body(body: Mapping[str, Any], where: str) -> Body:
 
 
 FORMAT = Format(
-    "azure",
-    (".json",),
-    "Azure Kinect body tracking (offline processor)",
-    read,
+    "azure", (".json",), "Azure Kinect body tracking (offline processor)", read,
     fits=lambda contents: KEYED * contents.has_key("joint_positions|bodies"),
-)
+)  # fmt: skip

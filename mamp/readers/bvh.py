@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import (
     LARGEST,
     StrPath,
@@ -159,14 +159,13 @@ def forward_kinematics(motion: Motion) -> NDArray[np.float64]:
     return positions
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a BVH file; the layout is found by the joint names, the frame rate is that of Frame Time.
 
     Raises:
         ReadError: The file is malformed.
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
-    options = options or Options()
     motion = parse_bvh_file(path)
     names = [joint.name for joint in motion.joints]
     positions = forward_kinematics(motion)
@@ -178,18 +177,8 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
             raise LayoutError(f"{path}: {error}") from None
     rate = 1 / motion.frame_time if motion.frame_time else 0.0
     fps = round(rate, 2) if rate > 1 else rate  # 0.0333333 is meant to be 30
-    return assemble(
-        Raw(
-            positions[None],
-            path,
-            "bvh",
-            layout=layout,
-            fps=fps,
-            zeros="keep",
-            info={"joints": tuple(names)},
-        ),
-        options,
-    )
+    raw = Raw(positions[None], path, "bvh", layout=layout, fps=fps, zeros="keep", info={"joints": tuple(names)})
+    return assemble(raw, options)
 
 
 def _cut_at(text: str, word: str) -> tuple[str, bool, str]:
@@ -276,9 +265,4 @@ def _float(text: str, where: str, what: str) -> float:
     return value
 
 
-FORMAT = Format(
-    "bvh",
-    (".bvh",),
-    "BVH motion capture",
-    read,
-)
+FORMAT = Format("bvh", (".bvh",), "BVH motion capture", read)

@@ -19,11 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
-from mamp.readers.files import StrPath, read_bytes
-from mamp.readers.format import Format
-from mamp.readers.markers import Markers, assemble_markers, known_unit
-from mamp.skeleton import Skeleton
+from mamp.readers.files import read_bytes
+from mamp.readers.markers import Markers, known_unit, marker_format
 
 MAGIC = 0x50  # second byte of every file
 BLOCK = 512
@@ -43,16 +40,6 @@ class _Shape:
     frames: int
     markers: int
     size: int
-
-
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
-    """Read a file.
-
-    Raises:
-        ReadError: The file is missing, damaged, or without the markers that are asked for.
-        LayoutError: The labels are not understood, and no ``markers`` are given.
-    """
-    return assemble_markers(parse_c3d(read_bytes(path), str(path)), path, "c3d", options or Options())
 
 
 @np.errstate(all="ignore")  # numbers may be anything, a NaN that signals at each use among them
@@ -249,4 +236,7 @@ def _up(screen: str) -> str | None:
     return axis if axis in ("x", "y", "z", "-x", "-y", "-z") else None
 
 
-FORMAT = Format("c3d", (".c3d",), "C3D markers: joints, a usual marker set, or markers= says which", read)
+FORMAT = marker_format(
+    "c3d", (".c3d",), "C3D markers: joints, a usual marker set, or markers= says which",
+    lambda path: parse_c3d(read_bytes(path), str(path)),
+)  # fmt: skip

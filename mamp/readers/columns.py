@@ -1,11 +1,14 @@
-"""Named columns of a CSV file or a data frame; only those that are asked for need to be numbers."""
+"""Tables of cells: named columns of a CSV file or a data frame, and rows of the tables of motion capture.
+
+Only the columns that are asked for need to be numbers. In the tables of motion capture cells may be empty or missing.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,6 +20,8 @@ from mamp.errors import ReadError
 from mamp.readers.files import StrPath, check_numbers, decimal_comma, read_text
 
 MAX_COLUMNS = 100_000
+
+Cells = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +87,49 @@ class Columns:
         return np.stack([self.numbers(index) for index in indices], axis=1)
 
 
+def split_cells(text: str, where: str) -> list[list[str]]:
+    """Rows of cells, separated by tabs, semicolons or commas; an empty line is an empty row.
+
+    Raises:
+        ReadError: A quoted cell is damaged.
+    """
+    delimiter = next((mark for mark in "\t;" if mark in text[:10_000]), ",")
+    return [[cell.strip() for cell in row] for row in _rows(text, delimiter, where)]
+
+
+def parse_cells(rows: Sequence[Sequence[str]], columns: Sequence[int], where: str, *, ended: bool = True) -> Cells:
+    """Numbers [rows, columns] of some columns, NaN where a cell is empty.
+
+    Args:
+        rows: Cells of each frame; rows may end before their last columns, which were not seen then.
+        columns: Which to take.
+        where: File, for messages.
+        ended: Whether the text ends with a line's end; if not, its last row may be cut.
+
+    Raises:
+        ReadError: There are no rows, a cell is no number, infinite or absurdly large, or the last row is cut.
+    """
+    if not rows:
+        raise ReadError(f"{where}: expected frames after the header, found none.")
+    if len(columns) > MAX_COLUMNS:
+        raise ReadError(f"{where}: {len(columns)} columns are more than any recording has ({MAX_COLUMNS}).")
+    width = max(columns, default=-1) + 1
+    if len(rows[-1]) < width and (not ended or (len(rows) > 1 and all(len(row) >= width for row in rows[:-1]))):
+        raise ReadError(f"{where}: the last row has {len(rows[-1])} of {width} cells. Is the file cut?")
+    table = np.full((len(rows), len(columns)), np.nan)
+    for number, row in enumerate(rows):
+        if len(row) < width:
+            row = [*row, *[""] * (width - len(row))]
+        try:
+            table[number] = [float(cell) if (cell := row[at]) and not cell.isspace() else np.nan for at in columns]
+        except ValueError as error:
+            raise ReadError(
+                f"{where}: row {number + 1} of the frames: {str(error)[:80]}.{decimal_comma(' '.join(row))}"
+            ) from None
+    check_numbers(table, where)
+    return table
+
+
 def read_columns(path: StrPath, rows: int | None = None) -> Columns:
     """Columns of a CSV file, separated by commas, semicolons or tabs; without a header if its first row is numbers.
 
@@ -93,16 +141,13 @@ def read_columns(path: StrPath, rows: int | None = None) -> Columns:
         ReadError: The file is missing or empty, or rows differ in length.
     """
     text = read_text(path)
-    try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
-        filled = (row for row in lines if len(row) > 1 or any(cell.strip() for cell in row))
-        header = [cell.strip() for cell in next(filled, [])]
-        if len(header) > MAX_COLUMNS:
-            raise ReadError(f"{path}: {len(header)} columns are more than any recording has ({MAX_COLUMNS}).")
-        named = not all(_is_number(cell) for cell in header)
-        cells = list(islice(filled, rows))
-    except csv.Error as error:
-        raise ReadError(f"{path}: not a table of cells, or damaged ({error}).") from None
+    lines = _rows(text, _delimiter(text), str(path), skipinitialspace=True)
+    filled = (row for row in lines if len(row) > 1 or any(cell.strip() for cell in row))
+    header = [cell.strip() for cell in next(filled, [])]
+    if len(header) > MAX_COLUMNS:
+        raise ReadError(f"{path}: {len(header)} columns are more than any recording has ({MAX_COLUMNS}).")
+    named = not all(_is_number(cell) for cell in header)
+    cells = list(islice(filled, rows))
     if not named:
         cells.insert(0, header)
     if not header or not cells:
@@ -114,6 +159,13 @@ def read_columns(path: StrPath, rows: int | None = None) -> Columns:
                 f"{decimal_comma(' '.join(row))}"
             )
     return Columns(header if named else [], list(zip(*cells, strict=True)), str(path))
+
+
+def _rows(text: str, delimiter: str, where: str, **how: Any) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **how)
+    except csv.Error as error:
+        raise ReadError(f"{where}: not a table of cells, or damaged ({error}).") from None
 
 
 def _delimiter(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
+from mamp.readers.assemble import DEFAULTS, Options
 from mamp.readers.columns import Columns
 from mamp.readers.mediapipe import has_landmarks, read_landmarks
 from mamp.readers.table import read_table
@@ -17,12 +17,7 @@ from mamp.skeleton import Skeleton
 NAME = "data frame"
 
 
-def is_dataframe(source: Any) -> bool:
-    """Whether it has columns as those of pandas."""
-    return hasattr(source, "columns") and hasattr(source, "__getitem__") and not hasattr(source, "__fspath__")
-
-
-def from_dataframe(frame: Any, options: Options | None = None, format: str | None = None) -> Skeleton:
+def from_dataframe(frame: Any, options: Options = DEFAULTS, format: str | None = None) -> Skeleton:
     """Make a recording of a data frame.
 
     Args:
@@ -43,7 +38,6 @@ def from_dataframe(frame: Any, options: Options | None = None, format: str | Non
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise ReadError(f"{NAME}: two columns are called {twice!r}.")
-    options = options or Options()
     columns = Columns(header, [frame[label].to_numpy() for label in labels], NAME)
     if format != "csv" and has_landmarks(Columns(header, [values[:500] for values in columns.values], NAME)):
         return read_landmarks(columns, NAME, options, "dataframe")

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, recording_files
-from mamp.readers.format import KEYED, NO, Contents, Format
+from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
-from mamp.readers.tracks import Body, join_bodies
+from mamp.readers.tracks import Body, join_bodies, scored_body
 from mamp.skeleton import Skeleton
 
 KEY = "keypoints3d"
 BODY25, COCO17 = 25, 17
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file, or all files of a folder in the order of the numbers in their names; people are told by ``id``.
 
     Raises:
@@ -35,7 +35,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     positions, confidence = join_bodies(bodies, path)
     layout = "coco17" if positions.shape[2] == COCO17 else "body25"
     raw = Raw(positions, path, "easymocap", layout=layout, unit="m", zeros="keep", confidence=confidence)
-    return assemble(raw, options or Options())
+    return assemble(raw, options)
 
 
 def _frames(content: Any) -> list[Any]:
@@ -59,19 +59,12 @@ def _body(body: Mapping[str, Any], where: str) -> Body:
             f"4 numbers each; found {list(table.shape)}."
         )
     table = table[: COCO17 if len(table) == COCO17 else BODY25]
-    confidence = np.nan_to_num(table[:, 3]).clip(0, 1) if table.shape[1] == 4 else np.ones(len(table))
-    person = body.get("id")
-    return Body(
-        np.where(confidence[:, None] > 0, table[:, :3], np.nan), confidence,
-        person if isinstance(person, int | str) and not isinstance(person, bool) else None,
-    )  # fmt: skip
-
-
-def _fits(contents: Contents) -> int:
-    return KEYED if contents.has_key(KEY) else NO
+    if table.shape[1] == 3:
+        table = np.pad(table, [(0, 0), (0, 1)], constant_values=1.0)
+    return scored_body(table, body.get("id"))
 
 
 FORMAT = Format(
     "easymocap", (".json",), "EasyMocap keypoints3d JSON; a folder of them, one a frame", read,
-    fits=_fits, folders=True,
+    fits=lambda contents: KEYED * contents.has_key(KEY), folders=True,
 )  # fmt: skip

@@ -79,7 +79,7 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     about: str
-    read: Callable[[StrPath, Options | None], Skeleton]
+    read: Callable[[StrPath, Options], Skeleton]
     fits: Callable[[Contents], int] | None = None
     looks: str = ""
     folders: bool = False

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mamp.errors import ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
 from mamp.readers.format import KEYED, NO, Contents, Format
@@ -24,7 +24,7 @@ TRAJECTORIES = ("3d_xyz", "rigid_3d_xyz")
 OTHER_PARTS = ("hand", "face", "mass", "com")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file.
 
     Raises:
@@ -37,7 +37,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     order = [*places.values()] or list(range(len(joints)))
     layout = layout_of(joints) if places else find_layout(joints)
     raw = Raw(table.positions[:, :, order], path, "freemocap", layout=layout, fps=table.fps)
-    return assemble(raw, options or Options())
+    return assemble(raw, options)
 
 
 def _body(columns: Columns) -> Columns:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import MAMPError, ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, check_numbers, distinct_names, read_bytes
 from mamp.readers.format import Format
 from mamp.readers.jsonfile import describe
@@ -54,14 +54,13 @@ class Scene:
     joints: list[int]
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read the first animation of a file.
 
     Raises:
         ReadError: The file is missing, damaged, or has no animated skeleton.
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
-    options = options or Options()
     where = str(path)
     content, binary = _split(read_bytes(path), where)
     try:

@@ -114,14 +114,8 @@ class Body:
         """Median lengths of the parts of the body that are seen, of both sides together."""
         if self.joints is None:
             return {}
-        found = {}
-        for part in _PARTS:
-            ends = [[self._joint(name.format(side)) for name in part] for side in ("left", "right")]
-            lengths = np.concatenate([np.linalg.norm(a - b, axis=-1) for a, b in ends])
-            lengths = lengths[np.isfinite(lengths)]
-            if len(lengths):
-                found[part] = float(np.median(lengths))
-        return found
+        found = {part: self._length(part, "left", "right") for part in _PARTS}
+        return {part: length for part, length in found.items() if length is not None}
 
     @property
     def looks_human(self) -> bool:
@@ -129,16 +123,16 @@ class Body:
         if self.joints is None:
             return False
         ratios = [self.lengths.get(part, 0.0) / _PARTS[part] for part in list(_PARTS)[1:]]
-        sides = [[self._length(part, side) for side in ("left", "right")] for part in list(_PARTS)[2:]]
+        sides = [[self._length(part, side) or 0.0 for side in ("left", "right")] for part in list(_PARTS)[2:]]
         uneven = [abs(left - right) / max(left, right, 1e-9) for left, right in sides]
         return min(ratios) > 0 and max(ratios) <= 2 * min(ratios) and max(uneven) <= _LOPSIDED
 
-    def _length(self, part: tuple[str, str], side: str) -> float:
-        """Median length of one part of one side; 0 if it is never seen."""
-        a, b = (self._joint(name.format(side)) for name in part)
-        lengths = np.linalg.norm(a - b, axis=-1)
+    def _length(self, part: tuple[str, str], *sides: str) -> float | None:
+        """Median length of a part of one side or both; ``None`` if it is never seen."""
+        ends = [[self._joint(name.format(side)) for name in part] for side in sides]
+        lengths = np.concatenate([np.linalg.norm(a - b, axis=-1) for a, b in ends])
         lengths = lengths[np.isfinite(lengths)]
-        return float(np.median(lengths)) if len(lengths) else 0.0
+        return float(np.median(lengths)) if len(lengths) else None
 
     @property
     def head_to_ankle(self) -> float | None:

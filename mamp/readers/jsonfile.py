@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -62,6 +63,18 @@ def to_array(rows: Any, where: str, what: str) -> NDArray[np.float64]:
         return np.array(level, dtype=np.float64).reshape(shape)
     except OverflowError as error:
         raise ReadError(f"{where}: expected {what} numbers ({error}).") from None
+
+
+def objects_in(frame: Any, key: str, where: str, expected: str) -> list[Mapping[str, Any]]:
+    """The objects in the list that a frame has under a key.
+
+    Raises:
+        ReadError: There is no such list.
+    """
+    found = frame.get(key) if isinstance(frame, Mapping) else None
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise ReadError(f"{where}: expected {expected}, found {describe(frame)}.")
+    return found
 
 
 def to_number(value: Any) -> float | None:

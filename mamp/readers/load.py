@@ -19,37 +19,10 @@ from mamp.skeleton import Skeleton
 # Modules of this package with a FORMAT, a SET (mamp.readers.sets), or both. Where several formats fit a file equally
 # well, the first is taken.
 READERS = (
-    "ntu",
-    "bvh",
-    "amc",
-    "arrays",
-    "table",
-    "motive",
-    "nexus",
-    "freemocap",
-    "mediapipe",
-    "openpose",
-    "mmpose",
-    "panoptic",
-    "easymocap",
-    "azure",
-    "smpl",
-    "c3d",
-    "trc",
-    "qtm",
-    "mvnx",
-    "gltf",
-    "nwucla",
-    "pku",
-    "msr",
-    "uiprmd",
-    "utdmhad",
-    "sbu",
-    "utkinect",
-    "cmu",
-    "hdm05",
-    "bandai",
-)
+    "ntu", "bvh", "amc", "arrays", "table", "motive", "nexus", "freemocap", "mediapipe", "openpose", "mmpose",
+    "panoptic", "easymocap", "azure", "smpl", "c3d", "trc", "qtm", "mvnx", "gltf", "nwucla", "pku", "msr", "uiprmd",
+    "utdmhad", "sbu", "utkinect", "cmu", "hdm05", "bandai",
+)  # fmt: skip
 
 _MODULES = [import_module(f"mamp.readers.{module}") for module in READERS]
 FORMATS: dict[str, Format] = {one.FORMAT.name: one.FORMAT for one in _MODULES if hasattr(one, "FORMAT")}

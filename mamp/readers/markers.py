@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, Layout, find_layout
-from mamp.readers.assemble import Options, Raw, assemble, choose_layout
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble, choose_layout
 from mamp.readers.files import StrPath
+from mamp.readers.format import Contents, Format
 from mamp.readers.infer import Body
 from mamp.readers.jsonfile import describe, read_json
 from mamp.readers.markersets import Points, find_points, is_body, is_marker_set, place_joints
@@ -55,6 +56,21 @@ class Markers:
     unit: str | None = None
     up: str | None = None
     joints: bool = False
+
+
+def marker_format(
+    name: str,
+    suffixes: tuple[str, ...],
+    about: str,
+    parse: Callable[[StrPath], Markers],
+    fits: Callable[[Contents], int] | None = None,
+) -> Format:
+    """A format of files of markers, whose ``parse`` raises ReadError where a file is missing or malformed."""
+
+    def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
+        return assemble_markers(parse(path), path, name, options)
+
+    return Format(name, suffixes, about, read, fits)
 
 
 def assemble_markers(markers: Markers, path: StrPath, format: str, options: Options) -> Skeleton:

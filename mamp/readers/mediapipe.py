@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
 from mamp.readers.format import KEYED, NO, POSSIBLE, Contents, Format
@@ -57,13 +57,12 @@ RATES = ("fps", "frame_rate", "framerate", "frameRate")
 DEPTH = 8
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a JSON or CSV file of world landmarks; the visibility is the confidence.
 
     Raises:
         ReadError: The file is missing or damaged, holds image landmarks, or other landmarks than the pose's 33.
     """
-    options = options or Options()
     if Path(path).name.lower().removesuffix(".gz").endswith(".csv"):
         return read_landmarks(read_columns(path), path, options)
     content = read_json(path)
@@ -237,10 +236,6 @@ def _fits(contents: Contents) -> int:
 
 
 FORMAT = Format(
-    "mediapipe",
-    (".json", ".jsonl", ".csv"),
-    "MediaPipe pose world landmarks",
-    read,
-    fits=_fits,
+    "mediapipe", (".json", ".jsonl", ".csv"), "MediaPipe pose world landmarks", read, fits=_fits,
     looks="lists of landmarks",
-)
+)  # fmt: skip

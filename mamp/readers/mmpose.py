@@ -14,25 +14,24 @@ from typing import Any
 import numpy as np
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, Format
 from mamp.readers.jsonfile import describe, read_json, to_array
 from mamp.readers.table import FLAT
-from mamp.readers.tracks import Body, join_bodies
+from mamp.readers.tracks import Body, join_bodies, without_depth
 from mamp.skeleton import Skeleton
 
 LAYOUTS = {(17, 3): "h36m17", (17, 2): "coco17"}
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file, or all files of a folder in the order of the numbers in their names.
 
     Raises:
         ReadError: There are no frames, or keypoints are not [joints][3] numbers.
         LayoutError: The keypoints are not 17, and no ``layout`` is given.
     """
-    options = options or Options()
     files = recording_files(path, "MMPose")
     frames = [frame for file in files for frame in _frames(read_json(file), file)]
     bodies = [[_body(one, f"{path}, frame {number}") for one in frame] for number, frame in enumerate(frames)]
@@ -41,23 +40,12 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     if dim == 2:
         if not options.allow_2d:
             raise ReadError(f"{path}: these are predictions in 2D; a lifter such as pose3d='human3d' gives 3D.{FLAT}")
-        untracked = np.isnan(positions).any(-1)
-        positions = np.pad(positions, [(0, 0)] * 3 + [(0, 1)])
-        positions[untracked] = np.nan
-    return assemble(
-        Raw(
-            positions,
-            path,
-            "mmpose",
-            layout=LAYOUTS.get((joints, dim)),
-            up="z" if dim == 3 else "-y",
-            handedness="left" if dim == 3 else "right",
-            flat=dim == 2,
-            zeros="person",
-            confidence=confidence,
-        ),
-        options,
-    )
+        positions = without_depth(positions)
+    raw = Raw(
+        positions, path, "mmpose", layout=LAYOUTS.get((joints, dim)), up="z" if dim == 3 else "-y",
+        handedness="left" if dim == 3 else "right", flat=dim == 2, zeros="person", confidence=confidence,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def _frames(content: Any, path: StrPath) -> list[list[Any]]:
@@ -95,10 +83,6 @@ def _body(instance: Any, where: str) -> Body:
 
 
 FORMAT = Format(
-    "mmpose",
-    (".json",),
-    "MMPose predictions in 3D; a folder of them, one a picture",
-    read,
-    fits=lambda contents: KEYED * contents.has_key("instance_info|instances|keypoint_scores"),
-    folders=True,
-)
+    "mmpose", (".json",), "MMPose predictions in 3D; a folder of them, one a picture", read,
+    fits=lambda contents: KEYED * contents.has_key("instance_info|instances|keypoint_scores"), folders=True,
+)  # fmt: skip

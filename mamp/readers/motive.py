@@ -13,34 +13,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
-from mamp.readers.cells import Cells, parse_cells, split_cells
+from mamp.readers.columns import Cells, parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
-from mamp.readers.format import KEYED, NO, Contents, Format
-from mamp.readers.markers import Markers, assemble_markers, known_unit
+from mamp.readers.format import KEYED, NO, Contents
+from mamp.readers.markers import Markers, known_unit, marker_format
 from mamp.readers.tracks import parse_rate, rate_of_times
-from mamp.skeleton import Skeleton
 
 FIRST = "format version"
 HEADER_ROWS = 12  # more than any version has
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
-    """Read a file.
-
-    Raises:
-        ReadError: The file is missing, cut or malformed, or holds no positions.
-        LayoutError: The names are not understood.
-    """
-    return assemble_markers(parse_motive(read_text(path), str(path)), path, "motive", options or Options())
-
-
-def parse_motive(text: str, where: str) -> Markers:
-    """Positions of bones, or of markers.
-
-    Raises:
-        ReadError: Header or rows are not as Motive writes them.
-    """
+def parse(path: StrPath) -> Markers:
+    """Positions of bones, or of markers."""
+    text, where = read_text(path), str(path)
     rows = [row for row in split_cells(text, where) if any(row)]
     said = {key.strip().lower(): value.strip() for key, value in zip(rows[0][::2], rows[0][1::2], strict=False)}
     start = next((at for at, row in enumerate(rows[:HEADER_ROWS]) if row[0].strip().lower() == "frame"), 0)
@@ -93,4 +78,4 @@ def _fits(contents: Contents) -> int:
     return KEYED if contents.first_line.lstrip('"').lower().startswith(FIRST) else NO
 
 
-FORMAT = Format("motive", (".csv",), "OptiTrack Motive's export of skeletons or markers", read, fits=_fits)
+FORMAT = marker_format("motive", (".csv",), "OptiTrack Motive's export of skeletons or markers", parse, _fits)

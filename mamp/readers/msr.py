@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
-from mamp.readers.sets import Column, RecordingSet, known, odd_subjects_train
+from mamp.readers.sets import Column, RecordingSet, facts_in, odd_subjects_train
 from mamp.skeleton import Skeleton
 
 FPS = 15.0
@@ -25,10 +25,10 @@ CLASSES = (
     "draw tick", "draw circle", "hand clap", "two hand wave", "side boxing", "bend", "forward kick", "side kick",
     "jogging", "tennis swing", "tennis serve", "golf swing", "pick up and throw",
 )  # fmt: skip
-NAME = re.compile(r"a(\d+)_s(\d+)_e(\d+)")
+NAME = re.compile(r"a(?P<label>\d+)_s(?P<subject>\d+)_e(?P<example>\d+)")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file; joints at exactly zero were not tracked.
 
     Raises:
@@ -41,25 +41,12 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
             f"{len(table) % len(JOINTS)}."
         )
     frames = table.reshape(1, -1, len(JOINTS), table.shape[1])
-    info = {}
-    if match := NAME.search(Path(path).name):
-        action, subject, example = map(int, match.groups())
-        info = {"label": action - 1, "subject": subject, "example": example}
-    return assemble(
-        Raw(
-            frames[..., :3],
-            path,
-            "msr",
-            layout=JOINTS,
-            fps=FPS,
-            unit="m",
-            up="y",
-            zeros="joint",
-            confidence=frames[..., 3],
-            info=info,
-        ),
-        options or Options(),
-    )
+    info = facts_in(Path(path).name, NAME)
+    raw = Raw(
+        frames[..., :3], path, "msr", layout=JOINTS, fps=FPS, unit="m", up="y", zeros="joint",
+        confidence=frames[..., 3], info=info,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 class MSRAction3D(RecordingSet):
@@ -73,22 +60,16 @@ class MSRAction3D(RecordingSet):
     suffixes = (".txt",)
     pattern = re.compile(r"a\d+_s\d+_e\d+_skeleton3D\.txt", re.IGNORECASE)
     classes = CLASSES
-
-    def name_of(self, path: Path) -> str:
-        """As in the file name, without ``_skeleton3D``."""
-        return super().name_of(path).rpartition("_")[0]
+    ending = "_skeleton3D"
+    facts = ("label", "subject")
 
     def columns(self, recording: Skeleton) -> dict[str, Column]:
         """Label, subject, split."""
-        return odd_subjects_train(known(recording, "label", "subject"))
+        return odd_subjects_train(super().columns(recording))
 
 
 SET = MSRAction3D
 FORMAT = Format(
-    "msr",
-    (".txt",),
-    "MSR-Action3D skeleton text (20 rows of x, y, z, confidence a frame)",
-    read,
-    fits=lambda contents: contents.has_words(4),
-    looks="4 numbers (MSR-Action3D)",
-)
+    "msr", (".txt",), "MSR-Action3D skeleton text (20 rows of x, y, z, confidence a frame)", read,
+    fits=lambda contents: contents.has_words(4), looks="4 numbers (MSR-Action3D)",
+)  # fmt: skip

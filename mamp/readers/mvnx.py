@@ -15,7 +15,7 @@ import numpy as np
 
 from mamp.errors import ReadError
 from mamp.layouts import get_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, decimal_comma, read_text
 from mamp.readers.format import Format
 from mamp.readers.tracks import parse_rate
@@ -24,7 +24,7 @@ from mamp.skeleton import Skeleton
 LAYOUT = get_layout("xsens23")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file.
 
     Raises:
@@ -60,7 +60,7 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         raise ReadError(f"{path}: expected 3 numbers for each of {len(segments)} segments in every frame. Is it cut?")
     order = [segments.index(joint) for joint in LAYOUT.joints]
     positions = np.stack(frames).reshape(len(frames), len(segments), 3)[None, :, order]
-    return assemble(Raw(positions, path, "mvnx", layout=LAYOUT, fps=fps, unit="m", up="z"), options or Options())
+    return assemble(Raw(positions, path, "mvnx", layout=LAYOUT, fps=fps, unit="m", up="z"), options)
 
 
 def _numbers(text: str, where: str) -> np.ndarray:

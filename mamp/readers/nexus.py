@@ -10,34 +10,19 @@ from __future__ import annotations
 import re
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
-from mamp.readers.cells import parse_cells, split_cells
+from mamp.readers.columns import parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
-from mamp.readers.format import KEYED, NO, Contents, Format
-from mamp.readers.markers import Markers, assemble_markers, known_unit
+from mamp.readers.format import KEYED, NO, Contents
+from mamp.readers.markers import Markers, known_unit, marker_format
 from mamp.readers.tracks import parse_rate
-from mamp.skeleton import Skeleton
 
 SECTIONS = ("trajectories", "model outputs", "devices", "joints", "segments", "events")
 WANTED = SECTIONS[0]
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
-    """Read a file.
-
-    Raises:
-        ReadError: The file is missing, cut or malformed, or has no trajectories.
-        LayoutError: The labels are not understood, and no ``markers`` are given.
-    """
-    return assemble_markers(parse_nexus(read_text(path), str(path)), path, "nexus", options or Options())
-
-
-def parse_nexus(text: str, where: str) -> Markers:
-    """Markers of the trajectories.
-
-    Raises:
-        ReadError: Header or rows are not as Nexus writes them.
-    """
+def parse(path: StrPath) -> Markers:
+    """Markers of the trajectories."""
+    text, where = read_text(path), str(path)
     rows = split_cells(text, where)
     start = next((at for at, row in enumerate(rows) if row and row[0].lower() == WANTED), None)
     if start is None or len(rows) < start + 6:
@@ -64,4 +49,4 @@ def _fits(contents: Contents) -> int:
     return KEYED if first.strip().strip('"').lower() in SECTIONS else NO
 
 
-FORMAT = Format("nexus", (".csv",), "Vicon Nexus' ASCII export of trajectories", read, fits=_fits)
+FORMAT = marker_format("nexus", (".csv",), "Vicon Nexus' ASCII export of trajectories", parse, _fits)

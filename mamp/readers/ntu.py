@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_int, parse_table, read_lines
 from mamp.readers.format import Format
+from mamp.readers.sets import facts_in
 from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ MIN_FRAMES = 12  # a body seen in fewer frames is noise, where another is longer
 MAX_SPREAD = 0.8  # a body wider than this share of its height is noise in that frame
 MAX_NOISY = 0.69754  # a body with this share of noisy frames is noise
 
-NAME = re.compile(r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<performer>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})")
+NAME = re.compile(r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<subject>\d{3})R(?P<replication>\d{3})A(?P<label>\d{3})")
 # By label: the first 60 are those of NTU RGB+D 60.
 CLASSES = (
     "drink water", "eat meal", "brush teeth", "brush hair", "drop", "pick up", "throw", "sit down", "stand up",
@@ -104,17 +105,7 @@ class Denoised:
 
 def parse_name(name: str) -> dict[str, int]:
     """Parse ``SsssCcccPpppRrrrAaaa``: setup, camera, subject, replication, label (action - 1); else empty."""
-    match = NAME.search(name)
-    if match is None:
-        return {}
-    parts = {key: int(value) for key, value in match.groupdict().items()}
-    return {
-        "setup": parts["setup"],
-        "camera": parts["camera"],
-        "subject": parts["performer"],
-        "replication": parts["replication"],
-        "label": parts["action"] - 1,
-    }
+    return facts_in(name, NAME)
 
 
 def parse_skeleton_file(path: StrPath) -> RawRecording:
@@ -201,7 +192,7 @@ def translate(positions: NDArray[np.float32]) -> NDArray[np.float32]:
     return moved
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a ``.skeleton`` file: the chosen actors in camera coordinates, NaN where an actor is not seen."""
     recording = parse_skeleton_file(path)
     chosen = denoise(recording)
@@ -210,9 +201,8 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     positions = np.moveaxis(chosen.positions.reshape(len(chosen.positions), -1, JOINTS, 3), 1, 0).copy()
     positions[positions.reshape(*positions.shape[:2], -1).sum(-1) == 0] = np.nan
     info = {**parse_name(recording.name), "dropped_bodies": chosen.dropped, "empty_frames": recording.empty_frames}
-    return assemble(
-        Raw(positions, path, "ntu", layout="ntu25", fps=FPS, unit="m", up="y", info=info), options or Options()
-    )
+    raw = Raw(positions, path, "ntu", layout="ntu25", fps=FPS, unit="m", up="y", info=info)
+    return assemble(raw, options)
 
 
 def _motion(joints: NDArray[np.float32]) -> float:
@@ -276,10 +266,6 @@ def _place(positions: NDArray[np.float32], slot: int, body: RawBody) -> None:
 
 
 FORMAT = Format(
-    "ntu",
-    (".skeleton", ".txt"),
-    "NTU RGB+D skeleton text (Kinect v2)",
-    read,
-    fits=lambda contents: contents.has_words(1),
-    looks="the number of frames (NTU RGB+D)",
-)
+    "ntu", (".skeleton", ".txt"), "NTU RGB+D skeleton text (Kinect v2)", read,
+    fits=lambda contents: contents.has_words(1), looks="the number of frames (NTU RGB+D)",
+)  # fmt: skip

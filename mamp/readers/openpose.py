@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, recording_files
 from mamp.readers.format import KEYED, LIKELY, Contents, Format
-from mamp.readers.jsonfile import describe, read_json, to_array
+from mamp.readers.jsonfile import objects_in, read_json, to_array
 from mamp.readers.table import FLAT
-from mamp.readers.tracks import Body, join_bodies
+from mamp.readers.tracks import Body, join_bodies, scored_body, without_depth
 from mamp.skeleton import Skeleton
 
 KEYS = {3: "pose_keypoints_3d", 2: "pose_keypoints_2d"}
@@ -26,13 +24,12 @@ KEYS = {3: "pose_keypoints_3d", 2: "pose_keypoints_2d"}
 COCO18 = (0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10)
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file, or all files of a folder in the order of the numbers in their names.
 
     Raises:
         ReadError: There are no frames, keypoints are of another number, or only 2D ones.
     """
-    options = options or Options()
     files = recording_files(path, "OpenPose")
     frames = [frame for file in files for frame in _frames(read_json(file), file)]
     people = [person for frame in frames for person in frame]
@@ -46,22 +43,13 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     ]
     positions, confidence = join_bodies(bodies, path)
     if dim == 2:
-        positions = np.pad(positions, [(0, 0)] * 3 + [(0, 1)])
-        positions[np.isnan(positions).any(-1)] = np.nan
+        positions = without_depth(positions)
     layout = "body25" if positions.shape[2] == 25 else "coco17"
-    return assemble(
-        Raw(
-            positions,
-            path,
-            "openpose",
-            layout=layout,
-            up=None if spatial else "-y",
-            flat=not spatial,
-            zeros="keep",
-            confidence=confidence,
-        ),
-        options,
-    )
+    raw = Raw(
+        positions, path, "openpose", layout=layout, up=None if spatial else "-y", flat=not spatial, zeros="keep",
+        confidence=confidence,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def _frames(content: Any, path: StrPath) -> list[list[Mapping[str, Any]]]:
@@ -70,11 +58,8 @@ def _frames(content: Any, path: StrPath) -> list[list[Mapping[str, Any]]]:
         inside = content.get("frames", content)
         content = list(inside.values()) if isinstance(inside, Mapping) else inside
     frames = content if isinstance(content, list) else [content]
-    for frame in frames:
-        people = frame.get("people") if isinstance(frame, Mapping) else None
-        if not isinstance(people, list) or not all(isinstance(person, Mapping) for person in people):
-            raise ReadError(f'{path}: expected {{"people": [{{"{KEYS[3]}": [...]}}, ...]}}, found {describe(frame)}.')
-    return [frame["people"] for frame in frames]
+    expected = f'{{"people": [{{"{KEYS[3]}": [...]}}, ...]}}'
+    return [objects_in(frame, "people", str(path), expected) for frame in frames]
 
 
 def _body(person: Mapping[str, Any], dim: int, where: str) -> Body | None:
@@ -89,8 +74,7 @@ def _body(person: Mapping[str, Any], dim: int, where: str) -> Body | None:
     table = values.reshape(joints, -1)
     if joints == 18:
         table = table[list(COCO18)]
-    seen = table[:, -1:] > 0
-    return Body(np.where(seen, table[:, :-1], np.nan), np.nan_to_num(table[:, -1]).clip(0, 1), _who(person))
+    return scored_body(table, _who(person))
 
 
 def _who(person: Mapping[str, Any]) -> int | None:
@@ -105,10 +89,5 @@ def _fits(contents: Contents) -> int:
 
 
 FORMAT = Format(
-    "openpose",
-    (".json",),
-    "OpenPose JSON in 3D; a folder of them, one a frame",
-    read,
-    fits=_fits,
-    folders=True,
+    "openpose", (".json",), "OpenPose JSON in 3D; a folder of them, one a frame", read, fits=_fits, folders=True
 )

@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, recording_files
-from mamp.readers.format import KEYED, NO, Contents, Format
-from mamp.readers.jsonfile import describe, read_json, to_array
-from mamp.readers.tracks import Body, join_bodies
+from mamp.readers.format import KEYED, Format
+from mamp.readers.jsonfile import objects_in, read_json, to_array
+from mamp.readers.tracks import Body, join_bodies, scored_body
 from mamp.skeleton import Skeleton
 
 KEY = "joints19"
@@ -26,7 +24,7 @@ JOINTS = 19
 GUESSED = 0.1  # below which the toolbox of Panoptic does not draw a joint
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file, or all files of a folder in the order of the numbers in their names; people are told by ``id``.
 
     Raises:
@@ -42,27 +40,19 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         confidence=confidence, min_confidence=GUESSED,
     )  # fmt: skip
     # Triangulated from many cameras, so never in 2D, however flat a frame is.
-    return assemble(raw, replace(options or Options(), allow_2d=True))
+    return assemble(raw, replace(options, allow_2d=True))
 
 
 def _bodies(frame: Any, where: str) -> list[Body]:
-    bodies = frame.get("bodies") if isinstance(frame, Mapping) else None
-    if not isinstance(bodies, list) or not all(isinstance(body, Mapping) for body in bodies):
-        raise ReadError(f'{where}: expected {{"bodies": [{{"{KEY}": [...]}}, ...]}}, found {describe(frame)}.')
-    return [_body(body, where) for body in bodies]
+    expected = f'{{"bodies": [{{"{KEY}": [...]}}, ...]}}'
+    return [_body(body, where) for body in objects_in(frame, "bodies", where, expected)]
 
 
 def _body(body: Mapping[str, Any], where: str) -> Body:
     values = to_array(body.get(KEY), where, f"{KEY}: a list of")
     if values.shape != (4 * JOINTS,):
         raise ReadError(f"{where}: expected {KEY} of {JOINTS} joints, 4 numbers each; found {list(values.shape)}.")
-    table = values.reshape(JOINTS, 4)
-    confidence = np.nan_to_num(table[:, 3]).clip(0, 1)
-    person = body.get("id")
-    return Body(
-        np.where(confidence[:, None] > 0, table[:, :3], np.nan), confidence,
-        person if isinstance(person, int | str) and not isinstance(person, bool) else None,
-    )  # fmt: skip
+    return scored_body(values.reshape(JOINTS, 4), body.get("id"))
 
 
 def _rate(frame: Any) -> float | None:
@@ -72,11 +62,7 @@ def _rate(frame: Any) -> float | None:
     return rate or None
 
 
-def _fits(contents: Contents) -> int:
-    return KEYED if contents.has_key(KEY) else NO
-
-
 FORMAT = Format(
     "panoptic", (".json",), "CMU Panoptic Studio body3DScene JSON; a folder of them, one a frame", read,
-    fits=_fits, folders=True,
+    fits=lambda contents: KEYED * contents.has_key(KEY), folders=True,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
 from mamp.readers.shapes import split_rows
@@ -35,19 +35,15 @@ def read_rows(path: StrPath) -> NDArray[np.float32]:
     return parse_table(read_lines(path), str(path), columns=COLUMNS).astype(np.float32)
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file as one recording: two people if a second body ever appears, else one; NaN where one is absent."""
     positions = split_rows(read_rows(path), people=2)
     if not positions[1].any():
         positions = positions[:1]
-    return assemble(Raw(positions, path, "pku", layout="ntu25", fps=FPS, unit="m", up="y"), options or Options())
+    return assemble(Raw(positions, path, "pku", layout="ntu25", fps=FPS, unit="m", up="y"), options)
 
 
 FORMAT = Format(
-    "pku",
-    (".txt",),
-    "PKU-MMD skeleton text (150 numbers a row)",
-    read,
-    fits=lambda contents: contents.has_words(COLUMNS),
-    looks=f"{COLUMNS} numbers (PKU-MMD)",
-)
+    "pku", (".txt",), "PKU-MMD skeleton text (150 numbers a row)", read,
+    fits=lambda contents: contents.has_words(COLUMNS), looks=f"{COLUMNS} numbers (PKU-MMD)",
+)  # fmt: skip

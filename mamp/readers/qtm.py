@@ -10,33 +10,18 @@ from __future__ import annotations
 import numpy as np
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
-from mamp.readers.cells import parse_cells, split_cells
+from mamp.readers.columns import parse_cells, split_cells
 from mamp.readers.files import StrPath, read_text
-from mamp.readers.format import KEYED, NO, Contents, Format
-from mamp.readers.markers import Markers, assemble_markers
+from mamp.readers.format import KEYED, NO, Contents
+from mamp.readers.markers import Markers, marker_format
 from mamp.readers.tracks import parse_rate
-from mamp.skeleton import Skeleton
 
 NAMES, FIRST = "MARKER_NAMES", "NO_OF_"
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
-    """Read a file.
-
-    Raises:
-        ReadError: The file is missing, cut or malformed, or has no marker names.
-        LayoutError: The labels are not understood, and no ``markers`` are given.
-    """
-    return assemble_markers(parse_qtm(read_text(path), str(path)), path, "qtm", options or Options())
-
-
-def parse_qtm(text: str, where: str) -> Markers:
-    """Markers of a file.
-
-    Raises:
-        ReadError: Header or rows are not as QTM writes them.
-    """
+def parse(path: StrPath) -> Markers:
+    """Markers of a file."""
+    text, where = read_text(path), str(path)
     rows = [row for row in split_cells(text, where) if any(row)]
     start = next((at for at, row in enumerate(rows) if not row[0] or (row[0][0] in "-0123456789N" and row[0] != NAMES
                   and not row[0].startswith(FIRST))), len(rows))  # fmt: skip
@@ -56,4 +41,4 @@ def _fits(contents: Contents) -> int:
     return KEYED if contents.first_line.startswith(FIRST) else NO
 
 
-FORMAT = Format("qtm", (".tsv",), "Qualisys Track Manager's TSV of markers", read, fits=_fits)
+FORMAT = marker_format("qtm", (".tsv",), "Qualisys Track Manager's TSV of markers", parse, _fits)

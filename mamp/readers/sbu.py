@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.format import Format
 from mamp.readers.sets import Column, RecordingSet
@@ -33,7 +33,7 @@ FOLDS = (  # of the five-fold evaluation in the data's README, as pairs of peopl
 PAIR = re.compile(r"(s\d\ds\d\d)")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file: the person on the left of the picture first; joints at exactly zero were not tracked.
 
     Raises:
@@ -41,20 +41,11 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     """
     table = parse_table(read_lines(path), str(path), columns=COLUMNS, delimiter=",")
     normalised = split_rows(table[:, 1:], PEOPLE)
-    return assemble(
-        Raw(
-            to_millimetres(normalised),
-            path,
-            "sbu",
-            layout="sbu15",
-            fps=FPS,
-            unit="mm",
-            up="y",
-            zeros="keep",
-            info=parse_path(path),
-        ),
-        options or Options(),
-    )
+    raw = Raw(
+        to_millimetres(normalised), path, "sbu", layout="sbu15", fps=FPS, unit="mm", up="y", zeros="keep",
+        info=parse_path(path),
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def to_millimetres(normalised: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,10 +91,6 @@ class SBU(RecordingSet):
 
 SET = SBU
 FORMAT = Format(
-    "sbu",
-    (".txt",),
-    "SBU Kinect Interaction skeleton_pos.txt (two people of 15 joints)",
-    read,
-    fits=lambda contents: contents.has_cells(COLUMNS),
-    looks=f"{COLUMNS} (SBU) with commas between",
-)
+    "sbu", (".txt",), "SBU Kinect Interaction skeleton_pos.txt (two people of 15 joints)", read,
+    fits=lambda contents: contents.has_cells(COLUMNS), looks=f"{COLUMNS} (SBU) with commas between",
+)  # fmt: skip

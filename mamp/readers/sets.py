@@ -50,6 +50,8 @@ class RecordingSet:
         pattern: What the file names begin with; others are not of the set.
         reader: Reads a file.
         classes: Names of the labels, where they are known.
+        ending: Of the file names, before the suffix, that is no part of the name of the recording.
+        facts: What the reader finds that becomes columns.
     """
 
     name = ""
@@ -60,6 +62,8 @@ class RecordingSet:
     pattern: re.Pattern[str] = re.compile("")
     reader: Callable[..., Skeleton]
     classes: tuple[str, ...] = ()
+    ending = ""
+    facts: tuple[str, ...] = ()
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
@@ -70,7 +74,7 @@ class RecordingSet:
 
     def name_of(self, path: Path) -> str:
         """Name of the recording."""
-        return path.name.removesuffix(".gz").rpartition(".")[0]
+        return re.sub(f"{self.ending}$", "", path.name.removesuffix(".gz").rpartition(".")[0], flags=re.IGNORECASE)
 
     def takes(self, path: Path) -> list[Take]:
         """What becomes clips of a file: by default the whole recording."""
@@ -82,24 +86,26 @@ class RecordingSet:
         return self.reader(path)
 
     def columns(self, recording: Skeleton) -> dict[str, Column]:
-        """What is known of a recording."""
-        raise NotImplementedError
+        """What is known of a recording.
+
+        Raises:
+            RecordingError: The reader did not find one of the facts.
+        """
+        missing = [name for name in self.facts if name not in recording.info]
+        if missing:
+            raise RecordingError(f"{recording.name}: expected a file name that gives {' and '.join(missing)}.")
+        return {name: recording.info[name] for name in self.facts}
 
     def depends_on(self) -> dict[str, Any]:
         """What the clips depend on beside their files, as plain values."""
         return {}
 
 
-def known(recording: Skeleton, *columns: str) -> dict[str, Column]:
-    """Facts that the reader found.
-
-    Raises:
-        RecordingError: One is missing.
-    """
-    missing = [name for name in columns if name not in recording.info]
-    if missing:
-        raise RecordingError(f"{recording.name}: expected a file name that gives {' and '.join(missing)}.")
-    return {name: recording.info[name] for name in columns}
+def facts_in(name: str, pattern: re.Pattern[str]) -> dict[str, int]:
+    """Numbers in a file name by the groups of a pattern; labels count from 1 there, and from 0 here."""
+    match = pattern.search(name)
+    found = {} if match is None else {key: int(value) for key, value in match.groupdict().items()}
+    return found | {"label": found["label"] - 1} if "label" in found else found
 
 
 def odd_subjects_train(columns: dict[str, Column]) -> dict[str, Column]:

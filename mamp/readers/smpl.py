@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from mamp.errors import ReadError
 from mamp.layouts import get_layout
-from mamp.readers.arrays import npz_names, parse_npy, parse_npz
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.arrays import npz_names, numbers, parse_npy, parse_npz, scalar
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, check_numbers, read_bytes
 from mamp.readers.format import KEYED, Format
 from mamp.readers.shapes import split_rows
@@ -47,7 +47,7 @@ NEEDED = (
 )
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read pose parameters.
 
     AMASS, recognised by its frame rate ``mocap_framerate``, has z up; for other files the axis is inferred.
@@ -55,7 +55,6 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     Raises:
         ReadError: The file is missing or damaged, its arrays have other shapes, or the rest joints are not given.
     """
-    options = options or Options()
     wanted = {name for group in ROTATIONS for name in group} | {*TRANSLATIONS, *RATES, "betas", "gender"}
     arrays = parse_npz(read_bytes(path), str(path), wanted)
     turns = _rotations(arrays, path)
@@ -70,23 +69,12 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     amass = any(name in arrays for name in RATES[:2])
     info: dict[str, Any] = {}
     if (gender := arrays.get("gender")) is not None and gender.size == 1:
-        value = gender.reshape(()).item()
-        info["gender"] = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    return assemble(
-        Raw(
-            positions[None],
-            path,
-            "smpl",
-            layout=layout,
-            fps=fps,
-            unit="m",
-            up="z" if amass else None,
-            handedness="right",
-            zeros="keep",
-            info=info,
-        ),
-        options,
-    )
+        info["gender"] = str(scalar(gender, "gender"))
+    raw = Raw(
+        positions[None], path, "smpl", layout=layout, fps=fps, unit="m", up="z" if amass else None, handedness="right",
+        zeros="keep", info=info,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def has_poses(names: set[str]) -> bool:
@@ -226,16 +214,10 @@ def _rate(arrays: dict[str, NDArray[Any]], path: StrPath) -> float | None:
 
 
 def _floats(array: NDArray[Any], where: str) -> Array:
-    if array.dtype.kind not in "iuf":
-        raise ReadError(f"{where}: expected numbers, found type {array.dtype}.")
-    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is infinite, and refused as such
-        return array.astype(np.float64)
+    return numbers(array, where).astype(np.float64)
 
 
 FORMAT = Format(
-    "smpl",
-    (".npz",),
-    "SMPL pose parameters, AMASS; with joints=, the body model's rest joints",
-    read,
+    "smpl", (".npz",), "SMPL pose parameters, AMASS; with joints=, the body model's rest joints", read,
     fits=lambda contents: KEYED * has_poses(npz_names(contents.data)),
-)
+)  # fmt: skip

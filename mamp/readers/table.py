@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import MODEL_LAYOUT, find_layout
 from mamp.readers.arrays import build
-from mamp.readers.assemble import LayoutLike, Options, Raw, choose_layout
+from mamp.readers.assemble import DEFAULTS, LayoutLike, Options, Raw, choose_layout
 from mamp.readers.columns import Columns, read_columns
 from mamp.readers.files import StrPath
 from mamp.readers.format import Format
@@ -77,14 +77,14 @@ class Table:
     fps: float | None
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a CSV file.
 
     Raises:
         ReadError: The file is missing, rows differ in length, a cell is no number, or columns make no joints.
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
-    return read_table(read_columns(path), path, "csv", options or Options())
+    return read_table(read_columns(path), path, "csv", options)
 
 
 def read_table(columns: Columns, path: StrPath, format: str, options: Options) -> Skeleton:
@@ -284,9 +284,4 @@ def _rate(columns: Columns, time: NDArray[np.float64] | None) -> float | None:
     return rate_of_times(time, seconds_in(columns.header[index]), columns.where)
 
 
-FORMAT = Format(
-    "csv",
-    (".csv", ".tsv"),
-    "a row a frame with head_x, head_y, head_z, ..., or a row a joint",
-    read,
-)
+FORMAT = Format("csv", (".csv", ".tsv"), "a row a frame with head_x, head_y, head_z, ..., or a row a joint", read)

@@ -39,6 +39,20 @@ class Body:
     person: Hashable = None
 
 
+def scored_body(table: NDArray[np.float64], person: Any = None) -> Body:
+    """A body of rows whose last number is the confidence; a joint of confidence 0 or less was not found."""
+    confidence = np.nan_to_num(table[:, -1]).clip(0, 1)
+    named = isinstance(person, int | str) and not isinstance(person, bool)
+    return Body(np.where(confidence[:, None] > 0, table[:, :-1], np.nan), confidence, person if named else None)
+
+
+def without_depth(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions [..., 3] of points [..., 2] in the plane z = 0."""
+    flat = np.concatenate([positions, np.zeros_like(positions[..., :1])], axis=-1)
+    flat[np.isnan(positions).any(-1)] = np.nan
+    return flat
+
+
 def join_bodies(
     frames: Sequence[Sequence[Body]], path: StrPath
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

@@ -16,33 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options
-from mamp.readers.cells import parse_cells
+from mamp.readers.columns import parse_cells
 from mamp.readers.files import StrPath, decimal_comma, read_text
-from mamp.readers.format import Format
-from mamp.readers.markers import Markers, assemble_markers, known_unit
+from mamp.readers.markers import Markers, known_unit, marker_format
 from mamp.readers.tracks import parse_rate, rate_of_times
-from mamp.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
-    """Read a file.
-
-    Raises:
-        ReadError: The file is missing, cut or malformed, or without the markers that are asked for.
-        LayoutError: The labels are not understood, and no ``markers`` are given.
-    """
-    return assemble_markers(parse_trc(read_text(path), str(path)), path, "trc", options or Options())
-
-
-def parse_trc(text: str, where: str) -> Markers:
-    """Markers of a file.
-
-    Raises:
-        ReadError: Header or rows are not as in TRC.
-    """
+def parse(path: StrPath) -> Markers:
+    """Markers of a file."""
+    text, where = read_text(path), str(path)
     lines = [line for line in text.splitlines() if line.strip()]
     labels_at = next((at for at, line in enumerate(lines[:10]) if re.match(r"\W*frame\s*#", line, re.I)), 0)
     said = _header(lines[:labels_at])
@@ -91,4 +75,4 @@ def _rows(lines: Sequence[str], delimiter: str | None, columns: int, where: str,
     return parse_cells(rows, range(columns), where, ended=ended)
 
 
-FORMAT = Format("trc", (".trc",), "TRC markers, as C3D's (OpenSim, OpenCap, Pose2Sim, Cortex)", read)
+FORMAT = marker_format("trc", (".trc",), "TRC markers, as C3D's (OpenSim, OpenCap, Pose2Sim, Cortex)", parse)

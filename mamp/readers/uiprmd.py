@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from mamp.errors import MissingFileError, ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.bvh import rotation
 from mamp.readers.files import StrPath, list_folder, parse_table, read_lines
 from mamp.readers.find import key_of
 from mamp.readers.format import Format
-from mamp.readers.sets import Column, RecordingSet
+from mamp.readers.sets import RecordingSet, facts_in
 from mamp.readers.shapes import split_rows
 from mamp.skeleton import Skeleton
 
@@ -37,10 +37,11 @@ CLASSES = (
     "standing shoulder abduction", "standing shoulder extension", "standing shoulder internal-external rotation",
     "standing shoulder scaption",
 )  # fmt: skip
-NAME = re.compile(r"m(\d+)_s(\d+)_e(\d+)_(?:positions|angles)(_inc)?", re.IGNORECASE)
+NAME = re.compile(r"m(?P<label>\d+)_s(?P<subject>\d+)_e(?P<example>\d+)_(?:positions|angles)", re.IGNORECASE)
+INCORRECT = re.compile(r"_(?:positions|angles)_inc", re.IGNORECASE)
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file of positions and the file of angles that belongs to it (:func:`find_angles`).
 
     Raises:
@@ -57,29 +58,17 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
             "recording?"
         )
     info = {**parse_name(Path(path).name), "angles": str(angles_path)}
-    return assemble(
-        Raw(
-            forward_kinematics(positions, angles)[None],
-            path,
-            "uiprmd",
-            layout=find_layout(JOINTS, PARENTS),
-            fps=FPS,
-            unit="cm",
-            up="y",
-            zeros="keep",
-            info=info,
-        ),
-        options or Options(),
-    )
+    raw = Raw(
+        forward_kinematics(positions, angles)[None], path, "uiprmd", layout=find_layout(JOINTS, PARENTS), fps=FPS,
+        unit="cm", up="y", zeros="keep", info=info,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def parse_name(name: str) -> dict[str, int | bool]:
     """Parse ``mMM_sSS_eEE_positions[_inc].txt``: label (movement - 1), subject, example, correct; else empty."""
-    match = NAME.search(name)
-    if match is None:
-        return {}
-    movement, subject, example = (int(match[group]) for group in (1, 2, 3))
-    return {"label": movement - 1, "subject": subject, "example": example, "correct": match[4] is None}
+    found: dict[str, int | bool] = {**facts_in(name, NAME)}
+    return found and {**found, "correct": INCORRECT.search(name) is None}
 
 
 def find_angles(path: StrPath) -> Path:
@@ -137,6 +126,7 @@ class UIPRMD(RecordingSet):
     suffixes = (".txt",)
     pattern = re.compile(r"m\d+_s\d+_e\d+_positions(_inc)?\.txt", re.IGNORECASE)
     classes = CLASSES
+    facts = ("label", "subject", "correct")
 
     def is_member(self, path: Path) -> bool:
         """Positions of the Kinect, not of the Vicon system, which go by the same names."""
@@ -147,17 +137,9 @@ class UIPRMD(RecordingSet):
         """As in the file name, without ``_positions``."""
         return re.sub("_positions", "", super().name_of(path), flags=re.IGNORECASE)
 
-    def columns(self, recording: Skeleton) -> dict[str, Column]:
-        """Label, subject, correct."""
-        return {name: recording.info[name] for name in ("label", "subject", "correct")}
-
 
 SET = UIPRMD
 FORMAT = Format(
-    "uiprmd",
-    (".txt",),
-    "UI-PRMD Kinect positions with the file of angles beside it",
-    read,
-    fits=lambda contents: contents.has_cells(COLUMNS),
-    looks=f"{COLUMNS} (UI-PRMD) with commas between",
-)
+    "uiprmd", (".txt",), "UI-PRMD Kinect positions with the file of angles beside it", read,
+    fits=lambda contents: contents.has_cells(COLUMNS), looks=f"{COLUMNS} (UI-PRMD) with commas between",
+)  # fmt: skip

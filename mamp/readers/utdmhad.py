@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from mamp.errors import ReadError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, read_bytes
 from mamp.readers.format import Format
 from mamp.readers.mat import parse_mat
-from mamp.readers.sets import Column, RecordingSet, known, odd_subjects_train
+from mamp.readers.sets import Column, RecordingSet, facts_in, odd_subjects_train
 from mamp.skeleton import Skeleton
 
 FPS = 30.0
@@ -29,10 +29,10 @@ CLASSES = (
     "tennis swing", "arm curl", "tennis serve", "push", "knock", "catch", "pick up and throw", "jog", "walk",
     "sit to stand", "stand to sit", "lunge", "squat",
 )  # fmt: skip
-NAME = re.compile(r"a(\d+)_s(\d+)_t(\d+)")
+NAME = re.compile(r"a(?P<label>\d+)_s(?P<subject>\d+)_t(?P<example>\d+)")
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a file; joints at exactly zero were not tracked.
 
     Raises:
@@ -47,29 +47,11 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
         array = array[..., None]  # MATLAB drops the last axis of a single frame
     if array.ndim != 3 or array.shape[:2] != (len(JOINTS), 3):
         raise ReadError(f"{path}: expected d_skel [{len(JOINTS)}, 3, frames], found {list(array.shape)}.")
-    return assemble(
-        Raw(
-            array.transpose(2, 0, 1)[None],
-            path,
-            "utdmhad",
-            layout=JOINTS,
-            fps=FPS,
-            unit="m",
-            up="y",
-            zeros="joint",
-            info=parse_name(Path(path).name),
-        ),
-        options or Options(),
-    )
-
-
-def parse_name(name: str) -> dict[str, int]:
-    """Parse ``aA_sS_tT_skeleton.mat``: label (action - 1), subject, example; else empty."""
-    match = NAME.search(name)
-    if match is None:
-        return {}
-    action, subject, trial = map(int, match.groups())
-    return {"label": action - 1, "subject": subject, "example": trial}
+    raw = Raw(
+        array.transpose(2, 0, 1)[None], path, "utdmhad", layout=JOINTS, fps=FPS, unit="m", up="y", zeros="joint",
+        info=facts_in(Path(path).name, NAME),
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 class UTDMHAD(RecordingSet):
@@ -83,20 +65,13 @@ class UTDMHAD(RecordingSet):
     suffixes = (".mat",)
     pattern = re.compile(r"a\d+_s\d+_t\d+_skeleton\.mat", re.IGNORECASE)
     classes = CLASSES
-
-    def name_of(self, path: Path) -> str:
-        """As in the file name, without ``_skeleton``."""
-        return super().name_of(path).rpartition("_")[0]
+    ending = "_skeleton"
+    facts = ("label", "subject")
 
     def columns(self, recording: Skeleton) -> dict[str, Column]:
         """Label, subject, split."""
-        return odd_subjects_train(known(recording, "label", "subject"))
+        return odd_subjects_train(super().columns(recording))
 
 
 SET = UTDMHAD
-FORMAT = Format(
-    "utdmhad",
-    (".mat",),
-    "UTD-MHAD skeleton (MATLAB, d_skel [20, 3, frames], Kinect v1)",
-    read,
-)
+FORMAT = Format("utdmhad", (".mat",), "UTD-MHAD skeleton (MATLAB, d_skel [20, 3, frames], Kinect v1)", read)

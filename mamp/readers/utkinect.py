@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mamp.errors import MissingFileError, ReadError, RecordingError
-from mamp.readers.assemble import Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
 from mamp.readers.files import StrPath, parse_table, read_lines
 from mamp.readers.find import find_files
 from mamp.readers.format import Format
@@ -35,8 +34,7 @@ NAME = re.compile(r"s(\d+)_e(\d+)")
 LABEL = re.compile(r"(\w+)\s*:\s*(\S+)\s+(\S+)")
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """One action in a recording: ``label`` is a place in :data:`CLASSES`; frame numbers, both included."""
 
     label: int
@@ -44,7 +42,7 @@ class Interval:
     end: int
 
 
-def read(path: StrPath, options: Options | None = None) -> Skeleton:
+def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     """Read a whole recording; a frame kept twice counts once, joints at exactly zero were not tracked.
 
     ``info["frame_numbers"]`` are the camera's, ascending, to be cut by the intervals of :func:`read_labels`.
@@ -60,20 +58,11 @@ def read(path: StrPath, options: Options | None = None) -> Skeleton:
     info: dict[str, object] = {"frame_numbers": numbers}
     if match := NAME.search(Path(path).name):
         info |= {"subject": int(match[1]), "example": int(match[2])}
-    return assemble(
-        Raw(
-            split_rows(table[rows, 1:]),
-            path,
-            "utkinect",
-            layout="kinect20",
-            fps=CAMERA_FPS / step,
-            unit="m",
-            up="y",
-            zeros="joint",
-            info=info,
-        ),
-        options or Options(),
-    )
+    raw = Raw(
+        split_rows(table[rows, 1:]), path, "utkinect", layout="kinect20",
+        fps=CAMERA_FPS / step, unit="m", up="y", zeros="joint", info=info,
+    )  # fmt: skip
+    return assemble(raw, options)
 
 
 def read_labels(path: StrPath) -> dict[str, list[Interval]]:
@@ -123,7 +112,7 @@ class UTKinect(RecordingSet):
 
     def depends_on(self) -> dict[str, Any]:
         """Where the actions are."""
-        return {"actions": {name: [[*astuple(one)] for one in found] for name, found in self.labels.items()}}
+        return {"actions": {name: [[*one] for one in found] for name, found in self.labels.items()}}
 
     def takes(self, path: Path) -> list[Take]:
         """One clip an action."""
@@ -148,10 +137,6 @@ class UTKinect(RecordingSet):
 
 SET = UTKinect
 FORMAT = Format(
-    "utkinect",
-    (".txt",),
-    "UTKinect-Action joints (frame number, 20 joints; Kinect v1)",
-    read,
-    fits=lambda contents: contents.has_words(COLUMNS),
-    looks=f"{COLUMNS} numbers (UTKinect)",
-)
+    "utkinect", (".txt",), "UTKinect-Action joints (frame number, 20 joints; Kinect v1)", read,
+    fits=lambda contents: contents.has_words(COLUMNS), looks=f"{COLUMNS} numbers (UTKinect)",
+)  # fmt: skip
