@@ -18,12 +18,14 @@ from test_prepare_pku import write_raw as write_pku
 
 from mamp.cli import main
 from mamp.errors import ConfigError, MissingFileError
+from mamp.masking import num_kept
 from mamp.prepare.build import Settings, prepare
-from mamp.reproduce.cost import costs, flops, published_operations
+from mamp.reproduce.cost import costs, evaluation_cost
 from mamp.reproduce.page import page
 from mamp.reproduce.paper import BENCHMARKS, EVALUATIONS, PAPER
 from mamp.reproduce.plan import RECORD, Counts, Plan, Stage
 from mamp.reproduce.run import PAGE, reproduce
+from mamp.train.config import TrainConfig
 from mamp.train.recipes import get_recipe
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "reproduce.md"
@@ -156,6 +158,37 @@ def test_page_compares_the_best_epoch_with_the_paper() -> None:
     assert "| xsub | linear | 84.9 | 85.0 | 84.0 [83.5, 84.5] | 84.6 | -0.3 | 2.0 h |" in text
     assert "| xsub | 1-NN | 62.0 |  |  |  |  |  |" in text
     assert "Budget" not in text and plan.command(Stage("store")) in text
+
+
+def flops(config: TrainConfig) -> tuple[float, float, float]:
+    """Floating-point operations of a clip of two people: to pre-train on it, to encode it, to fine-tune on it.
+
+    Products of matrices only, two operations for each multiplication; a backward pass counts as two forward passes.
+    """
+    encoder, objective = config.encoder, config.objective
+    tokens, people = encoder.num_tokens, encoder.preprocessing.max_people or 1
+
+    def blocks(count: int, rows: int, width: int) -> float:
+        return count * (24.0 * rows * width**2 + 4.0 * rows**2 * width)
+
+    kept = num_kept(tokens, objective.mask_ratio)
+    whole = people * blocks(encoder.depth, tokens, encoder.dim_feat)
+    visible = people * blocks(encoder.depth, kept, encoder.dim_feat)
+    decoder = people * blocks(objective.decoder_depth, tokens, objective.decoder_dim_feat)
+    return 3 * (visible + decoder), whole, 3 * whole
+
+
+def published_operations(plan: Plan, stage: Stage) -> float:
+    """Floating-point operations of a stage on the official splits."""
+    assert stage.split is not None
+    official = plan.benchmark.splits[stage.split]
+    assert official is not None
+    train, test = official
+    config = plan.training(stage.split)
+    pretrain, encode, finetune = flops(config)
+    if stage.evaluation is None:
+        return config.optim.epochs * train * pretrain
+    return evaluation_cost(plan, stage, Counts(train, test, 0), encode, finetune)
 
 
 def test_docs_have_the_numbers_and_the_hours_that_follow_from_the_operations() -> None:

@@ -1,39 +1,36 @@
-"""What a reproduction would take on this machine: measured on a few clips, and multiplied."""
+"""What a reproduction costs on this machine, extrapolated from a few clips."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
+import timeit
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from mamp.config import MAMPConfig
 from mamp.evaluate.finetune import FinetuneConfig, make_classifier
 from mamp.evaluate.registry import get_protocol
-from mamp.masking import num_kept
 from mamp.options import override
 from mamp.prepare.build import dry_run
 from mamp.reproduce.plan import Counts, Plan, Stage
-from mamp.train.config import TrainConfig
 from mamp.train.estimate import estimate as estimate_training
 from mamp.train.estimate import show_bytes, show_time
 
-TRIED = {"cpu": 4, "cuda": 24}  # clips that are tried together; one in four has two people, as in NTU RGB+D
+TRIED = {"cpu": 4, "cuda": 24}  # clips in a trial batch; one in four has two people, as in NTU RGB+D
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage takes; ``None`` where it cannot be told.
+    """What one stage costs; ``None`` if unknown.
 
     Attributes:
         stage: Its name.
-        command: The same by hand.
-        seconds: On this machine.
-        disk: Bytes that it writes.
+        command: The equivalent command.
+        seconds: Time on this machine.
+        disk: Bytes written.
         memory: Bytes of the device (GPU) or the process (CPU).
-        done: Whether its result is there.
+        done: Whether the stage is finished.
     """
 
     stage: str
@@ -45,7 +42,7 @@ class Cost:
 
 
 def costs(plan: Plan) -> list[Cost]:
-    """Estimate every stage; trains and evaluates a few synthetic clips for it, and writes nothing.
+    """Estimate every stage by training and evaluating on a few synthetic clips; writes nothing.
 
     Raises:
         MAMPError: The raw files cannot be found, or the device cannot be used.
@@ -57,8 +54,8 @@ def costs(plan: Plan) -> list[Cost]:
         if stage.name in done:
             found.append(Cost(stage.name, command, done=True))
         elif stage.split is None:
-            told = dry_run(plan.dataset, plan.folder(stage))
-            found.append(Cost(stage.name, command, told["seconds"], told["bytes"]))
+            tried = dry_run(plan.dataset, plan.folder(stage))
+            found.append(Cost(stage.name, command, tried["seconds"], tried["bytes"]))
         elif stage.evaluation is None:
             found.append(_training_cost(plan, stage, command))
         else:
@@ -102,17 +99,12 @@ def seconds_per_clip(config: MAMPConfig, classes: int, device: str = "auto") -> 
     return _fastest(encode) / count, _fastest(train) / count
 
 
-def _fastest(work: Any, rounds: int = 3) -> float:
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+def _fastest(work: Callable[[], None], rounds: int = 3) -> float:
+    return min(timeit.repeat(work, number=1, repeat=rounds))
 
 
 def evaluation_cost(plan: Plan, stage: Stage, counts: Counts, encode: float, train: float) -> float:
-    """What an evaluation takes if a clip takes ``encode`` to be encoded and ``train`` to be trained on."""
+    """Cost of an evaluation if encoding a clip costs ``encode`` and training on it costs ``train``."""
     assert stage.evaluation is not None
     protocol = stage.evaluation.protocol
     if protocol == "knn":
@@ -128,7 +120,7 @@ def evaluation_cost(plan: Plan, stage: Stage, counts: Counts, encode: float, tra
 
 
 def costs_text(plan: Plan, found: list[Cost]) -> str:
-    """The plan and its costs for people."""
+    """The plan and its costs as text."""
     lines = [f"{plan.benchmark.title}, splits {', '.join(plan.splits)}, budget {plan.budget:g}", ""]
     for cost in found:
         told = [] if cost.seconds is None else [show_time(cost.seconds)]
@@ -136,41 +128,5 @@ def costs_text(plan: Plan, found: list[Cost]) -> str:
         told += [] if cost.memory is None else [f"{show_bytes(cost.memory)} of memory"]
         lines += [f"{cost.stage}: {'done' if cost.done else ', '.join(told) or 'unknown'}", f"    {cost.command}"]
     total = sum(cost.seconds or 0.0 for cost in found)
-    lines += ["", f"{show_time(total)} in all, extrapolated from a few clips on this machine at its present load."]
+    lines += ["", f"{show_time(total)} in total, extrapolated from a few clips at the present load of this machine."]
     return "\n".join(lines)
-
-
-def to_dict(found: list[Cost]) -> list[dict[str, Any]]:
-    """Plain values, fit for JSON."""
-    return [dataclasses.asdict(cost) for cost in found]
-
-
-def flops(config: TrainConfig) -> tuple[float, float, float]:
-    """Floating-point operations of a clip of two people: to pre-train on it, to encode it, to fine-tune on it.
-
-    Products of matrices only, two operations for each multiplication; a backward pass counts as two forward passes.
-    """
-    encoder, objective = config.encoder, config.objective
-    tokens, people = encoder.num_tokens, encoder.preprocessing.max_people or 1
-
-    def blocks(count: int, rows: int, width: int) -> float:
-        return count * (24.0 * rows * width**2 + 4.0 * rows**2 * width)
-
-    kept = num_kept(tokens, objective.mask_ratio)
-    whole = people * blocks(encoder.depth, tokens, encoder.dim_feat)
-    visible = people * blocks(encoder.depth, kept, encoder.dim_feat)
-    decoder = people * blocks(objective.decoder_depth, tokens, objective.decoder_dim_feat)
-    return 3 * (visible + decoder), whole, 3 * whole
-
-
-def published_operations(plan: Plan, stage: Stage) -> float:
-    """Floating-point operations of a stage on the official splits."""
-    assert stage.split is not None
-    official = plan.benchmark.splits[stage.split]
-    assert official is not None
-    train, test = official
-    config = plan.training(stage.split)
-    pretrain, encode, finetune = flops(config)
-    if stage.evaluation is None:
-        return config.optim.epochs * train * pretrain
-    return evaluation_cost(plan, stage, Counts(train, test, 0), encode, finetune)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mamp.evaluate.page import markdown_table
 from mamp.reproduce.paper import PAPER, RELEASED
 from mamp.reproduce.plan import SMALL, Plan
 from mamp.train.estimate import show_time
@@ -14,10 +15,10 @@ NOTES = """\
   best epoch on the test clips.
 - **released**: the checkpoints that its authors published, as their repository reports them.
 - **final epoch**: this run, with a 95 % bootstrap interval over the test clips. This is the result.
-- **best epoch**: this run, the epoch that is best on the test clips. It is biased, and is what compares with the paper;
+- **best epoch**: this run, the best epoch on the test clips. It is biased, but comparable with the paper;
   **difference** is best epoch minus paper (for 1-NN, which has no epochs, the result minus paper).
 - In the published scripts the labelled subset of a semi-supervised run depends on the GPU, so that two GPUs use up to
-  twice as many labels. Whether the paper's numbers were made so is not known. Here the subset is the same on all.
+  twice as many labels. We don't know whether the paper's numbers were obtained this way. Here all GPUs use one subset.
 """
 
 
@@ -26,23 +27,23 @@ def page(plan: Plan, results: Mapping[str, Mapping[str, Any]], seconds: Mapping[
 
     Args:
         plan: What is reproduced.
-        results: ``results.json`` of each evaluation that is finished, by the name of its stage.
-        seconds: Time of each stage that is done, by its name.
+        results: ``results.json`` of each finished evaluation, by the name of its stage.
+        seconds: Time of each finished stage, by its name.
     """
-    rows = ["| split | protocol | paper | released | final epoch | best epoch | difference | time |"]
-    rows.append("|---|---|---:|---:|---:|---:|---:|---:|")
+    rows = []
     for split in plan.splits:
         for one in plan.evaluations(split):
             name, key = f"{split}/{one.name}", (plan.name, split)
             paper, released = PAPER.get(key, {}).get(one.name), RELEASED.get(key, {}).get(one.name)
             ours = _ours(results.get(name), paper, plan.budget == 1)
-            cells = [_number(paper), _number(released), *ours, _time(seconds.get(name))]
-            rows.append(f"| {split} | {one.title} | {' | '.join(cells)} |")
+            time = show_time(seconds[name]) if name in seconds else ""
+            rows.append([split, one.title, _number(paper), _number(released), *ours, time])
     others = {name: value for name, value in seconds.items() if name not in results}
     parts = [f"# {plan.benchmark.title}: the paper and this run", "Top-1 accuracy in %."]
     if plan.budget < 1:
         parts.append(_warning(plan))
-    parts += ["\n".join(rows), NOTES.rstrip()]
+    header = ["split", "protocol", "paper", "released", "final epoch", "best epoch", "difference", "time"]
+    parts += ["\n".join(markdown_table(header, rows, text=2)), NOTES.rstrip()]
     parts.append("Other stages: " + ", ".join(f"{name} {show_time(value)}" for name, value in others.items()) + ".")
     if results:
         parts.append(_environment(list(results.values())[-1]))
@@ -77,7 +78,3 @@ def _environment(found: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else show_time(seconds)

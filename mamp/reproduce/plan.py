@@ -1,4 +1,4 @@
-"""Which stages a reproduction has, and the configuration of each."""
+"""The stages of a reproduction, and the configuration of each."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from mamp.train.recipes import get_recipe
 
 RECORD = "reproduction.json"
 SMALL = 0.1  # below this budget the encoder is small too
-FEW = 4  # labelled clips of a class that a small run takes at least, and batches of an epoch
-STEPS = 60  # that a small evaluation makes at least
-SMALL_FINETUNING = {"hidden": "256", "lr": "3e-3", "drop_path": "0", "dropout": "0"}  # learns something in so few
+FEW = 4  # fewest labelled clips of a class, and batches of an epoch, in a small run
+STEPS = 60  # fewest steps of a small evaluation
+SMALL_FINETUNING = {"hidden": "256", "lr": "3e-3", "drop_path": "0", "dropout": "0"}  # learns something in few steps
 
 
 class Counts(NamedTuple):
@@ -47,8 +47,8 @@ class Stage:
 
     Attributes:
         name: Its folder below the output.
-        split: Of the clips; none for the preparation.
-        evaluation: Which number it gives; none for preparation and pre-training.
+        split: Split of the clips; none for the preparation.
+        evaluation: The number of the paper; none for preparation and pre-training.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Plan:
     Attributes:
         name: Name of the benchmark.
         raw: Its raw files; ``None`` with ``prepared``.
-        output: Folder of everything that is made.
+        output: Folder for all results.
         splits: Splits of the benchmark; all by default.
-        budget: Share of the published schedules. Below 1, epochs are cut and batches fit the clips; below 0.1 the
-            encoder is small too. Anything but 1 shows that the stages run, and reproduces nothing.
+        budget: Share of the published schedules. Below 1, schedules are shorter and batches fit the clips; below 0.1
+            the encoder is small too. Anything but 1 only checks that the stages run.
         device: ``auto`` takes a GPU if there is one.
         workers: Processes that read raw files; all cores by default.
-        prepared: A store of the benchmark that is there already, which takes the place of the preparation.
+        prepared: A prepared store of the benchmark, which replaces the preparation.
         processes: Processes of ``torchrun`` that share training and evaluation.
     """
 
@@ -113,7 +113,7 @@ class Plan:
         return self.prepared or self.folder(PREPARE)
 
     def folder(self, stage: Stage) -> Path:
-        """Where a stage writes."""
+        """Folder of a stage."""
         return self.output / stage.name
 
     def pretraining(self, split: str) -> Stage:
@@ -121,7 +121,7 @@ class Plan:
         return Stage(f"{split}/pretrain", split)
 
     def done(self) -> dict[str, float]:
-        """Seconds of the stages that ``reproduction.json`` notes and whose results are there, by name.
+        """Seconds of the finished stages in ``reproduction.json`` whose results exist, by name.
 
         Raises:
             DataError: The file is damaged.
@@ -132,7 +132,7 @@ class Plan:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: expected what a reproduction writes, found it damaged ({error!r}).") from None
+            raise DataError(f"{path}: expected the record of a reproduction, found it damaged ({error!r}).") from None
         stages = {stage.name: stage for stage in self.stages()}
         return {name: seconds for name, seconds in noted.items() if name not in stages or self._is_made(stages[name])}
 
@@ -153,7 +153,7 @@ class Plan:
         return stages
 
     def counts(self, split: str) -> Counts:
-        """Clips of a split: those of the store, or, before there is one, those that the raw files name."""
+        """Number of clips of a split, from the store or, before there is one, from the raw files."""
         if self.prepared or (self.store / "meta.json").exists():
             store = ClipStore(self.store)
             inside = store.columns[store.split_column(split)] == "train"
@@ -189,13 +189,13 @@ class Plan:
         )
 
     def evaluation_recipe(self, stage: Stage) -> EvaluationRecipe | None:
-        """The published settings of an evaluation; ``None`` for 1-NN, which has none, and for a budget below 1."""
+        """The published settings of an evaluation; ``None`` for 1-NN, and for a budget below 1."""
         assert stage.split is not None and stage.evaluation is not None
         recipe = RECIPES[self.recipe(stage.split)]
         return recipe if self.budget == 1 and stage.evaluation.protocol in recipe.settings else None
 
     def overrides(self, stage: Stage) -> dict[str, str]:
-        """What an evaluation changes of its protocol, or of the recipe, by field."""
+        """Fields that an evaluation changes in its protocol or recipe."""
         assert stage.split is not None and stage.evaluation is not None
         config, share = get_protocol(stage.evaluation.protocol).config, stage.evaluation.share
         changed = {} if share is None else {"share": f"{share:g}"}
@@ -225,7 +225,7 @@ class Plan:
         return changed
 
     def command(self, stage: Stage) -> str:
-        """The command that does the same by hand."""
+        """The equivalent command."""
         folder = self.folder(stage)
         if stage.split is None:
             return f"python -m mamp.prepare {self.name} {self.raw} {folder}"
@@ -244,7 +244,7 @@ class Plan:
 
 
 def _counts_of(dataset: Dataset, split: str) -> Counts:
-    """Clips of raw files that are not prepared yet."""
+    """Number of clips in raw files."""
     names = [item.path.name.partition(".")[0] for item in dataset.list_items().items]
     if isinstance(dataset, NTU):
         facts, rule = list(map(ntu.parse_name, names)), get_split(dataset.benchmark, split)
@@ -258,7 +258,7 @@ def _counts_of(dataset: Dataset, split: str) -> Counts:
 
 
 def _fitting(batch_size: int, clips: int) -> int:
-    """A batch of which an epoch has a few."""
+    """A batch size that gives an epoch a few batches."""
     return max(2, min(batch_size, clips // FEW))
 
 

@@ -1,4 +1,4 @@
-"""Run a reproduction: each stage once, in order; what is done is skipped, what was interrupted resumes."""
+"""Run the stages of a reproduction in order; finished stages are skipped, interrupted ones resume."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from mamp.train.report import describe_run
 logger = logging.getLogger(__name__)
 
 PAGE = "reproduction.md"
-WAIT = 5.0  # seconds between two looks for a store that another process prepares
+WAIT = 5.0  # seconds between checks for a store that another process prepares
 
 
 def reproduce(plan: Plan, say: Callable[[str], None] = logger.info) -> dict[str, Any]:
-    """Run all stages that are not done yet.
+    """Run all stages that are not finished.
 
-    Under ``torchrun`` all processes call it: they share training and evaluation, the main one prepares and writes.
+    Under ``torchrun`` all processes call it: they share training and evaluation; the main one prepares and writes.
 
     Args:
-        plan: What to reproduce.
+        plan: The plan.
         say: Called with a line before each stage.
 
     Returns:
-        ``benchmark``, ``budget``, ``stages`` (seconds of each that is done) and ``page``.
+        ``benchmark``, ``budget``, ``stages`` (seconds of each finished stage) and ``page``.
 
     Raises:
         MAMPError: A stage failed, or the output holds another reproduction.
-        StoppedError: A signal stopped training; it saved first, and the same call resumes.
+        StoppedError: A signal stopped training after a checkpoint; the same call resumes it.
     """
     with world(plan.device) as here:
         record, stages = _Record(plan, here.is_main), plan.stages()
@@ -90,7 +90,7 @@ def _at_end(folder: Path, stop_after: int | None) -> bool:
 
 
 class _Record:
-    """``reproduction.json``: what the folder reproduces, and the stages that are done."""
+    """``reproduction.json``: what the folder reproduces, and the finished stages."""
 
     def __init__(self, plan: Plan, is_main: bool) -> None:
         self.plan, self.path, self.is_main = plan, plan.output / RECORD, is_main
@@ -104,11 +104,11 @@ class _Record:
             claim(self.path, self.facts, found, different, "reproduction", ConfigError)
 
     def is_done(self, stage: Stage) -> bool:
-        """Whether a stage is done."""
+        """Whether a stage is finished."""
         return stage.name in self.facts["stages"]
 
     def add(self, stage: Stage, seconds: float) -> None:
-        """Note a stage, and write the page as it is now."""
+        """Record a finished stage, and write the page."""
         self.facts["stages"][stage.name] = round(seconds, 1)
         if self.is_main:
             write_whole(self.path, dump_json(self.facts) + "\n")
@@ -116,6 +116,6 @@ class _Record:
 
 
 def results(plan: Plan) -> dict[str, dict[str, Any]]:
-    """``results.json`` of the evaluations that are finished, by the name of the stage."""
+    """``results.json`` of the finished evaluations, by the name of the stage."""
     folders = {stage.name: plan.folder(stage) for stage in plan.stages() if stage.evaluation is not None}
     return {name: read_results(folder) for name, folder in folders.items() if (folder / "results.json").exists()}
