@@ -1,8 +1,8 @@
-"""What each change of the recipe is worth: many small pre-training runs, each with a readout, evaluated frozen.
+"""What each change of the recipe contributes: small pre-training runs, each with a readout, evaluated frozen.
 
     python benchmarks/arms.py STORE --sets nw-ucla=PATH msr=PATH bandai=PATH --every nw-ucla=2 bandai=4 --output arms
     python benchmarks/arms.py STORE --sets ... --output arms --arms motion joints both --seeds 0 1 2
-    python benchmarks/arms.py --sets ... --output arms --weights openmocap openmocap@v1    evaluations only
+    python benchmarks/arms.py --sets ... --output arms --weights openmocap openmocap@v1    evaluate only
     python benchmarks/arms.py --table arms/ablation.json
 
 STORE is that of the recipe ``openmocap``. The sets were seen by no arm; they have a column ``split`` (``python -m
@@ -25,8 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from mamp.ablate import UNFIT, UNTRAINED, Arm, Column, Plan, run_plan, tabulate, write_tables
+from mamp.ablate import Arm, Column, Plan, run_plan, tabulate
+from mamp.ablate.plan import UNFIT, UNTRAINED
 from mamp.data import ClipStore, StoreWriter
+from mamp.evaluate.comparison import write_ablation
+from mamp.evaluate.page import markdown_table
 from mamp.options import override
 from mamp.train.readout import ReadoutSettings
 from mamp.train.recipes import get_recipe
@@ -107,17 +110,18 @@ def labelled(path: Path, every: int, output: Path) -> Path:
 
 def table(found: dict[str, Any]) -> str:
     """Mean over seeds, and the largest distance from it, as a table in Markdown."""
-    columns = found["evaluations"]
-    lines = ["| arm | seeds | " + " | ".join(column["name"] for column in columns) + " |"]
-    lines.append("|---|---:|" + "---:|" * len(columns))
+    rows, columns = [], found["evaluations"]
     for number, arm in enumerate(found["arms"]):
         values = [np.array(column["arms"][number]["values"]) for column in columns]
-        texts = [
-            "-" if not len(x) else f"{x.mean():.1f}" + (f" ± {np.abs(x - x.mean()).max():.1f}" if len(x) > 1 else "")
-            for x in values
-        ]
-        lines.append(f"| {arm['name']} | {max(map(len, values))} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        rows.append([arm["name"], max(map(len, values)), *map(spread, values)])
+    return "\n".join(markdown_table(["arm", "seeds", *(column["name"] for column in columns)], rows))
+
+
+def spread(values: np.ndarray) -> str:
+    """Mean, and the largest distance from it."""
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if len(values) else "-"
+    return f"{values.mean():.1f} ± {np.abs(values - values.mean()).max():.1f}"
 
 
 def pairs(words: list[str]) -> dict[str, str]:
@@ -163,7 +167,7 @@ def main() -> None:
     plan = Plan("openmocap", data, args.output, tuple(arms), tuple(args.seeds), tuple(columns), readout=readout)
     outcomes, _ = run_plan(plan)
     found = tabulate(plan, outcomes)
-    write_tables(plan, found)
+    write_ablation(found, args.output)
     print(table(found))
 
 

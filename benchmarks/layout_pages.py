@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parent))
 from layouts import layouts, seen_by
 
+from mamp.evaluate.page import markdown_table
 from mamp.layouts import MODEL_LAYOUT, Layout
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ PICTURES = ROOT / "docs" / "images" / "layouts"
 MARK = "<!-- Below this line, written by benchmarks/layout_pages.py. -->\n"
 COSTS = ROOT / "benchmarks" / "layouts.json"
 
+WAYS = ("taken", "between", "extrapolated", "absent")
+GROUPS = ("trunk", "head", "limbs", "hands", "feet", "all")
 TITLES = {
     "ntu25": "Kinect v2 (NTU RGB+D, PKU-MMD): the joints of the model",
     "kinect20": "Kinect v1 (NW-UCLA, MSR-Action3D)",
@@ -88,39 +91,29 @@ def _embeddings(costs: dict[str, Any]) -> str:
 
 
 def _overview() -> str:
-    rows = ["| layout | joints | from | taken | between | extrapolated | absent |", "| --- " * 7 + "|"]
+    rows = []
     for name, layout in shown().items():
         how = [text.split()[0] for text in layout.describe(MODEL_LAYOUT).values()]
-        counts = " | ".join(str(how.count(kind)) for kind in ("taken", "between", "extrapolated", "absent"))
-        rows.append(f"| [`{name}`](#{name}) | {len(layout.joints)} | {TITLES.get(name, '')} | {counts} |")
-    return "\n".join(rows)
+        rows.append([f"[`{name}`](#{name})", len(layout.joints), TITLES.get(name, ""), *map(how.count, WAYS)])
+    return "\n".join(markdown_table(["layout", "joints", "from", *WAYS], rows, text=7))
 
 
 def _cost_table(item: tuple[str, dict[str, Any]]) -> str:
     name, result = item
-    probes = ""
+    header, probes = ["layout", "error, cm: trunk", *GROUPS[1:]], ""
     if result["test_clips"]:
-        probes = (
-            f"; probes: {result['train_clips']} to train, {result['test_clips']} to test, ± {_half_width(result):.1f}"
-        )
-    lines = [
-        f"### {name} (errors over {result['clips']} clips{probes})",
-        "",
-        "| layout | error, cm: trunk | head | limbs | hands | feet | all |",
-        "| --- " * 7 + "|",
-    ]
-    probed = bool(result["test_clips"])
-    if probed:
-        lines[-2] += " cosine | linear, retrained | as trained | 1-NN, retrained | as trained |"
-        lines[-1] += " --- |" * 5
+        counts = f"{result['train_clips']} to train, {result['test_clips']} to test"
+        probes = f"; probes: {counts}, ± {_half_width(result):.1f}"
+        header += ["cosine", "linear, retrained", "as trained", "1-NN, retrained", "as trained"]
+    rows = []
     for layout, row in result["layouts"].items():
-        cm = row.get("cm", {})
-        errors = [_number(cm.get(group)) for group in ("trunk", "head", "limbs", "hands", "feet", "all")]
+        cells = [f"`{layout}`", *(_number(row.get("cm", {}).get(group)) for group in GROUPS)]
+        cells.append(f"{row['cosine']:.3f}" if "cosine" in row else "")
         ways = [(probe, how) for probe in ("linear", "neighbour") for how in ("retrained", "unchanged")]
-        right = [_number(row[how][probe] if how in row else None) for probe, how in ways]
-        cosine = f"{row['cosine']:.3f}" if "cosine" in row else ""
-        lines.append("| " + " | ".join([f"`{layout}`", *errors, *([cosine, *right] if probed else [])]) + " |")
-    return "\n".join(lines) + "\n"
+        cells += [_number(row[how][probe] if how in row else None) for probe, how in ways]
+        rows.append(cells[: len(header)])
+    title = f"### {name} (errors over {result['clips']} clips{probes})"
+    return "\n".join([title, "", *markdown_table(header, rows, text=len(header))]) + "\n"
 
 
 def _half_width(result: dict[str, Any]) -> float:
@@ -147,11 +140,11 @@ def _section(name: str, layout: Layout) -> str:
     lines += ["Left and right: " + ", ".join(f"{left} and {right}" for left, right in layout.pairs) + ".", ""]
     if name == MODEL_LAYOUT.name:
         return "\n".join(lines)
-    lines += ["| joint of the model | how | weights |", "| --- | --- | --- |"]
+    rows = []
     for row, (joint, how) in zip(weights, layout.describe(MODEL_LAYOUT).items(), strict=True):
         used = [f"{row[i]:.3g} {layout.joints[i]}" for i in np.flatnonzero(row)]
-        lines.append(f"| {joint} | {how.split()[0]} | {' + '.join(used).replace('+ -', '- ')} |")
-    return "\n".join(lines)
+        rows.append([joint, how.split()[0], " + ".join(used).replace("+ -", "- ")])
+    return "\n".join([*lines, *markdown_table(["joint of the model", "how", "weights"], rows, text=3)])
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ import numpy as np
 from probe import KINECT, Probe, halves, read_set, with_interval
 
 from mamp import MAMPEncoder, Skeleton, load
+from mamp.evaluate.page import markdown_table
 from mamp.layouts import MODEL_LAYOUT
 
 Change = Callable[[Skeleton, np.random.Generator], Skeleton]
@@ -248,9 +249,8 @@ def tables(lines: list[dict[str, Any]]) -> str:
                 rows.setdefault(name, {}).update(values)
         heads = list(dict.fromkeys(head for row in rows.values() for head in row))
         if rows:
-            found += [f"| {measured} | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 1)}"]
-            found += [f"| {name} | {' | '.join(row.get(head, '') for head in heads)} |" for name, row in rows.items()]
-            found += [""]
+            body = [[name, *(row.get(head, "") for head in heads)] for name, row in rows.items()]
+            found += [*markdown_table([measured, *heads], body), ""]
     return "\n".join(found)
 
 
