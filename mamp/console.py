@@ -1,4 +1,4 @@
-"""Shared by all commands: output and exit statuses."""
+"""Shared by all commands: output, messages, argument types and exit statuses."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
 from mamp import interrupts
 from mamp.errors import MAMPError
 
@@ -30,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     """Argument parser that reports errors in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with status 2."""
+        """Exit with status 2."""
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message}\n")
 
 
@@ -42,14 +40,26 @@ def positive(text: str) -> int:
     return number
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Argument type: whole numbers from zero on, separated by commas."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise argparse.ArgumentTypeError(f"expected whole numbers separated by commas, found {text!r}")
+    return tuple(map(int, words))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Argument type: words separated by commas, or none."""
+    return () if text in ("", "none") else tuple(word.strip() for word in text.split(","))
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+    """Raised on SIGTERM."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
     """Raise :class:`Terminated` on the first SIGTERM, and ignore further ones while cleaning up."""
-
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -169,7 +179,7 @@ def exit_status(
         return status
     except BrokenPipeError:
         return _discard_output()
-    except (KeyboardInterrupt, torch.OutOfMemoryError, MAMPError, OSError) as error:
+    except _failures() as error:
         if debug:
             traceback.print_exc()
         terminated, interrupted = isinstance(error, Terminated), isinstance(error, KeyboardInterrupt)
@@ -180,10 +190,19 @@ def exit_status(
         return TERMINATED if terminated else INTERRUPTED if interrupted else FAILED
 
 
+def _failures() -> tuple[type[BaseException], ...]:
+    """Errors that are reported in a line; that of torch once torch is imported, so that other commands start fast."""
+    return (KeyboardInterrupt, MAMPError, OSError, *_out_of_memory())
+
+
+def _out_of_memory() -> tuple[type[RuntimeError], ...]:
+    return (sys.modules["torch"].OutOfMemoryError,) if "torch" in sys.modules else ()
+
+
 def _one_line(error: BaseException) -> str:
     """Message of an error, without the traceback that data-loading workers add."""
     text = str(error).strip()
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, _out_of_memory()):
         return f"the device has too little memory; take fewer clips at a time ({text.splitlines()[0]})"
     if "\nOriginal Traceback" in text:
         text = text.splitlines()[-1].partition(": ")[2]

@@ -11,9 +11,8 @@ import pytest
 
 COMMANDS = (
     ("mamp", "list"),
-    ("mamp", "--help"),
+    ("mamp", "embed", "--help"),
     ("mamp.train", "--help"),
-    ("mamp.prepare", "--help"),
     ("mamp.evaluate", "--help"),
 )
 # Ctrl-C while torch is being imported; what it raises may be swallowed there.
@@ -42,6 +41,15 @@ def test_ctrl_c_during_imports(command: tuple[str, ...], tmp_path: Path) -> None
     paths = os.pathsep.join([str(tmp_path), str(Path.cwd())])
     done = module(*command, PYTHONPATH=paths)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    "command", [("mamp", "--help"), ("mamp", "--version"), ("mamp.prepare", "--help")], ids=" ".join
+)
+def test_help_does_without_torch(command: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('torch takes seconds')")
+    done = module(*command, PYTHONPATH=os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+    assert (done.returncode, done.stderr) == (0, "") and "mamp" in done.stdout
 
 
 def test_ctrl_c_of_a_program_that_uses_the_package(tmp_path: Path) -> None:

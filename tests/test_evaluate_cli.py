@@ -307,7 +307,7 @@ def test_wrong_usage(words: list[str], message: str, capsys: pytest.CaptureFixtu
     ("changes", "more", "message"),
     [
         ({}, ("--weights", "nowhere/at-all/here"), "nowhere/at-all/here"),
-        ({}, ("--weights", "poses", "--encoder.depth", "1"), "only fresh weights can have another one"),
+        ({}, ("--weights", "poses", "--encoder.depth", "1"), "only random weights can have another one"),
         ({}, ("--device", "nonsense"), "--device: 'nonsense' cannot be used here"),
         ({}, ("--seeds", "1,1"), "seeds: expected different whole numbers"),
         ({}, ("--split-protocol", "xsub"), "the clips have no column 'split_xsub'"),

@@ -532,7 +532,7 @@ def test_weights_of_a_name_that_are_not_here_have_an_architecture() -> None:
 
 
 def test_overrides_are_for_fresh_weights(weights: Path) -> None:
-    with pytest.raises(ConfigError, match="only fresh weights"):
+    with pytest.raises(ConfigError, match="only random weights"):
         load_representation(str(weights), 0, {"depth": 2})
     with pytest.raises(ConfigError, match="unknown field 'dept'"):
         load_representation("untrained", 0, {"dept": 2})

@@ -380,5 +380,5 @@ def test_balanced_subsets(share: float) -> None:
 
 
 def test_a_share_of_nothing() -> None:
-    with pytest.raises(DataError, match=r"a share of 0\.001 of 100 training clips is none; raise share"):
+    with pytest.raises(DataError, match=r"a share of 0\.001 of 100 training clips is no clip; raise share"):
         labelled_share(labelled(100), 0.001, 0, balanced=False)

@@ -427,13 +427,6 @@ def test_command(many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "top5" in capsys.readouterr().out
 
 
-def test_tables_without_pandas(many: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    assert main(["report", str(many)]) == 1
-    assert "need pandas, which is not installed: pip install 'mamp[evaluate]'" in capsys.readouterr().err
-    assert main(["report", str(many), "--json"]) == 0
-
-
 def test_command_with_nothing_to_report(tmp_path: Path, many: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (many / "empty").mkdir()
     assert main(["report", str(many / "empty")]) == 1

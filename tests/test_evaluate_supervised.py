@@ -186,7 +186,7 @@ def test_a_stopped_run_equals_one_that_was_not(store: Path, weights: Path, proce
     assert ends["killed"] == [-signal.SIGKILL, ["step-00000003.pt"]]
     assert ends["terminated"] == [2, ["step-00000006.pt"]]  # the signal after step 6 gives up step 7
     assert "StoppedError" in (processes / "stderr").read_text()
-    assert "stopped at step 6 of 8; the same command goes on" in (processes / "stderr").read_text()
+    assert "stopped at step 6 of 8; the same command resumes" in (processes / "stderr").read_text()
     assert ends["finished"] == [0, ["step-00000008.pt"]]
     run("finetune", store, weights, tmp_path / "whole", STOPPED)
     assert_equal_runs(processes / "stopped", tmp_path / "whole")

@@ -1,10 +1,9 @@
-"""``mamp convert``: a checkpoint of the published code to a folder for ``from_pretrained``."""
+"""``mamp convert``: convert a checkpoint of the published code to a folder for ``from_pretrained``."""
 
 from __future__ import annotations
 
 import argparse
 
-from mamp.cli.command import Command
 from mamp.console import say_result
 from mamp.errors import WeightsError
 from mamp.hub import convert_checkpoint, converted_folder, describe
@@ -14,19 +13,22 @@ Convert a checkpoint of the published MAMP code (pre-training, linear probe or
 fine-tuning) to a folder with config.json, model.safetensors and a model card,
 which --weights and MAMPEncoder.from_pretrained take. The head of a linear probe
 or of fine-tuning is kept, for mamp predict and MAMPClassifier. Nothing in the checkpoint
-is executed. The preset says which preprocessing the weights were trained with."""
+is executed. The preset states the preprocessing that the weights were trained with."""
+EXAMPLE = "mamp convert checkpoint-399.pth weights/ntu60-xsub --preset ntu60-xsub"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pth", help="the file to convert")
     parser.add_argument("out_dir", metavar="OUT_DIR", nargs="?", help="the folder to write")
     parser.add_argument(
-        "--as", dest="name", metavar="NAME", help="write it where this name finds it from then on, in place of OUT_DIR"
+        "--as", dest="name", metavar="NAME", help="write it where this name is looked up, instead of OUT_DIR"
     )
-    parser.add_argument("--preset", metavar="NAME", help="whose preprocessing: ntu60-xsub, ntu120-xset, pku1, ...")
+    parser.add_argument("--preset", metavar="NAME", help="preprocessing of ntu60-xsub, ntu120-xset, pku1, ...")
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     if (args.out_dir is None) == (args.name is None):
         raise WeightsError("expected either OUT_DIR or --as NAME, found " + ("both." if args.name else "neither."))
     out_dir = args.out_dir if args.name is None else converted_folder(args.name)
@@ -52,12 +54,3 @@ def _run(args: argparse.Namespace) -> int:
 
 
 _FROM_WEIGHTS = ("parameters", "fingerprint", "config")
-
-COMMAND = Command(
-    name="convert",
-    help="convert a checkpoint of the published code",
-    description=DESCRIPTION,
-    example="mamp convert checkpoint-399.pth weights/ntu60-xsub --preset ntu60-xsub",
-    add_arguments=_add_arguments,
-    run=_run,
-)

@@ -1,4 +1,4 @@
-"""``mamp demo``: from made-up recordings to embeddings and nearest neighbours, without data or network."""
+"""``mamp demo``: synthetic recordings, their embeddings and nearest neighbours, without data or network."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.cli.command import Command, add_weights_options, open_encoder
+from mamp.cli.command import add_weights_options, open_encoder
 from mamp.console import positive, say_result
 from mamp.hub import fingerprint
 from mamp.readers import load
 from mamp.synthetic import ACTIONS, write_recordings
 
 DESCRIPTION = f"""\
-Make BVH recordings of {len(ACTIONS)} actions by formula, each done differently each time
-(speed, amplitude, height of the body, heading, side, phase), embed them, and
-show which recordings are nearest to which. Needs no network and no data."""
+Synthesise BVH recordings of {len(ACTIONS)} actions with variations (speed, amplitude, body
+height, heading, side, phase), embed them, and show the nearest neighbours of
+each. Needs no network and no data."""
+EXAMPLE = "mamp demo --keep recordings"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("--variations", type=positive, default=4, metavar="N", help="recordings of each action [4]")
     parser.add_argument("--seed", type=int, default=0, help="seed of the variations [0]")
-    parser.add_argument("--keep", metavar="DIR", help="write the recordings here and keep them")
+    parser.add_argument("--keep", metavar="DIR", help="keep the recordings in this folder")
     add_weights_options(parser)
 
 
@@ -49,7 +51,8 @@ def nearest_neighbours(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.intp
     return order, np.take_along_axis(similarity, order, axis=1)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     encoder = open_encoder(args)
     with ExitStack() as stack:
         folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory())
@@ -60,26 +63,18 @@ def _run(args: argparse.Namespace) -> int:
     order, similarity = nearest_neighbours(embeddings)
     names = [path.stem for path in paths]
     actions = [name.rsplit("-", 1)[0] for name in names]
-    rows = [
-        {
-            "recording": names[i],
-            "nearest": [
-                {"recording": names[j], "cosine": round(float(cosine), 4)}
-                for j, cosine in zip(order[i, :3], similarity[i], strict=False)
-            ],
-            "same_action": actions[i] == actions[order[i, 0]],
-        }
-        for i in range(len(names))
-    ]
-    same = sum(bool(row["same_action"]) for row in rows)
-    chance = (args.variations - 1) / (len(names) - 1)
+    rows: list[dict[str, Any]] = []
+    for name, action, others, cosines in zip(names, actions, order[:, :3].tolist(), similarity.tolist(), strict=True):
+        pairs = zip(others, cosines, strict=False)
+        nearest = [{"recording": names[other], "cosine": round(cosine, 4)} for other, cosine in pairs]
+        rows.append({"recording": name, "nearest": nearest, "same_action": action == actions[others[0]]})
     data = {
         "weights": args.weights,
         "fingerprint": fingerprint(encoder),
         "shape": list(embeddings.shape),
         "recordings": rows,
-        "nearest_of_same_action": same,
-        "chance": round(chance, 4),
+        "nearest_of_same_action": sum(row["same_action"] for row in rows),
+        "chance": round((args.variations - 1) / (len(names) - 1), 4),
         "folder": args.keep and str(Path(args.keep)),
     }
     say_result(args.json, data, _table(data))
@@ -99,13 +94,3 @@ def _table(data: dict[str, Any]) -> str:
     if data["folder"]:
         lines.append(f"The recordings are in {data['folder']}.")
     return "\n".join(lines)
-
-
-COMMAND = Command(
-    name="demo",
-    help="make recordings, embed them, and show which are nearest to which",
-    description=DESCRIPTION,
-    example="mamp demo --keep recordings",
-    add_arguments=_add_arguments,
-    run=_run,
-)

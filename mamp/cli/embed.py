@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.cli.command import Command, add_weights_options, open_encoder, read_recording
+from mamp.cli.command import add_weights_options, open_encoder, read_recording
 from mamp.console import positive, say_result
 from mamp.embedding import EncodeOptions
 from mamp.encoder import MAMPEncoder
@@ -35,6 +35,7 @@ Embed recordings, and write the embeddings to one .npz file:
   weights, fingerprint, pool    what made them
 
 A file that cannot be read is named on standard error and left out; the exit status is then 1."""
+EXAMPLE = "mamp embed walk.bvh wave.bvh -o embeddings.npz"
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Result:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="recordings: .bvh .skeleton .npz .npy .csv .amc ...")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.npz", help="the file to write")
     parser.add_argument(
@@ -68,7 +70,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_options(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     output: Path = args.output
     if not output.parent.is_dir():
         raise MAMPError(f"{output}: the folder {output.parent} does not exist; make it first.")
@@ -159,13 +162,3 @@ def _collect(result: Result, stacked: bool) -> dict[str, Any]:
         return {"embeddings": np.stack(result.arrays)}
     offsets = np.cumsum([0, *(len(array) for array in result.arrays)], dtype=np.int64)
     return {"embeddings": np.concatenate(result.arrays), "offsets": offsets}
-
-
-COMMAND = Command(
-    name="embed",
-    help="embed recordings, and write the embeddings to one .npz file",
-    description=DESCRIPTION,
-    example="mamp embed walk.bvh wave.bvh -o embeddings.npz",
-    add_arguments=_add_arguments,
-    run=_run,
-)

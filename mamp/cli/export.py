@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from mamp.cli.command import Command
 from mamp.console import say_result
 from mamp.encoder import MAMPEncoder
 from mamp.export import Format, export
@@ -17,9 +16,11 @@ Export an encoder, with its pooling and readout, to a folder that
 mamp.export.load(DIR).encode(recording) opens: with onnxruntime or openvino and
 numpy, without torch. The embeddings are those of MAMPEncoder.encode, within 1e-4
 of their size."""
+EXAMPLE = "mamp export openmocap -o openmocap-onnx --format onnx"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("weights", nargs="?", default="openmocap", metavar="NAME", help="name or folder [%(default)s]")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write")
     parser.add_argument("--format", choices=get_args(Format), default="onnx", help="[%(default)s]")
@@ -33,7 +34,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     encoder = MAMPEncoder.from_pretrained(args.weights, revision=args.revision)
     export(encoder, args.output, args.format, bits=args.bits)
     folder = Path(args.output)
@@ -43,13 +45,3 @@ def _run(args: argparse.Namespace) -> int:
     text = f"{folder}: {record.format}, {size / 1e6:.1f} MB, {record.bits} bits, fingerprint {record.fingerprint}"
     say_result(args.json, facts, text)
     return 0
-
-
-COMMAND = Command(
-    name="export",
-    help="write an encoder as ONNX, OpenVINO or a torch program",
-    description=DESCRIPTION,
-    example="mamp export openmocap -o openmocap-onnx --format onnx",
-    run=_run,
-    add_arguments=_add_arguments,
-)

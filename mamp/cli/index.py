@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mamp.cli.command import Command, find_device
+from mamp.cli.command import find_device
 from mamp.console import complain, say_result
 from mamp.errors import MAMPError, SearchError
 from mamp.readers.options import add_recording_options, reading_options
@@ -25,9 +25,11 @@ out; the exit status is then 1.
 below the folder, or name), which mamp search shows and --where can ask for.
 --update also looks at all files that are in the index, and takes out those
 that are gone."""
+EXAMPLE = "mamp index recordings -o moves --metadata labels.csv"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("paths", nargs="*", metavar="DIR|FILE|STORE", help="recordings; none with --update alone")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="INDEX", help="the index, a folder")
     parser.add_argument("--window", type=_window, metavar="S", help="seconds, or none for whole recordings [4]")
@@ -61,7 +63,8 @@ def _open(args: argparse.Namespace) -> Index:
     return index
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     if not args.paths and not args.update:
         raise MAMPError("expected recordings to index, or --update, found neither.")
     index = _open(args)
@@ -73,13 +76,3 @@ def _run(args: argparse.Namespace) -> int:
     data = {"index": str(args.output), "rows": len(index), **index.settings.to_dict(), **report.to_dict()}
     say_result(args.json, data, f"{args.output}: {report}; {len(index):,} windows in all")
     return 1 if report.failed else 0
-
-
-COMMAND = Command(
-    name="index",
-    help="index recordings, to search in them",
-    description=DESCRIPTION,
-    example="mamp index recordings -o moves --metadata labels.csv",
-    add_arguments=_add_arguments,
-    run=_run,
-)

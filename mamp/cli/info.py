@@ -1,4 +1,4 @@
-"""``mamp info``: what a recording or a store of clips holds, what a set of weights is, how far a run is."""
+"""``mamp info``: facts about a recording, weights, a training run or a store of clips."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mamp.cli.command import Command, read_recording
+from mamp.cli.command import read_recording
 from mamp.cli.picture import draw_recording, say_inferred
 from mamp.config import suggest
 from mamp.console import say_result
@@ -23,35 +23,36 @@ from mamp.train.report import describe_run, is_run, plot_run
 
 DESCRIPTION = """\
 Describe a recording: people, frames, rate, layout, how much was tracked, the
-size of the body, what was inferred, and which joint of the file each joint of
-the model is; with --picture, drawn for judging by eye. Or describe weights, by
-name, folder or Hub repository: what they were trained on, their licence,
-architecture, what they expect of a recording, and the fingerprint of what is on
-this machine. Or describe a training run by its folder: how far it is, loss,
-speed, time left, and how it was set. Or describe a store of clips made by
-python -m mamp.prepare: clips by class, subject, camera and split, lengths,
-rates, and what the positions are."""
+size of the body, what was inferred, and where each joint of the model comes
+from; --picture draws it. Or describe weights, by name, folder or Hub
+repository: training data, licence, architecture, preprocessing, and the
+fingerprint of the copy on this machine. Or describe a training run by its
+folder: progress, loss, speed, time left and settings. Or describe a store of
+clips made by python -m mamp.prepare: clips by class, subject, camera and split,
+lengths, rates, and preprocessing."""
+EXAMPLE = "mamp info walk.bvh"
 
 MODEL_LAYOUT = "ntu25"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add(
         "target",
         metavar="FILE|NAME|DIR",
         help="a recording, a name or folder of weights, the folder of a run, or a store of clips",
     )
-    parser.add_argument("--revision", help="branch, tag or commit of weights on the Hub")
-    parser.add_argument("--verify", action="store_true", help="compare the files of a store with their check sums")
-    parser.add_argument("--plot", metavar="PNG", help="draw the curves of a run, or some clips of a store")
-    parser.add_argument(
-        "--picture", metavar="PNG", help="draw a recording as it was read beside the model's joints, front and side"
-    )
+    add("--revision", help="branch, tag or commit of weights on the Hub")
+    add("--verify", action="store_true", help="compare the files of a store with their checksums")
+    add("--plot", metavar="PNG", help="draw the curves of a run, or some clips of a store")
+    add("--picture", metavar="PNG", help="draw a recording as read and in the joints of the model, front and side")
     add_recording_options(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     if is_run(args.target):
         facts = describe_run(args.target)
         if args.plot is not None:
@@ -75,19 +76,18 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _is_weights(target: str) -> bool:
-    """Whether weights are meant; else a recording.
+    """Whether the target names weights; else it is a recording.
 
     Raises:
-        MissingFileError: The target can be neither.
+        MissingFileError: The target is neither.
     """
     path = Path(target)
     if path.is_file():
         return path.suffix in _CHECKPOINTS
-    looks_like_file = path.suffix[1:].isalpha()
     if path.is_dir() or target.partition("@")[0] in list_pretrained():
         return True
-    if not looks_like_file and target.count("/") == 1 and not target.startswith((".", "~", "/")):
-        return True
+    if not path.suffix[1:].isalpha() and target.count("/") == 1 and not target.startswith((".", "~", "/")):
+        return True  # a repository on the Hub
     raise MissingFileError(
         f"{target}: expected a recording, a folder of weights, of a run or of clips, or a name of weights; found none."
         f"{suggest(target.lower(), list_pretrained())}"
@@ -95,7 +95,7 @@ def _is_weights(target: str) -> bool:
 
 
 def recording_facts(recording: Skeleton) -> dict[str, Any]:
-    """What ``mamp info`` reports about a recording, as plain values."""
+    """Facts about a recording as plain values."""
     target = get_layout(MODEL_LAYOUT)
     length = Body(recording.positions, recording.layout).head_to_ankle
     return {
@@ -119,7 +119,7 @@ def recording_facts(recording: Skeleton) -> dict[str, Any]:
 
 
 def _among_markers(recording: Skeleton) -> dict[str, str]:
-    """How the joints of the model are had from markers of a usual set; empty if they are not."""
+    """How the joints of the model are derived from a common marker set; empty for other recordings."""
     among = recording.info.get("joints_from")
     if not among:
         return {}
@@ -145,9 +145,9 @@ def _recording_text(facts: dict[str, Any]) -> str:
         "tracked": f"{facts['tracked']:.1%} of joints and frames",
         "body": _size(facts),
         "model joints": counted,
-        **({"picture": facts["picture"]} if "picture" in facts else {}),
+        "picture": facts.get("picture"),
     }
-    matched = facts["layout"] in ("bvh", "tree")  # joint by joint, so that each is worth a look
+    matched = facts["layout"] in ("bvh", "tree")  # joint by joint, so list all of them
     shown = {joint: how for joint, how in joints.items() if matched or not how.startswith("taken")}
     listed = [f"    {joint:<15} {how}" for joint, how in shown.items()]
     return "\n".join([facts["recording"], *_rows(rows), *listed])
@@ -157,11 +157,8 @@ def _size(facts: dict[str, Any]) -> str:
     length = facts["head_to_ankle"]
     if length is None:
         return "unknown, parts are missing"
-    doubt = (
-        ""
-        if HUMAN[0] <= length <= HUMAN[1]
-        else f"; a person has {HUMAN[0]} to {HUMAN[1]}: is the unit right? (--unit)"
-    )
+    low, high = HUMAN
+    doubt = "" if low <= length <= high else f"; a person has {low} to {high}: is the unit right? (--unit)"
     return f"{length:.2f} m from head to ankle along the bones{doubt}"
 
 
@@ -170,7 +167,7 @@ def _inferred(facts: dict[str, Any]) -> list[str]:
 
 
 def _weights_text(facts: dict[str, Any]) -> str:
-    rows = {
+    rows: dict[str, Any] = {
         "description": facts.get("description"),
         "trained on": facts.get("trained_on"),
         "licence": facts.get("licence"),
@@ -178,11 +175,10 @@ def _weights_text(facts: dict[str, Any]) -> str:
         "repository": facts.get("repository"),
         "revision": facts.get("revision"),
         "on this machine": facts["location"] if facts["available"] else "no",
-        "parameters": f"{facts['parameters']:,}" if "parameters" in facts else None,
-        "bytes": f"{facts['bytes']:,}" if "bytes" in facts else None,
+        **{name: f"{facts[name]:,}" for name in ("parameters", "bytes") if name in facts},
         "fingerprint": facts.get("fingerprint"),
     }
-    lines = [facts["name"], *_rows({key: value for key, value in rows.items() if value})]
+    lines = [facts["name"], *_rows(rows)]
     config = dict(facts["config"] or {})
     expects = config.pop("preprocessing", {})
     for title, values in (("architecture", config), ("preprocessing", expects)):
@@ -208,18 +204,8 @@ def _run_text(facts: dict[str, Any]) -> str:
         "encoder": facts["encoder"],
         "plot": facts.get("plot"),
     }
-    return "\n".join([facts["name"], *_rows({key: value for key, value in rows.items() if value})])
+    return "\n".join([facts["name"], *_rows(rows)])
 
 
 def _rows(rows: dict[str, Any]) -> list[str]:
-    return [f"  {key:<16} {value}" for key, value in rows.items()]
-
-
-COMMAND = Command(
-    name="info",
-    help="describe a recording or a set of weights",
-    description=DESCRIPTION,
-    example="mamp info walk.bvh",
-    add_arguments=_add_arguments,
-    run=_run,
-)
+    return [f"  {key:<16} {value}" for key, value in rows.items() if value not in (None, "")]

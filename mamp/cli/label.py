@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mamp.cli.command import Command, add_weights_options, find_device, open_encoder, read_recording
+from mamp.cli.command import add_weights_options, find_device, open_encoder, read_recording
 from mamp.console import complain, positive, say, say_result
 from mamp.errors import DataError, MAMPError
 from mamp.label import FewShotClassifier, Label
@@ -32,6 +32,7 @@ and --window also person, start and end. Confidence is the probability of the
 label: of a class, given that it is one of them. --save keeps what was learnt
 for --model. A file that cannot be read is named on standard error and left
 out; the exit status is then 1."""
+EXAMPLE = "mamp label --examples examples.csv takes/*.bvh -o labels.csv"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Example:
         return self.file
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings to label: .bvh .skeleton .npz .csv ...")
     learnt = parser.add_mutually_exclusive_group(required=True)
     learnt.add_argument("--examples", type=Path, metavar="CSV", help="file, label[, start, end] of each example")
@@ -72,7 +74,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     _check(args)
     failed: list[dict[str, str]] = []
     if args.model is None:
@@ -236,13 +239,3 @@ def _summary(data: dict[str, Any]) -> str:
         unknown = sum(one["label"] == "unknown" for one in data["labels"])
         lines.append(f"{data['output']}: {len(data['labels'])} labels, {unknown} of them unknown")
     return "\n".join(lines)
-
-
-COMMAND = Command(
-    name="label",
-    help="name what recordings show, by a few examples of each class",
-    description=DESCRIPTION,
-    example="mamp label --examples examples.csv takes/*.bvh -o labels.csv",
-    add_arguments=_add_arguments,
-    run=_run,
-)

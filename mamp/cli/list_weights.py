@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from mamp.cli.command import Command
 from mamp.console import say_result
 from mamp.hub import describe, list_pretrained
 
+DESCRIPTION = "List the names of pretrained weights, and which of them are on this machine."
+EXAMPLE = "mamp list"
 
-def _run(args: argparse.Namespace) -> int:
-    entries: dict[str, dict[str, Any]] = {}
-    for name in list_pretrained():
-        facts = describe(name)
-        entries.setdefault(facts["name"], facts)  # short names lead to the entry of the full one
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command: it has none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    found = map(describe, list_pretrained())
+    entries = {facts["name"]: facts for facts in found}  # aliases have the entry of the full name
     lines = []
     for name, facts in entries.items():
         also = f" (or {', '.join(facts['aliases'])})" if facts["aliases"] else ""
@@ -22,11 +26,3 @@ def _run(args: argparse.Namespace) -> int:
         lines += [f"{name}{also}: {here}", f"    {facts['description']}", f"    licence: {facts['licence']}"]
     say_result(args.json, {"weights": list(entries.values())}, "\n".join(lines))
     return 0
-
-
-COMMAND = Command(
-    name="list",
-    help="list the names of pretrained weights",
-    example="mamp list",
-    run=_run,
-)

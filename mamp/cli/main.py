@@ -6,47 +6,39 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import mamp
-from mamp.cli import (
-    ablate,
-    convert,
-    demo,
-    embed,
-    export,
-    index,
-    info,
-    label,
-    list_weights,
-    predict,
-    readout,
-    report,
-    reproduce,
-    search,
-)
-from mamp.cli.command import Command
 from mamp.console import USAGE_ERROR, entry, exit_status, messages
 
-COMMANDS: tuple[Command, ...] = (
-    embed.COMMAND,
-    index.COMMAND,
-    search.COMMAND,
-    demo.COMMAND,
-    info.COMMAND,
-    list_weights.COMMAND,
-    convert.COMMAND,
-    export.COMMAND,
-    predict.COMMAND,
-    label.COMMAND,
-    readout.COMMAND,
-    report.COMMAND,
-    ablate.COMMAND,
-    reproduce.COMMAND,
-)
+# Module and help of each command. A module has DESCRIPTION, EXAMPLE, add_arguments and run, or a main of its own, and
+# is imported when its command is used: some need all of training.
+COMMANDS = {
+    "embed": ("embed", "embed recordings, and write the embeddings to one .npz file"),
+    "index": ("index", "index recordings, to search in them"),
+    "search": ("search", "find what in an index is most like a recording"),
+    "demo": ("demo", "make recordings, embed them, and show which are nearest to which"),
+    "info": ("info", "describe a recording, weights, a run or a store of clips"),
+    "list": ("list_weights", "list the names of pretrained weights"),
+    "convert": ("convert", "convert a checkpoint of the published code"),
+    "export": ("export", "write an encoder as ONNX, OpenVINO or a torch program"),
+    "predict": ("predict", "name the actions in recordings with a classifier"),
+    "label": ("label", "name what recordings show, by a few examples of each class"),
+    "readout": ("readout", "fit the map from tokens to embeddings to unlabelled clips"),
+    "report": ("report", "put the results of many evaluations into one table"),
+    "ablate": ("ablation", "train and evaluate a grid of runs, and tabulate them"),
+    "reproduce": ("reproduce", "run all stages behind the numbers of the paper on a data set"),
+}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``mamp`` and of every command."""
+def load_command(name: str) -> Any:
+    """The module of a command."""
+    return import_module(f"mamp.cli.{COMMANDS[name][0]}")
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``mamp``, with the arguments of one command."""
     parser = argparse.ArgumentParser(
         prog="mamp",
         description="Action embeddings from 3D skeleton recordings.",
@@ -54,19 +46,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mamp {mamp.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in COMMANDS:
-        sub = commands.add_parser(
-            command.name,
-            help=command.help,
-            description=command.description or command.help,
-            epilog=f"example:\n  {command.example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        if command.add_arguments is not None:
+    for name, (_, text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name == chosen:
+            command = load_command(name)
+            sub.description, sub.epilog = command.DESCRIPTION, f"example:\n  {command.EXAMPLE}"
             command.add_arguments(sub)
-        sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-        sub.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
-        sub.set_defaults(run=command.run)
+            sub.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+            sub.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
+            sub.set_defaults(run=command.run)
     return parser
 
 
@@ -81,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done; 1 not done, or not wholly; 2 wrong usage; 130 interrupted; 141 nobody reads the output.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    own = next((command.main for command in COMMANDS if words[:1] == [command.name] and command.main), None)
-    if own is not None:
-        return own(words[1:])
-    parser = build_parser()
+    chosen = words[0] if words and words[0] in COMMANDS else None
+    if chosen is not None and hasattr(load_command(chosen), "main"):
+        status: int = load_command(chosen).main(words[1:])
+        return status
+    parser = build_parser(chosen)
     try:
         args = parser.parse_args(words)
     except SystemExit as done:
@@ -96,7 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work() -> int:
         level = logging.DEBUG if args.debug else logging.WARNING
         with messages("mamp", level, once=() if args.debug else ("mamp",)):
-            status: int = args.run(args)
-        return status
+            return int(args.run(args))
 
     return exit_status(f"mamp {args.command}", work, args.debug)

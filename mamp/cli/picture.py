@@ -1,4 +1,4 @@
-"""A picture of a recording as it was read, beside the joints of the model: for judging by eye."""
+"""A picture of a recording as it was read, beside the joints of the model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Array = NDArray[np.floating]
 
 
 def draw_recording(recording: Skeleton, path: str | Path, words: list[str], frames: int = 3) -> Path:
-    """Draw the person who is seen most, from the front and from the side, as read and as the model gets it.
+    """Draw the person who is seen most, as read and in the joints of the model, from the front and from the side.
 
-    Front is where the body faces, whatever the axes: the left side (blue) is on the right of the picture. The side view
-    looks from the person's right: the front is on the right of the picture.
+    The front is where the body faces, whatever the axes, so the left side (blue) is on the right of the picture. The
+    side view looks from the person's right, so the front is on the right of the picture.
 
     Args:
         recording: What to draw.
         path: PNG (or PDF, SVG) to write.
-        words: Lines below the picture: what was inferred.
+        words: Lines below the picture.
         frames: Rows, spread over the frames in which the person is seen.
 
     Raises:
@@ -105,7 +105,7 @@ def _draw(axis: Axes, points: Array, layout: Layout, view: str) -> None:
 
 
 def say_inferred(recording: Skeleton) -> dict[str, str]:
-    """Unit, axes and joints of a recording, and where each is from, in words."""
+    """Unit, axes and joints of a recording in words, and where each comes from."""
     info: dict[str, Any] = recording.info
     origin = {
         "given": "as you said", "format": "as the file or its format says", "inferred": "inferred from the body",

@@ -1,4 +1,4 @@
-"""``mamp predict``: the actions that a classifier sees in recordings."""
+"""``mamp predict``: classify the actions in recordings."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ from pathlib import Path
 import numpy as np
 
 from mamp.classifier import MAMPClassifier
-from mamp.cli.command import Command, find_device, read_recording
+from mamp.cli.command import find_device, read_recording
 from mamp.console import complain, say, say_result
 from mamp.errors import MAMPError
 from mamp.outputs import write_whole
 from mamp.readers.options import add_recording_options
 
 DESCRIPTION = """\
-Name the actions in recordings by a classifier: the folder that
-python -m mamp.evaluate finetune or linear left (seed=N/classifier), or that
-mamp convert made of a published linear or fine-tuned checkpoint. Prints the
-likeliest classes of each file with their probabilities; -o writes a CSV file
-with a column for every class. A file that cannot be read is named on standard
-error and left out; the exit status is then 1."""
+Classify the actions in recordings. The classifier is a folder written by
+python -m mamp.evaluate finetune or linear (seed=N/classifier), or by mamp convert
+from a published linear or fine-tuned checkpoint. Prints the most probable
+classes of each file; -o writes a CSV file with a column for every class. A file
+that cannot be read is reported on standard error and left out; the exit status
+is then 1."""
+EXAMPLE = "mamp predict walk.bvh wave.bvh --weights results/finetune/seed=0/classifier --top 3"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="recordings: .bvh .skeleton .npz .npy .csv .amc ...")
     parser.add_argument("--weights", required=True, metavar="DIR", help="folder of a classifier")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.csv", help="write file, label and all probabilities")
-    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show of each file [%(default)s]")
+    parser.add_argument("--top", type=int, default=1, metavar="N", help="classes to show for each file [%(default)s]")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU when there is one]")
     add_recording_options(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     classifier = MAMPClassifier.from_pretrained(args.weights, device=find_device(args.device))
     top = min(max(args.top, 1), len(classifier.classes))
     rows, failed = [], []
@@ -65,13 +68,3 @@ def _run(args: argparse.Namespace) -> int:
         say_result(True, {"weights": args.weights, "predictions": found, "failed": failed}, "")
     sys.stdout.flush()
     return 1 if failed else 0
-
-
-COMMAND = Command(
-    name="predict",
-    help="name the actions in recordings by a classifier",
-    description=DESCRIPTION,
-    example="mamp predict walk.bvh wave.bvh --weights results/finetune/seed=0/classifier --top 3",
-    add_arguments=_add_arguments,
-    run=_run,
-)

@@ -1,4 +1,4 @@
-"""``mamp readout``: fit the linear map from pooled tokens to embeddings to clips without labels."""
+"""``mamp readout``: fit the linear map from pooled tokens to embeddings to unlabelled clips."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from mamp.cli.command import Command, add_weights_options, open_encoder
+from mamp.cli.command import add_weights_options, open_encoder
 from mamp.console import positive, say_result
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
@@ -16,32 +16,28 @@ from mamp.train.average import average_encoders
 from mamp.train.readout import ReadoutSettings, add_readout
 
 DESCRIPTION = """\
-Fit a readout to weights: a linear map from what is pooled of the tokens to the
-embedding, which subtracts what all clips have in common and brings the
-principal directions to one size, so that embeddings can be compared as they
-are. It needs clips, of any kind and without labels: those of the pre-training,
-or your own, which makes the embeddings tell your clips apart."""
+Fit a readout to weights: a linear map (whitening) from the pooled tokens to the
+embedding. It subtracts the mean and scales the principal directions to one
+size, so that embeddings can be compared directly. It needs unlabelled clips:
+those of the pre-training, or your own, which adapts the embeddings to them."""
+EXAMPLE = "mamp readout runs/openmocap/readout --weights runs/openmocap --data store"
 
 DEFAULTS = ReadoutSettings()
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="the folder to write, for from_pretrained")
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="STORE", help="store of clips, made by python -m mamp.prepare"
-    )
-    parser.add_argument(
-        "--dim", type=positive, default=DEFAULTS.dim, metavar="N", help="length of an embedding [%(default)s]"
-    )
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("out_dir", type=Path, metavar="OUT_DIR", help="folder to write, for from_pretrained")
+    add("--data", type=Path, required=True, metavar="STORE", help="store of clips, made by python -m mamp.prepare")
+    add("--dim", type=positive, default=DEFAULTS.dim, metavar="N", help="length of an embedding [%(default)s]")
+    add(
         "--pooling",
         default=DEFAULTS.pooling,
-        help="what stands for the tokens: mean, max, std, or several joined by + [%(default)s]",
+        help="pooling of the tokens: mean, max, std, or several joined by + [%(default)s]",
     )
-    parser.add_argument(
-        "--clips", type=positive, default=DEFAULTS.clips, metavar="N", help="crops to fit it to [%(default)s]"
-    )
-    parser.add_argument(
+    add("--clips", type=positive, default=DEFAULTS.clips, metavar="N", help="crops to fit it to [%(default)s]")
+    add(
         "--window",
         type=positive,
         nargs=2,
@@ -49,50 +45,45 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX"),
         help="frames of a crop [30 150]",
     )
-    parser.add_argument(
+    add(
         "--whitening",
         type=float,
         default=DEFAULTS.whitening,
         metavar="SHARE",
-        help="1 makes all directions alike, 0 leaves them as they are [%(default)g]",
+        help="1 makes all directions equal, 0 leaves them unchanged [%(default)g]",
     )
-    parser.add_argument(
-        "--undisturbed", action="store_true", help="take the crops as they are, not turned, mirrored and disturbed"
+    add("--undisturbed", action="store_true", help="do not augment the crops (rotation, mirroring, noise)")
+    add(
+        "--weight-by",
+        default=DEFAULTS.weight_by,
+        metavar="COLUMN",
+        help="column with the group of a clip",
     )
-    parser.add_argument(
-        "--weight-by", default=DEFAULTS.weight_by, metavar="COLUMN", help="column that names the group of a clip"
-    )
-    parser.add_argument("--group-weights", nargs="*", default=(), metavar="GROUP=W", help="weights of groups [1]")
-    parser.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of what is drawn [%(default)s]")
-    parser.add_argument("--split", help="clips to take, by the store's column for the split [all]")
-    parser.add_argument(
-        "--split-protocol", metavar="NAME", help="which split of a set that has several; takes its training clips"
-    )
+    add("--group-weights", nargs="*", default=(), metavar="GROUP=W", help="weights of groups [1]")
+    add("--seed", type=int, default=DEFAULTS.seed, help="seed of the crops [%(default)s]")
+    add("--split", help="split to fit it to [all clips]")
+    add("--split-protocol", metavar="NAME", help="the split to use, if the set has several; takes its training clips")
     add_weights_options(parser)
-    parser.add_argument(
+    add(
         "--average",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="mean of --weights and these, runs that went on from the same weights; one named twice counts twice",
+        help="average --weights with these, which were trained from the same weights; repeat a name to weight it",
     )
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     if args.out_dir.is_file():
         raise MAMPError(f"{args.out_dir}: expected a folder to write, found a file.")
     settings = ReadoutSettings(
-        args.dim,
-        args.pooling,
-        args.clips,
-        tuple(args.window),
-        args.whitening,
-        not args.undisturbed,
-        args.weight_by,
-        tuple(args.group_weights),
-        args.seed,
-        args.split or ("train" if args.split_protocol else None),
-        args.split_protocol,
+        **{name: getattr(args, name) for name in ("dim", "pooling", "clips", "whitening", "weight_by", "seed")},
+        window=tuple(args.window),
+        disturbed=not args.undisturbed,
+        weights=tuple(args.group_weights),
+        split=args.split or ("train" if args.split_protocol else None),
+        protocol=args.split_protocol,
     )
     store, encoder = ClipStore(args.data), open_encoder(args)
     if args.average:
@@ -109,13 +100,3 @@ def _run(args: argparse.Namespace) -> int:
     text = f"{args.out_dir}: embeddings of {settings.dim} numbers, fitted to {settings.clips} crops of {args.data}"
     say_result(args.json, facts, f"{text}, fingerprint {facts['fingerprint']}")
     return 0
-
-
-COMMAND = Command(
-    name="readout",
-    help="fit the map from tokens to embeddings to clips without labels",
-    description=DESCRIPTION,
-    example="mamp readout runs/openmocap/readout --weights runs/openmocap --data store",
-    add_arguments=_add_arguments,
-    run=_run,
-)

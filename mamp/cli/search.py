@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mamp.cli.command import Command, find_device
+from mamp.cli.command import find_device
 from mamp.console import say_result
 from mamp.readers.options import add_recording_options, reading_options
 from mamp.search import Hit, Index
@@ -16,9 +16,11 @@ layout and frame rate. FILE@START-END takes a part of it, in seconds; of several
 queries the mean is searched. Prints the cosine, file, seconds and person of
 each hit, best first, and the columns of --metadata. Windows of one file and
 person that overlap are one hit."""
+EXAMPLE = "mamp search walk.bvh@3.2-5.0 --index moves -k 5"
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("query", nargs="+", metavar="FILE[@START-END]", help="a recording, or a part of one")
     parser.add_argument("--index", required=True, type=Path, metavar="INDEX", help="the folder of mamp index")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="hits, at most [%(default)s]")
@@ -30,7 +32,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_options(parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     index = Index.open(args.index, args.weights, device=find_device(args.device))
     options = {"person": args.person, "exact": args.exact, **reading_options(args)}
     hits = index.search(args.query, args.k, args.where, **options)
@@ -42,13 +45,3 @@ def _run(args: argparse.Namespace) -> int:
 def _line(hit: Hit) -> str:
     columns = "".join(f"  {name}={value}" for name, value in hit.columns.items() if value is not None)
     return f"{hit.score:+.3f}  {hit.file}  {hit.start:.2f}-{hit.end:.2f} s  person {hit.person}{columns}"
-
-
-COMMAND = Command(
-    name="search",
-    help="find what in an index is most like a recording",
-    description=DESCRIPTION,
-    example="mamp search walk.bvh@3.2-5.0 --index moves -k 5",
-    add_arguments=_add_arguments,
-    run=_run,
-)

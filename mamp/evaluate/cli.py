@@ -1,4 +1,4 @@
-"""The command line of evaluation: a protocol, what is changed of it, and the results."""
+"""``python -m mamp.evaluate``: a protocol with some settings changed, and its results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from mamp.config import MAMPConfig
-from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, complain, entry, exit_status, messages, say_result
+from mamp.console import (
+    DONE,
+    EXIT_STATUSES,
+    INTERRUPTED,
+    Parser,
+    complain,
+    entry,
+    exit_status,
+    messages,
+    numbers,
+    say_result,
+)
 from mamp.errors import ConfigError
 from mamp.evaluate.page import show_headline
 from mamp.evaluate.protocol import Protocol
 from mamp.evaluate.recipes import RECIPES, get_evaluation_recipe
 from mamp.evaluate.registry import PROTOCOLS, get_protocol
 from mamp.evaluate.runner import evaluate
-from mamp.options import Setting, add_setting, nearest, override, parse, settings
+from mamp.options import Setting, add_settings, override, parse, refuse_unknown, settings
 from mamp.train.loop import StoppedError
 from mamp.train.start import TOLD_BY_MAIN, check_device, interrupt_saves, silence
 
@@ -28,8 +39,8 @@ ENCODER = "encoder."
 USAGE = "%(prog)s PROTOCOL --weights NAME --data DIR --output DIR [--field VALUE ...]"
 EPILOG = f"""\
 weights:
-  openmocap, another name of "mamp list", a folder, a run of mamp.train, a repository of the Hugging Face Hub;
-  untrained or untrained:NAME   the architecture and preprocessing of NAME [openmocap] with fresh weights of the seed
+  openmocap, another name of "mamp list", a folder, a run of mamp.train, or a repository on the Hugging Face Hub
+  untrained or untrained:NAME   the architecture and preprocessing of NAME [openmocap] with randomly initialised weights
   poses                         no encoder: normalised poses (protocols on frozen features only)
 
 examples:
@@ -40,14 +51,14 @@ examples:
   python -m mamp.evaluate fewshot --weights runs/a --data store --output results/fewshot --shots 1 --novel 50-59
   torchrun --nproc-per-node 4 -m mamp.evaluate logistic --weights runs/a --data store --output results/logistic
 
-The same command goes on with an evaluation that was stopped or killed. Features are extracted once, and kept in the
-folder "features" beside the output. All numbers are per cent.
+The same command resumes an evaluation that was stopped or killed. Features are extracted once and kept in the folder
+"features" beside the output. All numbers are in per cent.
 {EXIT_STATUSES}
 """
 
 
 def build_parser(protocol: Protocol | None = None, whole: bool = True) -> Parser:
-    """The parser; with the fields of a protocol, and without help when it is not the whole."""
+    """The parser, with the fields of a protocol; ``whole`` adds the help."""
     parser = Parser(
         prog=PROG,
         usage=USAGE,
@@ -58,36 +69,22 @@ def build_parser(protocol: Protocol | None = None, whole: bool = True) -> Parser
         allow_abbrev=False,
         add_help=whole,
     )
-    parser.add_argument("--weights", metavar="NAME", help="what to evaluate; see below")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="store of labelled clips, made by python -m mamp.prepare"
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of the results, or of one to go on with")
-    parser.add_argument(
-        "--split-protocol", metavar="NAME", help="which split of a set that has several: xsub, xview ..."
-    )
-    parser.add_argument("--recipe", metavar="NAME", help=f"the published settings for a data set: {', '.join(RECIPES)}")
-    parser.add_argument("--seeds", type=_seeds, metavar="N,N", help="seeds, a trial for each [0, or of the recipe]")
-    parser.add_argument(
-        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1 ... [auto]"
-    )
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where features are kept [features beside the output]"
-    )
-    parser.add_argument("--list", action="store_true", help="list the protocols")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
-    parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
-    if protocol is None:
-        return parser
-    groups: dict[str, Any] = {}
-    for setting in settings(protocol.config):
-        title = setting.group or f"settings of {protocol.name}"
-        if title not in groups:
-            groups[title] = parser.add_argument_group(title)
-        add_setting(groups[title], setting)
-    encoder = parser.add_argument_group("encoder", "for fresh weights only: untrained, and the protocol scratch")
-    for setting in encoder_settings():
-        add_setting(encoder, setting, "as the weights")
+    add = parser.add_argument
+    add("--weights", metavar="NAME", help="what to evaluate; see below")
+    add("--data", type=Path, metavar="DIR", help="store of labelled clips, made by python -m mamp.prepare")
+    add("--output", type=Path, metavar="DIR", help="folder of the results; an unfinished evaluation in it is resumed")
+    add("--split-protocol", metavar="NAME", help="the split to use, if the set has several: xsub, xview, ...")
+    add("--recipe", metavar="NAME", help=f"the published settings for a data set: {', '.join(RECIPES)}")
+    add("--seeds", type=numbers, metavar="N,N", help="seeds, one trial for each [0, or those of the recipe]")
+    add("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ... [auto]")
+    add("--cache", type=Path, metavar="DIR", help="folder for features [features beside the output]")
+    add("--list", action="store_true", help="list the protocols")
+    add("--json", action="store_true", help="print the result as JSON on standard output")
+    add("--debug", action="store_true", help="show log messages, and the traceback of an error")
+    if protocol is not None:
+        add_settings(parser, settings(protocol.config), f"settings of {protocol.name}")
+        note = "only for randomly initialised weights: untrained, and the protocol scratch"
+        add_settings(parser, encoder_settings(), note=note, default="that of the weights")
     return parser
 
 
@@ -96,22 +93,15 @@ def encoder_settings() -> list[Setting]:
     return settings(MAMPConfig(), ENCODER)
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
-
-
-_seeds.__name__ = "whole numbers separated by commas"
-
-
 def find_protocol(argv: Sequence[str]) -> str | None:
-    """Name of the protocol among the arguments: what is left of the options, and known if any is."""
+    """The first argument that is no option and names a protocol, or the first that is no option."""
     _, rest = build_parser(whole=False).parse_known_args([word for word in argv if word not in ("-h", "--help")])
     words = [word for word in rest if not word.startswith("-")]
     return next((word for word in words if word in PROTOCOLS), words[0] if words else None)
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol | None]:
-    """Options and protocol; leaves with status 2 at what it cannot take."""
+    """Parse options and protocol; exits with status 2 if they are wrong."""
     plain = build_parser()
     name = find_protocol(argv)
     try:
@@ -124,15 +114,13 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol |
         return args, None
     if protocol is None:
         parser.error(f"name a protocol: {', '.join(PROTOCOLS)}")
-    for word in rest:
-        if word.startswith("-"):
-            unknown = word.lstrip("-").partition("=")[0]
-            parser.error(f"{protocol.name} has no option --{unknown}.{_nearest_option(unknown, protocol)}")
+    fields = settings(protocol.config)
+    refuse_unknown(parser, rest, fields + encoder_settings(), f"{protocol.name} has no option")
     more = [word for word in rest if word != protocol.name]
     if more:
         parser.error(f"one protocol at a time; found {protocol.name}, {', '.join(more)}.")
     given = vars(args)
-    args.overrides = {one.name: given[one.name] for one in settings(protocol.config) if one.name in given}
+    args.overrides = {one.name: given[one.name] for one in fields if one.name in given}
     known = {one.name: one for one in encoder_settings() if one.name in given}
     try:
         known_recipe = {} if args.recipe is None else get_evaluation_recipe(args.recipe, protocol.name).settings
@@ -143,42 +131,16 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Protocol |
         parser.error(str(error))
     if protocol.fresh and args.weights is None:
         args.weights = "untrained"
-    missing = [
-        option
-        for option in ("--weights NAME", "--data DIR", "--output DIR")
-        if given[option.split()[0].lstrip("-")] is None
-    ]
-    if missing:
+    needed = {"weights": "--weights NAME", "data": "--data DIR", "output": "--output DIR"}
+    if missing := [option for name, option in needed.items() if given[name] is None]:
         parser.error(f"{protocol.name} needs {' and '.join(missing)}.")
     return args, protocol
 
 
-def _nearest_option(name: str, protocol: Protocol) -> str:
-    """Suggest an option: a field, or one of the command itself."""
-    words = (
-        "weights",
-        "data",
-        "output",
-        "recipe",
-        "split-protocol",
-        "seeds",
-        "device",
-        "cache",
-        "list",
-        "json",
-        "debug",
-        "help",
-    )
-    known = [Setting(word, str, None, "") for word in words] + settings(protocol.config) + encoder_settings()
-    return nearest(name, known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
-
-
 def list_protocols() -> list[dict[str, Any]]:
     """The protocols as plain values."""
-    return [
-        {"name": one.name, "description": one.description, "source": one.source, "poses": one.poses}
-        for one in PROTOCOLS.values()
-    ]
+    fields = ("name", "description", "source", "poses")
+    return [{field: getattr(one, field) for field in fields} for one in PROTOCOLS.values()]
 
 
 def _list_text(margin: str = "") -> str:
@@ -188,19 +150,17 @@ def _list_text(margin: str = "") -> str:
 def describe_result(found: dict[str, Any], output: Path) -> str:
     """The result in a few lines."""
     head, data = found["headline"], found["data"]
-    others = ", ".join(
-        f"{name} {value['mean']:.1f}" for name, value in found["metrics"].items() if name != head["metric"]
-    )
+    means = {name: value["mean"] for name, value in found["metrics"].items() if name != head["metric"]}
     where = data["name"] + (f" {data['protocol']}" if data.get("protocol") else "")
     lines = [f"{found['protocol']}, {found['weights']['name']} on {where}: {head['metric']} {show_headline(head)}"]
-    lines += [others] if others else []
+    lines += [", ".join(f"{name} {mean:.1f}" for name, mean in means.items())] if means else []
     if found.get("best"):
         lines.append(f"{found['best']['chosen']}: {found['best']['metric']} {found['best']['mean']:.1f}")
     return "\n".join([*lines, f"results: {output}"])
 
 
 def _evaluate(args: argparse.Namespace, protocol: Protocol, talk: bool) -> int:
-    """Run, and say what came of it."""
+    """Evaluate, and print the result."""
     check_device(args.device, "--device")
     with interrupt_saves() as interrupted:
         try:

@@ -1,4 +1,4 @@
-"""Test clips, prepared as the weights expect them, each handed to one process exactly once."""
+"""Test clips with the preprocessing that the weights expect, each given to exactly one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mamp.config import MAMPConfig
 from mamp.data import ClipStore
 from mamp.train.distributed import World
 
-KEPT_BYTES = 1 << 30  # clips that are kept ready between evaluations; more are prepared again each time
+KEPT_BYTES = 1 << 30  # of clips kept between evaluations; more are prepared again each time
 
 
 @dataclass
@@ -23,9 +23,9 @@ class Prepared:
     """Some clips.
 
     Attributes:
-        place: [b] which of all clips they are.
+        place: [b] their indices among all clips.
         x: [b, M, T, V, C].
-        present: [b, M] people who are there, where only these count.
+        present: [b, M] whether a person is present, if only those count.
     """
 
     place: NDArray[np.int64]
@@ -34,14 +34,14 @@ class Prepared:
 
 
 class PreparedClips:
-    """Clips of a store as an encoder expects them: centred, cropped in the middle, not augmented.
+    """Clips of a store with the preprocessing that an encoder expects, cropped in the middle, not augmented.
 
     Args:
         store: The clips.
-        clips: [n] which of them.
-        config: Of the encoder.
+        clips: [n] indices of the clips.
+        config: Configuration of the encoder.
         world: The processes; each takes every ``world.size``-th clip.
-        batch: Clips that are handed out together.
+        batch: Clips in a batch.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PreparedClips:
         self.kept = ready
 
     def prepare(self, place: NDArray[np.int64]) -> Prepared:
-        """Read and normalise some clips; those with fewer people than others are filled up with zeros."""
+        """Read and preprocess some clips; absent people are zeros."""
         x, present = prepare_batch([self.store.recording(int(clip)) for clip in self.clips[place]], self.config)
         return Prepared(place, x, present)
 

@@ -1,4 +1,4 @@
-"""``cluster``: whether classes are found without any label."""
+"""``cluster``: how well k-means finds the classes without labels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class ClusterConfig(FrozenConfig):
     """Settings of ``cluster``.
 
     Attributes:
-        clips: Which clips are clustered: those of the split test, or all of both splits.
-        inits: Starts of k-means, of which the tightest clustering counts.
-        standardise: Standardise the features by the clips that are clustered.
+        clips: Clips to cluster: test clips, or all clips of both splits.
+        inits: Random starts of k-means; the best one is used.
+        standardise: Standardise the features by the clips to cluster.
     """
 
     clips: Literal["test", "all"] = "test"
@@ -57,22 +57,22 @@ def cluster_trial(config: ClusterConfig, features: Features) -> Trial:
 
 
 def run_cluster(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOL`."""
+    """Run ``cluster``."""
     need_sklearn()
     what = "the test clips" if job.config.clips == "test" else "the clips of both splits"
-    how = " standardised features of" if job.config.standardise else " features of"
-    notes = (
-        f"k-means on{how} {what}, as many clusters as these have classes. nmi is normalised mutual information, ari "
-        "the adjusted Rand index; no label is seen but to count the classes.",
+    features = "standardised features" if job.config.standardise else "features"
+    note = (
+        f"k-means on {features} of {what}, with as many clusters as they have classes. nmi is normalised mutual "
+        "information, ari the adjusted Rand index. Labels are only used to count the classes."
     )
-    return run_frozen(job, "nmi", lambda features: cluster_trial(job.config, features), notes, seeded=True)
+    return run_frozen(job, "nmi", lambda features: cluster_trial(job.config, features), (note,), seeded=True)
 
 
 PROTOCOL = Protocol(
     name="cluster",
     description="k-means with as many clusters as classes, without labels: normalised mutual information and adjusted "
     "Rand index.",
-    source="Added here: k-means and its measures of scikit-learn.",
+    source="Added here: k-means and measures of scikit-learn.",
     config=ClusterConfig(),
     run=run_cluster,
     poses=True,

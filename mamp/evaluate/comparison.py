@@ -1,4 +1,4 @@
-"""Arms of an ablation beside one another: each evaluation of each arm over its seeds, and its difference to the first.
+"""Compare the arms of an ablation: each evaluation over its seeds, and its difference to the first arm.
 
 Intervals are from a bootstrap over test clips and seeds; differences are paired by test clip.
 """
@@ -6,23 +6,26 @@ Intervals are from a bootstrap over test clips and seeds; differences are paired
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mamp.errors import DataError
 from mamp.evaluate.page import markdown_table, show
 from mamp.evaluate.result import LEVEL, read_results
 from mamp.evaluate.results_table import Cell
 from mamp.evaluate.scores import bootstrap_difference
+from mamp.outputs import dump_json, write_whole
 
 
 def compare_arms(name: str, protocol: str, folders: Mapping[str, Sequence[Path]]) -> dict[str, Any] | None:
-    """One evaluation of all arms as plain values; ``None`` when no arm has it.
+    """One evaluation of all arms as plain values; ``None`` if no arm has results.
 
     Args:
         name: Name of the evaluation.
         protocol: Its protocol.
-        folders: Folders of its results by arm, one a seed; those without results are left out. The first arm is what
-            the others are compared with.
+        folders: Folders of results by arm, one for each seed; those without results are left out. The other arms are
+            compared with the first.
     """
     cells = {}
     for arm, paths in folders.items():
@@ -43,7 +46,7 @@ def compare_arms(name: str, protocol: str, folders: Mapping[str, Sequence[Path]]
 
 
 def _arm(arm: str, cell: Cell, base: Cell | None) -> dict[str, Any]:
-    """One arm in one evaluation, against the first one."""
+    """One arm in one evaluation, compared with the first arm."""
     numbers: dict[str, Any] = cell.to_dict() if cell.found else {"mean": None, "std": None, "interval": None}
     found = {
         "arm": arm,
@@ -67,10 +70,10 @@ def ablation_page(found: dict[str, Any]) -> str:
     arms = [arm["name"] for arm in found["arms"]]
     on = "" if found["data"] is None else f" on {found['data']['name']}"
     lines = [f"# Ablation of {found['recipe']}{on}", "", *comparison_table(found["evaluations"], len(found["seeds"]))]
-    lines += ["", f"Mean ± standard deviation over seeds ({len(found['seeds'])} where nothing else is said)."]
+    lines += ["", f"Mean ± standard deviation over seeds ({len(found['seeds'])} unless stated otherwise)."]
     lines.append(
-        f"In brackets: {found['level']:.0%} interval, bootstrap over test clips and seeds; few seeds tell little "
-        f"of how much seeds differ. Differences are to {arms[0]}, in percentage points, paired by clip."
+        f"In brackets: {found['level']:.0%} interval, bootstrap over test clips and seeds; few seeds say little about "
+        f"how much seeds differ. Differences are to {arms[0]}, in percentage points, paired by clip."
     )
     lines += ["", *(f"- {note}" for note in found["notes"])] if found["notes"] else []
     lines += [f"\n![{name.removesuffix('.png')}]({name})" for name in found["pictures"]]
@@ -88,11 +91,11 @@ def ablation_page(found: dict[str, Any]) -> str:
 
 
 def comparison_table(evaluations: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
-    """Lines of the table in Markdown: a row an arm, two columns an evaluation.
+    """Lines of the table in Markdown: a row for each arm, two columns for each evaluation.
 
     Args:
-        evaluations: What :func:`compare_arms` found.
-        seeds: How many seeds an arm is expected to have; where it has others, the table says so.
+        evaluations: From :func:`compare_arms`.
+        seeds: Number of seeds of an arm; other numbers are stated in the table.
     """
     if not evaluations:
         return ["Nothing was evaluated."]
@@ -115,10 +118,31 @@ def _value(cell: Mapping[str, Any], seeds: int) -> str:
 
 
 def _difference(cell: Mapping[str, Any]) -> str:
-    return (
-        "-" if cell["difference"] is None else f"{cell['difference']:+.1f}{_bracket(cell['difference_interval'], '+')}"
-    )
+    difference, interval = cell["difference"], cell["difference_interval"]
+    return "-" if difference is None else f"{difference:+.1f}{_bracket(interval, '+')}"
 
 
 def _bracket(interval: Sequence[float] | None, sign: str) -> str:
     return "" if interval is None else f" [{interval[0]:{sign}.1f}, {interval[1]:{sign}.1f}]"
+
+
+def write_ablation(found: dict[str, Any], output: Path) -> None:
+    """Write ``ablation.json``, ``ablation.md`` and, with matplotlib, a picture of each evaluation into a folder.
+
+    Raises:
+        DataError: The folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with suppress(ImportError):
+            from mamp.evaluate.pictures import draw_arms
+
+            for column in found["evaluations"]:
+                title = f"{column['protocol']} {column['metric']} on {column['data']['name']}, per cent"
+                picture = draw_arms([arm for arm in column["arms"] if arm["mean"] is not None], title)
+                found["pictures"].append(f"ablation-{column['name']}.png")
+                write_whole(output / found["pictures"][-1], picture)
+        write_whole(output / "ablation.md", ablation_page(found))
+        write_whole(output / "ablation.json", dump_json(found) + "\n")
+    except OSError as error:
+        raise DataError(f"{output}: cannot write the tables here ({error}).") from None

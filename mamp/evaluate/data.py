@@ -23,12 +23,11 @@ class Labelled:
 
     Attributes:
         store: The clips.
-        labels: [N] class 0 to K - 1 of every clip; -1 for one that is in neither split and of a class that no clip of
-            the splits has.
-        classes: [K] names of the classes; the number of a class in the store where it has no name.
+        labels: [N] class 0 to K - 1 of every clip; -1 for a clip outside both splits whose class is in neither.
+        classes: [K] names of the classes, or their numbers in the store if they have no names.
         train: Indices of the training clips.
         test: Indices of the test clips.
-        protocol: Which split of a set that has several; none for a set with one.
+        protocol: Name of the split, if the set has several.
     """
 
     store: ClipStore
@@ -45,7 +44,7 @@ class Labelled:
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """Hashes of the bytes that are evaluated, by file: read once, whatever ``meta.json`` states."""
+        """Hashes of the files that are evaluated, computed once, whatever ``meta.json`` states."""
         files = ["positions.bin", *(["confidence.bin"] if self.store.has_confidence else [])]
         return {file: sha256_of(self.store.path / file) for file in files}
 
@@ -54,7 +53,7 @@ class Labelled:
         return [str(name) for name in self.store.columns["name"][clips]]
 
     def describe(self) -> dict[str, Any]:
-        """What the results say of the data: plain values, fit for JSON."""
+        """The data as plain values for JSON."""
         return {
             "name": str(self.store.info.get("source") or self.store.path.resolve().name),
             "sha256": self.sha256["positions.bin"],
@@ -70,10 +69,10 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
     """Open a store to evaluate on.
 
     Args:
-        path: A store made by ``python -m mamp.prepare``, with the column ``label`` and a split: the column ``split``,
-            or ``split_PROTOCOL`` for each protocol of a set that has several.
-        protocol: Which of these.
-        layout: Joints that the weights expect.
+        path: A store made by ``python -m mamp.prepare``, with the column ``label`` and a column ``split``, or
+            ``split_PROTOCOL`` for each split of a set that has several.
+        protocol: Name of the split.
+        layout: Layout that the weights expect.
 
     Raises:
         DataError: Labels or a split are missing, there are fewer than two classes, a class of the test clips has no
@@ -101,13 +100,13 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
         names = ", ".join(repr(classes[number]) for number in unseen)
         raise DataError(
             f"{store.path}: each class of the test clips needs training clips; none for {names}. Leave these clips "
-            "out, or split the set otherwise."
+            "out, or split the set differently."
         )
     return Labelled(store, labels, classes, train, test, protocol)
 
 
 def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:
-    """Labels as 0 to K - 1, in the order of those of the store, and the names of the classes."""
+    """Labels as 0 to K - 1, in the order of the store's labels, and the names of the classes."""
     found = store.columns["label"]
     if found.dtype.kind not in "iuU":
         raise DataError(f"{store.path}: labels: expected whole numbers or names, found {found.dtype}.")

@@ -1,7 +1,7 @@
-"""Features of all clips of a store: extracted once, shared out among processes, kept in files.
+"""Features of all clips of a store, extracted once by all processes together and kept in files.
 
 They are those of :meth:`mamp.MAMPEncoder.encode`, extracted in parts of :data:`PART` clips. Each part is written when
-it is done, so that a run that was killed goes on from there; who extracts a part does not change what is in it.
+it is finished, so that a run that was killed resumes there. A part is the same whichever process extracts it.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ POSE_FRAMES = 30
 
 
 def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | None:
-    """Features [N, D] of every clip of the store, from a file where they were extracted before.
+    """Features [N, D] of every clip of the store, read from a file if they were extracted before.
 
-    All processes call it, and the main one has the answer.
+    All processes call it; only the main one gets the features.
 
     Args:
         job: The evaluation.
-        seed: Seed of fresh weights.
-        pool: ``clip``: what ``encode`` gives; ``clip+std``: the mean of the tokens and, behind it, their standard
-            deviation; ``joint``: the mean of each joint, one behind another. Poses have no pool.
+        seed: Seed of random weights.
+        pool: ``clip``: what ``encode`` returns; ``clip+std``: mean and standard deviation of the tokens, concatenated;
+            ``joint``: the mean of each joint, concatenated. Poses have no pool.
 
     Raises:
         RecordingError: A clip cannot be encoded, or its features are not finite.
@@ -89,7 +89,7 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
 
 
 def identity(source: Representation, data: Labelled, pool: FeaturePool) -> dict[str, Any]:
-    """All that features depend on: the weights, and the bytes of the clips, whatever the store states of them."""
+    """Everything that features depend on: the weights, and the clips themselves, whatever the store states."""
     digest = hashlib.sha256()
     for column in ("name", "people", "frames", "fps"):
         digest.update(np.ascontiguousarray(data.store.columns[column]).tobytes())
@@ -104,7 +104,7 @@ def identity(source: Representation, data: Labelled, pool: FeaturePool) -> dict[
 
 
 def poses(recordings: Sequence[Skeleton], source: Representation) -> FloatArray:
-    """Normalised poses of the first person [n, 30 * V * 3], as the encoder would see them but for their number."""
+    """Normalised poses of the first person [n, 30 * V * 3], preprocessed as for the encoder."""
     clips = [prepare_clip(recording, source.config.preprocessing, POSE_FRAMES)[0][0] for recording in recordings]
     return np.stack([rearrange(clip, "t v c -> (t v c)") for clip in clips])
 
@@ -117,7 +117,7 @@ def _features(source: Representation, store: ClipStore, clips: Sequence[int], po
     if bad.any():
         name = store.columns["name"][clips[int(np.argmax(bad))]]
         raise RecordingError(
-            f"{name}: expected finite features, found NaN or infinity; look at the clip, or at the weights."
+            f"{name}: expected finite features, found NaN or infinity. Check the clip and the weights."
         )
     return found
 
@@ -135,7 +135,7 @@ def _encode(source: Representation, recordings: list[Skeleton], pool: FeaturePoo
 
 
 def _read(path: Path, rows: int) -> FloatArray | None:
-    """Features in a file; none where there is no file, or another one than this module writes."""
+    """Features in a file; ``None`` if there is no file, or not one of this module."""
     try:
         found = np.load(path, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -148,7 +148,7 @@ def _read(path: Path, rows: int) -> FloatArray | None:
 
 
 def _write(path: Path, features: FloatArray) -> None:
-    """Write features so that the file is whole whenever it is seen."""
+    """Write features, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as file:

@@ -24,14 +24,14 @@ class FewShotConfig(FrozenConfig):
     """Settings of ``fewshot``.
 
     Attributes:
-        shots: Labelled clips of each class; several numbers are measured one after another.
+        shots: Labelled clips of each class; may be several numbers.
         ways: Classes of an episode, drawn anew for each; none takes all.
-        episodes: Draws of the labelled clips.
-        novel: Classes that are new, by name or number in the order of the results, ranges as in 10-19, separated by
-            commas. Labelled clips and queries are then both drawn from all clips of these classes, whatever their
-            split. With none, labelled clips are training clips, and all test clips are queries.
-        standardise: Standardise the features, without a look at labels of the classes in question: by all training
-            clips; with novel classes, by the clips of the other classes.
+        episodes: Number of draws of the labelled clips.
+        novel: Novel classes, by name or number, with ranges as in 10-19, separated by commas. Labelled clips and
+            queries are then drawn from all clips of these classes, whatever their split. With none, labelled clips are
+            training clips and all test clips are queries.
+        standardise: Standardise the features without using labels of the classes in question: by all training clips,
+            or, with novel classes, by the clips of the other classes.
     """
 
     shots: tuple[int, ...] = (1, 5)
@@ -67,7 +67,7 @@ class Draw:
 
 
 def plan(config: FewShotConfig, data: Labelled) -> Draw:
-    """Which clips play which part.
+    """Choose which clips are labelled, queries and known.
 
     Raises:
         ConfigError: A class is unknown or has too few clips, or there are too few classes.
@@ -132,7 +132,7 @@ def episode(
         rng: Draws.
 
     Returns:
-        Whether each query [q] was classified right, and which clips [s] were drawn.
+        Whether each query [q] was classified correctly, and which clips [s] were drawn.
     """
     chosen = np.arange(len(draw.classes))
     if ways is not None:
@@ -156,17 +156,16 @@ def fewshot_trial(config: FewShotConfig, features: Features) -> Trial:
     means, deviations = {}, {}
     for shots in config.shots:
         rng = np.random.default_rng([features.seed, shots])
-        hits = [episode(x, draw, shots, config.ways, rng)[0] for _ in range(config.episodes)]
-        accuracies = [100 * float(one.mean()) for one in hits]
-        means[f"{shots}-shot"] = float(np.mean(accuracies))
-        deviations[f"{shots}-shot std"] = float(np.std(accuracies, ddof=1))
+        hits = [100 * episode(x, draw, shots, config.ways, rng)[0].mean() for _ in range(config.episodes)]
+        means[f"{shots}-shot"] = float(np.mean(hits))
+        deviations[f"{shots}-shot std"] = float(np.std(hits, ddof=1))
     trial = make_trial(features, means | deviations)
     trial.intervals = {name: interval([trial], name, config.episodes) for name in means}
     return trial
 
 
 def interval(trials: list[Trial], metric: str, episodes: int) -> tuple[float, float]:
-    """95 % interval of the mean over all episodes of all trials: how much the draw of labelled clips moves it."""
+    """95 % interval of the mean over all episodes of all trials; it covers the draw of labelled clips."""
     mean = float(np.mean([trial.metrics[metric] for trial in trials]))
     variance = float(np.mean([trial.metrics[f"{metric} std"] ** 2 for trial in trials]))
     half = NORMAL_95 * float(np.sqrt(variance / (episodes * len(trials))))
@@ -174,41 +173,42 @@ def interval(trials: list[Trial], metric: str, episodes: int) -> tuple[float, fl
 
 
 def run_fewshot(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOL`."""
+    """Run ``fewshot``."""
     config = job.config
     draw = plan(config, job.data)
     ways = len(draw.classes) if config.ways is None else config.ways
-    where = (
-        "labelled clips are training clips, all test clips of the classes are queries"
-        if config.novel is None
-        else "labelled clips and queries are clips of the novel classes "
-        + ", ".join(job.data.classes[one] for one in draw.classes)
-    )
-    by = "the training clips, without their labels" if config.novel is None else "the clips of the other classes"
-    notes = [
+    if config.novel is None:
+        where = "labelled clips are training clips, all test clips of the classes are queries"
+        by = "the training clips, without their labels"
+    else:
+        novel = ", ".join(job.data.classes[one] for one in draw.classes)
+        where, by = (
+            f"labelled clips and queries are clips of the novel classes {novel}",
+            "the clips of the other classes",
+        )
+    standardised = f"standardised by {by}" if config.standardise else "not standardised"
+    note = (
         f"{config.episodes} episodes of {ways} classes for each seed; {where}. Nearest centroid by cosine; features "
-        "are " + (f"standardised by {by}." if config.standardise else "not standardised."),
-    ]
+        f"are {standardised}."
+    )
     metrics = [f"{shots}-shot" for shots in config.shots]
-    result = run_frozen(job, metrics[0], lambda features: fewshot_trial(config, features), tuple(notes), seeded=True)
+    result = run_frozen(job, metrics[0], lambda features: fewshot_trial(config, features), (note,), seeded=True)
     if not result.trials:
         return result
+    ends = {name: interval(result.trials, name, config.episodes) for name in metrics}
+    told = ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in ends.items())
     result.notes.append(
-        "95 % intervals of the mean over the episodes: "
-        + ", ".join(
-            "{} {:.1f} to {:.1f}".format(name, *interval(result.trials, name, config.episodes)) for name in metrics
-        )
-        + ". They cover the draw of labelled clips, not that of the test clips."
+        f"95 % intervals of the mean over the episodes: {told}. They cover the draw of labelled clips, not that of the "
+        "test clips."
     )
-    ends = interval(result.trials, metrics[0], config.episodes)
-    return dataclasses.replace(result, interval=ends, interval_over="episodes")
+    return dataclasses.replace(result, interval=ends[metrics[0]], interval_over="episodes")
 
 
 PROTOCOL = Protocol(
     name="fewshot",
-    description="Nearest centroid of one and of five labelled clips of each class, the mean over many draws; with "
-    "--novel, on classes that are new.",
-    source="Added here: the one-shot protocol of the field, with random exemplars.",
+    description="Nearest centroid of one and of five labelled clips of each class, averaged over many draws; with "
+    "--novel, on novel classes.",
+    source="Added here: the usual one-shot protocol, with random exemplars.",
     config=FewShotConfig(),
     run=run_fewshot,
     poses=True,

@@ -33,9 +33,9 @@ class FinetuneConfig(SupervisedConfig):
         min_lr: Learning rate at the end.
         warmup_epochs: Linear warm-up.
         betas: Adam's averaging factors.
-        layer_decay: Factor between the learning rates of one layer and the next further down; 1 gives all the same.
-        drop_path: Largest rate of stochastic depth, of the last block.
-        dropout: Share of the tokens' values that the head drops.
+        layer_decay: Factor between the learning rates of a layer and the layer below; 1 gives all the same rate.
+        drop_path: Rate of stochastic depth of the last block, which is the largest.
+        dropout: Dropout of the tokens in the head.
         smoothing: Label smoothing.
         hidden: Width of the head's hidden layer.
     """
@@ -68,8 +68,8 @@ class SemiConfig(FinetuneConfig):
     """Settings of ``semi``: those of ``finetune``, and which labels are used.
 
     Attributes:
-        share: Share of the training clips whose labels are used; the others are left out.
-        balanced: Take that share of each class, at least one clip, in place of a share of all clips as published.
+        share: Share of the training clips to use; the others are left out.
+        balanced: Take the share of each class, at least one clip, instead of a share of all clips as published.
     """
 
     share: float = 0.1
@@ -88,7 +88,7 @@ def make_classifier(config: MAMPConfig, settings: FinetuneConfig, num_classes: i
 
 
 def layer_of(name: str, depth: int) -> int:
-    """Number of the layer that a parameter belongs to: 0 for the embeddings, the blocks, ``depth + 1`` for the rest."""
+    """Layer of a parameter: 0 for the embeddings, 1 to ``depth`` for the blocks, ``depth + 1`` for the rest."""
     first, *rest = name.split(".")
     if first in EMBEDDINGS:
         return 0
@@ -96,12 +96,12 @@ def layer_of(name: str, depth: int) -> int:
 
 
 def layer_decay_groups(model: nn.Module, depth: int, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups with ``lr_scale``, a factor ``layer_decay`` smaller for each layer further down.
+    """Parameter groups whose ``lr_scale`` shrinks by ``layer_decay`` with each layer further down.
 
-    As published, vectors have no weight decay, and the position embeddings do.
+    As published, vectors have no weight decay, but the position embeddings do.
 
     Args:
-        model: Encoder and head; what needs no gradient is left out.
+        model: Encoder and head; parameters without gradient are left out.
         depth: Blocks of the encoder.
         weight_decay: Of matrices.
         layer_decay: Factor between layers; 1 gives all the same rate.
@@ -127,18 +127,18 @@ def make_optimizer(settings: FinetuneConfig, model: Classifier) -> torch.optim.O
 
 
 def labelled_share(data: Labelled, share: float, seed: int, balanced: bool) -> IntArray:
-    """Training clips whose labels are used: the same on every process.
+    """Training clips whose labels are used, the same in every process.
 
-    As published, a shuffle of all training clips is cut off at ``share`` of them, whatever their classes.
+    As published, the first ``share`` of all training clips in random order is used, whatever their classes.
 
     Args:
         data: Clips, labels and split.
         share: Share of the training clips.
         seed: Seed of the shuffle.
-        balanced: Cut off each class by itself, at the nearest whole number of clips and at least one.
+        balanced: Take the share of each class, rounded, and at least one clip.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: No clip is left.
     """
     order = np.arange(len(data.train))
     np.random.RandomState(seed).shuffle(order)  # the generator of the published runs
@@ -151,7 +151,7 @@ def labelled_share(data: Labelled, share: float, seed: int, balanced: bool) -> I
         clips = clips[np.sort(np.concatenate([rows[: max(round(len(rows) * share), 1)] for rows in kept]))]
     if not len(clips):
         raise DataError(
-            f"{data.store.path}: a share of {share:g} of {len(data.train)} training clips is none; raise share."
+            f"{data.store.path}: a share of {share:g} of {len(data.train)} training clips is no clip; raise share."
         )
     return clips
 
@@ -168,13 +168,13 @@ def finetune(job: Job, notes: tuple[str, ...] = (), share: float | None = None, 
 
 
 def run_scratch(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOLS`."""
+    """Run ``scratch``."""
     weights = job.weights if job.weights.partition(":")[0] == "untrained" else f"untrained:{job.weights}"
     return finetune(dataclasses.replace(job, weights=weights))
 
 
 def run_semi(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOLS`."""
+    """Run ``semi``."""
     config: SemiConfig = job.config
     how = "of each class" if config.balanced else "of all, whatever their classes"
     count = len(labelled_share(job.data, config.share, job.seeds[0], config.balanced))
@@ -183,7 +183,7 @@ def run_semi(job: Job) -> Result:
 
 
 def run_transfer(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOLS`."""
+    """Run ``transfer``."""
     if job.weights.partition(":")[0] == "untrained":
         raise ConfigError("transfer: expected weights that were trained on another set, found untrained ones.")
     note = f"Weights {label_of(job.weights)!r} were fine-tuned on the labels of {job.data.describe()['name']!r}."
@@ -194,7 +194,7 @@ PUBLISHED = FinetuneConfig()
 PROTOCOLS = (
     Protocol(
         name="finetune",
-        description="Fine-tuning: encoder and head are trained on all labels of the training clips.",
+        description="Fine-tuning: encoder and head are trained on all training clips.",
         source="The paper's fine-tuning; learning rates of the published scripts.",
         config=PUBLISHED,
         run=finetune,
@@ -202,7 +202,7 @@ PROTOCOLS = (
     ),
     Protocol(
         name="scratch",
-        description="Supervised training of fresh weights: as fine-tuning, but with one learning rate for all layers.",
+        description="Supervised training from scratch: like fine-tuning, with one learning rate for all layers.",
         source="The paper's baseline without pre-training; published scripts.",
         config=dataclasses.replace(PUBLISHED, layer_decay=1.0),
         run=run_scratch,
@@ -211,15 +211,15 @@ PROTOCOLS = (
     ),
     Protocol(
         name="semi",
-        description="Fine-tuning on the labels of a share of the training clips.",
-        source="The paper's semi-supervised evaluation; the subset is the same on every process.",
+        description="Fine-tuning on a share of the training clips.",
+        source="The paper's semi-supervised evaluation; the subset is the same in every process.",
         config=SemiConfig(),
         run=run_semi,
         free=SPREAD,
     ),
     Protocol(
         name="transfer",
-        description="Fine-tuning of weights that were pre-trained on one set with the labels of another.",
+        description="Fine-tuning on one data set of weights that were pre-trained on another.",
         source="The paper's transfer learning; the settings of fine-tuning.",
         config=PUBLISHED,
         run=run_transfer,

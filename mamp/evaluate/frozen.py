@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import warnings
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 FOLDS = 5
-NO_SEED = "Nothing here depends on the seed: one trial stands for all."
+NO_SEED = "Nothing here depends on the seed, so there is only one trial."
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class FrozenConfig:
     """What all protocols on frozen features have in common.
 
     Attributes:
-        pool: What stands for a clip: clip (the embedding that encode gives), clip+std (mean and standard deviation of
+        pool: What represents a clip: clip (the embedding that encode returns), clip+std (mean and standard deviation of
             the tokens), or joint (the mean of each joint).
     """
 
@@ -51,7 +50,7 @@ class Features:
         x: [N, D] features of every clip of the store.
         data: Labels and split.
         seed: Seed of the trial.
-        notes: What the trial has to tell the reader is added here.
+        notes: Takes what the reader should know of the trial.
     """
 
     x: FloatArray
@@ -67,16 +66,14 @@ def run_frozen(
     notes: tuple[str, ...] = (),
     seeded: bool = False,
 ) -> Result:
-    """Extract the features of each trial, and do the trials that were not done before.
-
-    The result has no name yet; the runner gives it that of the protocol.
+    """Extract the features of each trial, and run the trials that are not finished.
 
     Args:
         job: The evaluation; its configuration has the field ``pool``.
         headline: Metric that counts.
         trial: One trial, from its features.
         notes: What a reader should know.
-        seeded: Whether the trial draws anything. If it does not, and the weights are not fresh, there is one trial.
+        seeded: Whether the trial draws random numbers. If not, and the weights are not fresh, there is one trial.
     """
     source = job.representation(job.seeds[0])
     fresh = source.kind == "untrained"
@@ -84,28 +81,19 @@ def run_frozen(
     found = list(notes) + ([] if len(seeds) == len(job.seeds) else [NO_SEED])
     features = {seed: extract(job, seed, job.config.pool) for seed in (seeds if fresh else seeds[:1])}
     trials = []
-    # From here on the main process works alone: the others have nothing to wait for.
+    # From here on the main process works alone; the others have nothing to wait for.
     for seed in seeds if job.world.is_main else ():
         x = features[seed if fresh else seeds[0]]
         assert x is not None
         path = job.output / f"seed={seed}" / "trial.npz"
         done = _read_trial(path)
         if done is None:
-            told: list[str] = []
-            done = trial(Features(x, job.data, seed, told)), told
+            new: list[str] = []
+            done = trial(Features(x, job.data, seed, new)), new
             _write_trial(path, *done)
         trials.append(done[0])
         found += [note for note in done[1] if note not in found]
-    return Result(
-        protocol="",
-        headline=headline,
-        weights=source.describe(),
-        data=job.data.describe(),
-        settings=dataclasses.asdict(job.config),
-        trials=trials,
-        notes=found,
-        device=str(job.world.device),
-    )
+    return job.result(headline, source, trials, found)
 
 
 def make_trial(
@@ -172,10 +160,10 @@ class LogisticConfig(FrozenConfig):
     """Settings of ``logistic``.
 
     Attributes:
-        C: Inverse strength of the L2 penalty. With none it is chosen from 0.001 to 10 by cross-validation on the
-            training clips, in five folds.
-        group: Column of the store whose groups are kept whole in the folds, where the store has it.
-        max_iter: Most steps of the solver.
+        C: Inverse strength of the L2 penalty. None chooses it from 0.001 to 10 by five-fold cross-validation on the
+            training clips.
+        group: Column of the store whose groups are not split between folds, if the store has it.
+        max_iter: Largest number of steps of the solver.
     """
 
     C: float | None = 0.1
@@ -207,16 +195,10 @@ def logistic_trial(config: LogisticConfig, features: Features) -> Trial:
     steps = int(np.max(model[-1].n_iter_))
     if steps >= config.max_iter:
         features.notes.append(f"Seed {features.seed}: the solver stopped at its {steps} steps; raise max_iter.")
-    missing = np.setdiff1d(np.arange(data.num_classes), model.classes_)
-    assert not len(
-        missing
-    )  # open_labelled: a class is one of the training or the test clips; these have training clips
+    assert len(model.classes_) == data.num_classes  # open_labelled: every class has training clips
     scores = model.predict_log_proba(x[data.test])
-    return make_trial(
-        features,
-        classification_metrics(data.labels[data.test], scores, data.num_classes),
-        scores=scores.astype(np.float32),
-    )
+    metrics = classification_metrics(data.labels[data.test], scores, data.num_classes)
+    return make_trial(features, metrics, scores=scores.astype(np.float32))
 
 
 def _choose(model: Any, config: LogisticConfig, features: Features) -> Any:
@@ -245,7 +227,7 @@ def _choose(model: Any, config: LogisticConfig, features: Features) -> Any:
 
 
 def run_logistic(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOL`."""
+    """Run ``logistic``."""
     need_sklearn()
     notes = ("Features are standardised by the training clips.",)
     return run_frozen(job, "top1", lambda features: logistic_trial(job.config, features), notes, job.config.C is None)
@@ -253,8 +235,8 @@ def run_logistic(job: Job) -> Result:
 
 PROTOCOL = Protocol(
     name="logistic",
-    description="Linear probe in its fast form: features extracted once and standardised, logistic regression on them.",
-    source="The question of the paper's linear probe; logistic regression of scikit-learn in place of SGD.",
+    description="Fast linear probe: logistic regression on features that are extracted once and standardised.",
+    source="Like the paper's linear probe, with logistic regression of scikit-learn instead of SGD.",
     config=LogisticConfig(),
     run=run_logistic,
     poses=True,

@@ -1,4 +1,4 @@
-"""``knn``: the class of the nearest training clips, and how well a test clip retrieves training clips of its class."""
+"""``knn``: the class of the nearest training clips, and retrieval of training clips of the same class."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class KnnConfig(FrozenConfig):
     """Settings of ``knn``.
 
     Attributes:
-        k: Neighbours that vote; of classes with as many votes, the one of the nearer neighbour.
-        metric: cosine, or euclidean distance; for the retrieval too.
+        k: Neighbours that vote; a tie goes to the class of the nearer neighbour.
+        metric: cosine or euclidean; also used for retrieval.
         standardise: Standardise the features by the training clips.
     """
 
@@ -42,7 +42,7 @@ class KnnConfig(FrozenConfig):
 
 
 def similarity(queries: FloatArray, gallery: FloatArray, metric: Metric) -> NDArray[np.float64]:
-    """How near each query [n, D] is to each of a gallery [m, D]: [n, m], larger is nearer."""
+    """Similarity [n, m] of queries [n, D] and a gallery [m, D]; larger is nearer."""
     a, b = queries.astype(np.float64), gallery.astype(np.float64)
     if metric == "cosine":
         a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (a, b))
@@ -51,16 +51,16 @@ def similarity(queries: FloatArray, gallery: FloatArray, metric: Metric) -> NDAr
 
 
 def vote(neighbours: IntArray, num_classes: int) -> IntArray:
-    """Class [n] that most of the neighbours' classes [n, k], nearest first, are; of equals, that of the nearer one."""
+    """Most frequent class [n] of the neighbours [n, k], nearest first; a tie goes to the nearer neighbour."""
     votes = np.zeros((len(neighbours), num_classes))
     rows = np.arange(len(neighbours))
     for rank, classes in enumerate(neighbours.T):
-        votes[rows, classes] += 1 + 0.5 ** (rank + 1)  # weighs less than a vote, and more than all that come after it
+        votes[rows, classes] += 1 + 0.5 ** (rank + 1)  # the bonus weighs less than a vote, and more than all later ones
     return votes.argmax(axis=1)
 
 
 def average_precision(relevant: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Average precision [n] of rankings, nearest first, of which [n, m] says who is of the query's class."""
+    """Average precision [n] of rankings, nearest first; ``relevant`` [n, m] marks the query's class."""
     found = relevant.cumsum(axis=1)
     precision = found / np.arange(1, relevant.shape[1] + 1)
     return np.asarray((precision * relevant).sum(axis=1) / found[:, -1])
@@ -81,12 +81,12 @@ def neighbours_and_retrieval(
         gallery: [m, D] features.
         query_labels: [n] classes, each of which is in the gallery.
         gallery_labels: [m] classes.
-        k: Neighbours that are returned.
-        metric: What near means.
+        k: Number of neighbours to return.
+        metric: Measure of similarity.
 
     Returns:
-        Classes [n, k] of the nearest, nearest first; and in per cent ``map`` (mean average precision over the whole
-        ranking), ``recall@1``, ``recall@5`` and ``recall@10`` (queries with one of their class among the first).
+        Classes [n, k] of the neighbours, nearest first; and in per cent ``map`` (mean average precision over the whole
+        ranking), ``recall@1``, ``recall@5`` and ``recall@10`` (queries with a match among the first).
     """
     nearest, precision, hits = [], [], []
     for first in range(0, len(queries), QUERIES_AT_ONCE):
@@ -104,7 +104,7 @@ def neighbours_and_retrieval(
 
 
 def knn_trial(config: KnnConfig, features: Features) -> Trial:
-    """Classify and retrieve: test clips ask, training clips answer."""
+    """Classify and retrieve: test clips are the queries, training clips the gallery."""
     data, x = features.data, features.x
     if config.k > len(data.train):
         raise ConfigError(f"k: expected at most {len(data.train)}, the number of training clips, found {config.k}.")
@@ -119,11 +119,11 @@ def knn_trial(config: KnnConfig, features: Features) -> Trial:
 
 
 def run_knn(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOL`."""
-    by = "standardised by the training clips" if job.config.standardise else "as they are"
+    """Run ``knn``."""
+    by = "standardised by the training clips" if job.config.standardise else "not standardised"
     notes = (
-        f"Features are {by}; near means {job.config.metric}. Retrieval: test clips ask, training clips answer; "
-        "recall@k is the share of test clips with a clip of their class among the first k.",
+        f"Features are {by}; similarity is {job.config.metric}. Retrieval: test clips are the queries, training clips "
+        "the gallery; recall@k is the share of test clips with a clip of their class among the first k.",
     )
     return run_frozen(job, "top1", lambda features: knn_trial(job.config, features), notes)
 
@@ -132,7 +132,8 @@ PROTOCOL = Protocol(
     name="knn",
     description="The class of the nearest training clip (or of the k nearest), and retrieval: mean average precision "
     "and recall@1, 5, 10.",
-    source="The paper's retrieval protocol, one nearest neighbour by cosine; k, metric and measures are added.",
+    source="The paper's retrieval protocol, one nearest neighbour by cosine; k, other metrics and retrieval measures "
+    "are added.",
     config=KnnConfig(),
     run=run_knn,
     poses=True,

@@ -1,8 +1,7 @@
-"""Linear probe as published: a frozen encoder, and a batch norm and a linear layer trained on it by SGD."""
+"""Linear probe as published: batch norm and a linear layer, trained by SGD on a frozen encoder."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -17,14 +16,22 @@ from mamp.config import MAMPConfig
 from mamp.data.augment import Augmentation
 from mamp.data.loader import generator_for
 from mamp.encoder import MAMPEncoder
-from mamp.errors import ConfigError, DataError
+from mamp.errors import ConfigError
 from mamp.evaluate.features import extract
 from mamp.evaluate.predictions import Trial
 from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
 from mamp.evaluate.settings import SPREAD, SupervisedConfig, seeded
-from mamp.evaluate.supervised import classifier_of, make_trial, run_trials, save_trial, source_of
+from mamp.evaluate.supervised import (
+    check_batch,
+    classifier_of,
+    make_trial,
+    run_trials,
+    save_trial,
+    source_of,
+    trial_folder,
+)
 from mamp.heads import EPS, BatchNorm, Classifier, LinearHead, set_norm_clips
 from mamp.train.loop import set_learning_rate
 
@@ -40,8 +47,8 @@ class LinearConfig(SupervisedConfig):
         lr: Largest learning rate.
         weight_decay: Weight decay.
         momentum: Momentum of SGD.
-        augment: train augments the training clips, so that each is encoded once an epoch; none extracts the features of
-            all clips once, which is not the published recipe, but quick.
+        augment: train augments the training clips and encodes each once per epoch; none extracts the features of all
+            clips once, which is fast but not the published recipe.
     """
 
     batch_size: int = 256
@@ -72,7 +79,7 @@ def make_optimizer(config: LinearConfig, model: nn.Module) -> torch.optim.Optimi
 
 
 def run_linear(job: Job) -> Result:
-    """Do it; see :data:`PROTOCOL`."""
+    """Run ``linear``."""
     config: LinearConfig = job.config
     if config.augment == "none":
         return run_on_features(job)
@@ -83,11 +90,7 @@ def run_linear(job: Job) -> Result:
 def run_on_features(job: Job) -> Result:
     """The same head and schedule on features that are extracted once."""
     config, data = job.config, job.data
-    if len(data.train) < config.batch_size:
-        raise DataError(
-            f"{data.store.path}: {len(data.train)} training clips are fewer than one batch of {config.batch_size}; use "
-            "a smaller batch_size (and lr) or more labels."
-        )
+    check_batch(data, len(data.train), config.batch_size)
     trials = []
     features: NDArray[np.float32] | None = None
     for seed in job.seeds:
@@ -99,23 +102,14 @@ def run_on_features(job: Job) -> Result:
         trials.append(trial)
         if source.encoder is not None and job.world.is_main:
             save_head(head, source.encoder, job, seed)
-    return Result(
-        "",
-        "top1",
-        source.describe(),
-        data.describe(),
-        dataclasses.asdict(config),
-        trials,
-        [FEATURES_ONCE],
-        device=str(job.world.device),
-    )
+    return job.result("top1", source, trials, [FEATURES_ONCE])
 
 
 def save_head(head: LinearHead, encoder: MAMPEncoder, job: Job, seed: int) -> None:
     """Write the classifier of an encoder and the head that was trained on its features."""
     plain, on_tokens = encoder.without_readout(), head_on_tokens(head, encoder)
     model = classifier_of(plain, lambda config: Classifier(config, on_tokens, frozen=True), seed)
-    save_trial(model.cpu(), job.data, job.output / f"seed={seed}")
+    save_trial(model.cpu(), job.data, trial_folder(job, seed))
 
 
 def head_on_tokens(head: LinearHead, encoder: MAMPEncoder) -> LinearHead:

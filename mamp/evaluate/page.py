@@ -1,13 +1,15 @@
-"""``results.md``: the result of one evaluation as a page, the headline first."""
+"""``results.md``: one evaluation as a page, with the headline first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from mamp.outputs import flatten
+
 
 def show(value: float | None, digits: int = 1) -> str:
-    """A number in per cent; a dash for none."""
+    """A number in per cent; a dash for ``None`` and NaN."""
     return "-" if value is None or value != value else f"{value:.{digits}f}"
 
 
@@ -21,7 +23,7 @@ def show_headline(headline: dict[str, Any]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]], text: int = 1) -> list[str]:
-    """Lines of a table; the first columns, ``text`` of them, are text, the others are numbers."""
+    """Lines of a table whose first ``text`` columns are text and whose other columns are numbers."""
     clean = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, *rows)]
     lines = ["| " + " | ".join(row) + " |" for row in clean]
     return [lines[0], "|" + "|".join([*["---"] * text, *["---:"] * (len(header) - text)]) + "|", *lines[1:]]
@@ -31,17 +33,9 @@ def result_page(found: dict[str, Any]) -> str:
     """The page of what ``results.json`` says."""
     head, data, weights = found["headline"], found["data"], found["weights"]
     split = f", {data['protocol']}" if data.get("protocol") else ""
-    lines = [
-        f"# {found['protocol']}: {weights['name']} on {data['name']}{split}",
-        "",
-        f"**{head['metric']} {show_headline(head)}** per cent",
-        "",
-        *_headline_notes(found),
-        "",
-        "## Metrics",
-        "",
-        *_metrics(found),
-    ]
+    lines = [f"# {found['protocol']}: {weights['name']} on {data['name']}{split}", ""]
+    lines += [f"**{head['metric']} {show_headline(head)}** per cent", "", *_headline_notes(found)]
+    lines += ["", "## Metrics", "", *_metrics(found)]
     if found["classes"]:
         rows = [[row["class"], show(row["recall"]), show(row["precision"]), row["count"]] for row in found["classes"]]
         lines += ["", "## Classes", "", *markdown_table(["class", "recall", "precision", "test clips"], rows)]
@@ -57,7 +51,7 @@ def result_page(found: dict[str, Any]) -> str:
 
 
 def _headline_notes(found: dict[str, Any]) -> list[str]:
-    """What the numbers of the headline are."""
+    """What the numbers of the headline mean."""
     head, lines = found["headline"], []
     if head.get("std") is not None:
         lines.append(f"Mean ± standard deviation over {head['trials']} seeds.")
@@ -98,12 +92,10 @@ def _provenance(found: dict[str, Any]) -> list[str]:
     return [f"- {name}: {value}" for name, value in facts.items() if value]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> str:
-    """Nested fields as ``name value, ...``."""
-    parts = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            parts.append(_flat(value, f"{prefix}{name}."))
-        elif value is not None and value != [] and value != ():
-            parts.append(f"{prefix}{name} {' '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
-    return ", ".join(filter(None, parts))
+def _flat(values: dict[str, Any]) -> str:
+    """Nested fields as ``name value, ...``; those without a value are left out."""
+    words = {
+        name: " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+        for name, value in flatten(values).items()
+    }
+    return ", ".join(f"{name} {value}" for name, value in words.items() if value not in (None, ""))

@@ -1,4 +1,4 @@
-"""Pictures of a result: who is taken for whom, recall by class, and the course of training. Needs matplotlib."""
+"""Pictures of a result: confusion matrix, recall by class, and training curves. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mamp.outputs import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NAMED = 30  # with more classes than this their names would not be legible
-WRITTEN = 20  # with more than this the numbers in the matrix would not be
+NAMED = 30  # with more classes than this, their names are not legible
+WRITTEN = 20  # with more than this, the numbers in the matrix are not legible
 
 
 def draw_result(found: dict[str, Any], classes: Sequence[str]) -> dict[str, bytes]:
-    """The pictures that there are of what ``results.json`` says, as PNG by file name.
+    """Draw what ``results.json`` says, as PNG by file name.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -35,7 +35,7 @@ def draw_result(found: dict[str, Any], classes: Sequence[str]) -> dict[str, byte
 
 
 def draw_confusion(confusion: Any, classes: Sequence[str], title: str) -> bytes:
-    """Share of each true class [K, K] (row) that is taken for each class (column)."""
+    """Share of each true class (row) that is predicted as each class (column), from counts [K, K]."""
     total = confusion.sum(axis=1, keepdims=True)
     share = np.divide(100 * confusion, total, out=np.zeros(confusion.shape), where=total > 0)
     size = float(np.clip(0.35 * len(classes) + 2.5, 5, 14))
@@ -57,7 +57,7 @@ def draw_confusion(confusion: Any, classes: Sequence[str], title: str) -> bytes:
 
 
 def draw_classes(rows: Sequence[dict[str, Any]], title: str) -> bytes:
-    """Recall of each class as a bar, precision as a point, the lowest recall first."""
+    """Recall of each class as a bar and precision as a mark, in order of recall."""
     rows = sorted((row for row in rows if row["count"]), key=lambda row: row["recall"])
     figure = new_figure(figsize=(7, float(np.clip(0.22 * len(rows) + 1.2, 3, 30))), layout="constrained")
     axis = figure.subplots()
@@ -73,28 +73,20 @@ def draw_classes(rows: Sequence[dict[str, Any]], title: str) -> bytes:
 
 
 def draw_history(curves: dict[int, list[dict[str, float]]], title: str) -> bytes:
-    """Losses and accuracies over the epochs, a line a seed."""
+    """Losses and accuracies over the epochs, a line for each seed."""
     names = list(dict.fromkeys(name for lines in curves.values() for line in lines for name in line))
     losses = [name for name in names if "loss" in name]
     others = [name for name in names if name not in losses and ("top" in name or "mean_class" in name)]
     kinds = [(kind, label) for kind, label in ((losses, "loss"), (others, "per cent")) if kind]
-    if not kinds:
-        kinds = [([name for name in names if name not in ("epoch", "step")], "")]
     figure = new_figure(figsize=(8, 3 * len(kinds) + 0.5), layout="constrained")
     axes = figure.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (kind, label) in zip(axes, kinds, strict=True):
+    for axis, (kind, unit) in zip(axes, kinds, strict=True):
         for number, name in enumerate(kind):
             for seed, lines in curves.items():
-                points = [(line.get("epoch", place), line[name]) for place, line in enumerate(lines) if name in line]
-                first = seed == next(iter(curves))
-                axis.plot(
-                    *zip(*points, strict=True),
-                    color=f"C{number}",
-                    alpha=0.8,
-                    linewidth=1.2,
-                    label=name if first else None,
-                ) if points else None
-        axis.set_ylabel(label)
+                points = [(line["epoch"], line[name]) for line in lines if name in line]
+                label = name if seed == next(iter(curves)) else None
+                axis.plot(*zip(*points, strict=True), color=f"C{number}", alpha=0.8, linewidth=1.2, label=label)
+        axis.set_ylabel(unit)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
     axes[-1].set_xlabel("epoch")
@@ -102,18 +94,18 @@ def draw_history(curves: dict[int, list[dict[str, float]]], title: str) -> bytes
     return _png(figure)
 
 
-def draw_arms(rows: Sequence[tuple[str, float, Sequence[float] | None, Sequence[float]]], title: str) -> bytes:
-    """Arms of an ablation below one another: name, mean, interval and the values of the seeds, in per cent."""
-    figure = new_figure(figsize=(8, 0.45 * len(rows) + 1.3), layout="constrained")
+def draw_arms(arms: Sequence[dict[str, Any]], title: str) -> bytes:
+    """Arms of an ablation below one another: mean, interval and the values of the seeds, in per cent."""
+    figure = new_figure(figsize=(8, 0.45 * len(arms) + 1.3), layout="constrained")
     axis = figure.subplots()
-    places = np.arange(len(rows))[::-1]
-    for place, (_, mean, interval, values) in zip(places, rows, strict=True):
-        if interval is not None:
-            axis.plot(interval, [place, place], color="tab:blue", linewidth=2, alpha=0.6)
-        axis.plot(values, [place] * len(values), "o", color="0.5", markersize=4)
-        axis.plot([mean], [place], "|", color="tab:blue", markersize=14, markeredgewidth=2)
-    axis.set_yticks(places, [row[0] for row in rows], fontsize=8)
-    axis.set(xlabel="per cent: mean (bar), seeds (points), interval (line)", ylim=(-0.6, len(rows) - 0.4))
+    places = np.arange(len(arms))[::-1]
+    for place, arm in zip(places, arms, strict=True):
+        if arm["interval"] is not None:
+            axis.plot(arm["interval"], [place, place], color="tab:blue", linewidth=2, alpha=0.6)
+        axis.plot(arm["values"], [place] * len(arm["values"]), "o", color="0.5", markersize=4)
+        axis.plot([arm["mean"]], [place], "|", color="tab:blue", markersize=14, markeredgewidth=2)
+    axis.set_yticks(places, [arm["arm"] for arm in arms], fontsize=8)
+    axis.set(xlabel="per cent: mean (bar), seeds (points), interval (line)", ylim=(-0.6, len(arms) - 0.4))
     axis.set_title(title, fontsize=10)
     axis.grid(axis="x", alpha=0.3)
     return _png(figure)

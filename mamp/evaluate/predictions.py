@@ -1,4 +1,4 @@
-"""The trials of an evaluation, and ``predictions.npz``: what was predicted for each test clip in each of them."""
+"""The trials of an evaluation, and ``predictions.npz``: the prediction for each test clip of each trial."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Trial:
         metrics: In per cent, the headline among them.
         best: ``epoch`` of the best epoch, chosen on the test clips, and its metrics.
         history: One entry an epoch: ``epoch``, ``loss``, ``top1``, ...
-        values: [n] what each clip adds to the headline, 0 to 1, where that is not a hit of ``predicted`` or ``scores``:
-            an average precision, say. Their mean is the headline.
-        intervals: Intervals of metrics that have one of their own (over episodes, say), in per cent, by metric.
+        values: [n] what each clip contributes to the headline, from 0 to 1, if that is not whether it was classified
+            correctly but an average precision, for example. Their mean is the headline.
+        intervals: Intervals of metrics that have their own (over episodes, for example), in per cent, by metric.
     """
 
     seed: int
@@ -46,20 +46,20 @@ class Trial:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise unless every array has one entry a clip."""
+        """Raise unless every array has one entry for each clip."""
         for name in ("labels", "predicted", "scores", "values"):
             given = getattr(self, name)
             if given is not None and len(given) != len(self.clips):
                 raise DataError(f"{name}: expected one entry for each of {len(self.clips)} clips, found {len(given)}.")
 
     def classes(self) -> NDArray[np.int64] | None:
-        """Predicted classes [n], from the scores where they are not given."""
+        """Predicted classes [n], from the scores if they are not given."""
         if self.predicted is not None:
             return np.asarray(self.predicted, np.int64)
         return None if self.scores is None else np.asarray(self.scores).argmax(axis=1)
 
     def clip_values(self, headline: str) -> NDArray[np.float64] | None:
-        """What each clip adds to the headline [n], 0 to 1; ``None`` when it is no mean over clips."""
+        """What each clip contributes to the headline [n], from 0 to 1; ``None`` if it is not a mean over clips."""
         if self.values is not None:
             return np.asarray(self.values, np.float64)
         predicted = self.classes()
@@ -70,7 +70,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A row for each clip of each trial; R rows in all.
+    """A row for each clip of each trial, R rows in all.
 
     Attributes:
         seeds: [S] seed of each trial.
@@ -80,7 +80,7 @@ class Predictions:
         label: [R] its class.
         predicted: [R] predicted class, if there is one.
         scores: [R, K] scores of the classes, if there are any; float32.
-        value: [R] what the clip adds to the headline, 0 to 1, if that is a mean over clips.
+        value: [R] what the clip contributes to the headline, from 0 to 1, if that is a mean over clips.
     """
 
     seeds: NDArray[Any]
@@ -94,7 +94,7 @@ class Predictions:
 
     @classmethod
     def of(cls, trials: Sequence[Trial], headline: str, classes: Sequence[str]) -> Predictions:
-        """Put trials behind one another."""
+        """Concatenate trials."""
         scores = [None if trial.scores is None else np.asarray(trial.scores, np.float32) for trial in trials]
         return cls(
             seeds=np.array([trial.seed for trial in trials], np.int64),
@@ -108,7 +108,7 @@ class Predictions:
         )
 
     def to_bytes(self) -> bytes:
-        """The file."""
+        """The contents of the file."""
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{name: array for name, array in self.__dict__.items() if array is not None})
         return buffer.getvalue()
@@ -127,11 +127,11 @@ class Predictions:
             raise DataError(f"{path}: expected the predictions of an evaluation ({error}).") from None
 
     def by_clip(self) -> tuple[list[tuple[str, int]], NDArray[np.float64]] | None:
-        """The clips, and what each adds to the headline in each trial.
+        """The clips, and what each contributes to the headline in each trial.
 
         Returns:
-            Names of the clips in sorted order, each with how many of that name came before it, and [S, n] values from
-            0 to 1, NaN where a trial does not have the clip; ``None`` when the headline is no mean over clips.
+            Names of the clips in sorted order, each with the number of earlier clips of that name, and [S, n] values
+            from 0 to 1, NaN if a trial does not have the clip; ``None`` if the headline is not a mean over clips.
         """
         if self.value is None:
             return None
@@ -147,6 +147,6 @@ class Predictions:
 
 
 def _together(parts: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
-    """Arrays behind one another, if every trial has one."""
+    """Concatenated arrays, if every trial has one."""
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None

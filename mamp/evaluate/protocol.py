@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mamp.evaluate.data import Labelled
+from mamp.evaluate.predictions import Trial
 from mamp.evaluate.representation import Representation, load_representation
 from mamp.evaluate.result import Result
 from mamp.train.distributed import World
@@ -19,16 +21,16 @@ class Job:
 
     Attributes:
         data: Clips, labels and splits.
-        weights: Name of the weights, as :func:`mamp.evaluate.representation.load_representation` takes it.
-        output: Folder of the evaluation; exists.
+        weights: Name of the weights, for :func:`mamp.evaluate.representation.load_representation`.
+        output: Folder of the evaluation, which exists.
         seeds: Seeds of the trials, in order.
         config: The protocol's configuration.
         world: This process among those of the run.
         progress: Show progress bars.
         encoder_overrides: Fields of the encoder's configuration by dotted name, for fresh weights only.
-        cache: Folder where features are kept; by default ``features`` beside the output, so that evaluations beside
-            one another share them.
-        opened: What the weights name, for the first seed, where it is loaded already.
+        cache: Folder where features are kept; by default ``features`` beside the output, so that evaluations in one
+            folder share them.
+        opened: The representation of the first seed, if it is loaded already.
     """
 
     data: Labelled
@@ -51,6 +53,14 @@ class Job:
             found.encoder.to(self.world.device)
         return found
 
+    def result(
+        self, headline: str, source: Representation, trials: list[Trial], notes: list[str], **settings: Any
+    ) -> Result:
+        """What the protocol found; the runner gives it the name of the protocol."""
+        told = {**dataclasses.asdict(self.config), **settings}
+        device = str(self.world.device)
+        return Result("", headline, source.describe(), self.data.describe(), told, trials, notes, device)
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -61,11 +71,11 @@ class Protocol:
         description: What it measures, in one or two sentences.
         source: Where it comes from.
         config: A frozen dataclass with the defaults; each field is an option of the command line.
-        run: Does it. All processes call it; the result of the main one counts.
-        poses: Whether it can do with normalised poses in place of an encoder.
+        run: Runs it. All processes call it; the result of the main one counts.
+        poses: Whether it also works on normalised poses, without an encoder.
         fresh: Whether it takes only the architecture from the weights.
-        free: Fields, or groups of fields, that may change when an evaluation goes on: the result does not depend on
-            them.
+        free: Fields, or groups of fields, that may change when an evaluation resumes, since the result does not depend
+            on them.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Protocols as published: what the published scripts set for each data set and split, by the name of its recipe.
+"""Published settings of the protocols for each data set and split, by the name of a recipe.
 
-What all sets share is in the defaults of the protocols. A recipe adds the batch of the linear probe, batch norm over as
-many clips as one GPU had, the split, the coordinates of the set for transfer, and five subsets for few labels.
+Settings that all sets share are the defaults of the protocols. A recipe adds the batch of the linear probe, batch norm
+over the clips of one GPU, the split, the preprocessing of the set for transfer, and five subsets of labels.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class EvaluationRecipe:
         name: What the user types.
         dataset: Data set and split, in words.
         split: The split, as the columns of the store name it.
-        settings: Fields that differ from the defaults of a protocol, as words of a command line.
-        seeds: Seeds of a protocol that has several trials.
-        notes: What a reader should know of the published runs of a protocol.
+        settings: Fields that differ from the defaults of a protocol, as on the command line.
+        seeds: Seeds of a protocol with several trials.
+        notes: What a reader should know about the published runs of a protocol.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is evaluated: pretrained weights, fresh weights of the same architecture, or the poses themselves."""
+"""What is evaluated: pretrained weights, random weights of the same architecture, or the poses themselves."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Representation:
     """What turns clips into features.
 
     Attributes:
-        name: What results call it; of a folder, no more than its last parts.
-        kind: ``pretrained``, ``untrained`` (fresh weights of the trial's seed, without a readout, which is nothing that
-            one can have without training), or ``poses`` (no encoder).
-        fingerprint: Of pretrained weights; none for the others.
-        config: Architecture of the encoder, and what it expects of its input. For poses, of the encoder with whose
-            preprocessing they are normalised.
-        encoder: The encoder, in evaluation mode; none for poses.
+        name: Name in the results; of a folder, only the last parts.
+        kind: ``pretrained``, ``untrained`` (random weights of the trial's seed, without a readout, which is fitted
+            after training), or ``poses`` (no encoder).
+        fingerprint: Fingerprint of pretrained weights, else none.
+        config: Architecture and preprocessing of the encoder; for poses, of the encoder whose preprocessing normalises
+            them.
+        encoder: The encoder in evaluation mode; none for poses.
     """
 
     name: str
@@ -40,31 +40,28 @@ class Representation:
     encoder: MAMPEncoder | None
 
     def describe(self) -> dict[str, Any]:
-        """What the results say of the weights: plain values, fit for JSON, the same for every seed."""
-        encoder = self.encoder
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "fingerprint": self.fingerprint,
-            "parameters": None if encoder is None else sum(value.numel() for value in encoder.parameters()),
-            "config": {"preprocessing": self.config.to_dict()["preprocessing"]}
-            if encoder is None
-            else self.config.to_dict(),
-        }
+        """The weights as plain values for JSON, the same for every seed."""
+        config, parameters = self.config.to_dict(), None
+        if self.encoder is None:
+            config = {"preprocessing": config["preprocessing"]}
+        else:
+            parameters = sum(value.numel() for value in self.encoder.parameters())
+        facts = {"name": self.name, "kind": self.kind, "fingerprint": self.fingerprint}
+        return {**facts, "parameters": parameters, "config": config}
 
 
 def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] | None = None) -> Representation:
-    """Find what a name of weights stands for.
+    """Load the representation that a name of weights stands for.
 
     Args:
         weights: Anything that :meth:`mamp.MAMPEncoder.from_pretrained` takes; ``untrained`` or ``untrained:NAME`` for
-            fresh weights with the architecture and preprocessing of NAME; ``poses`` for no encoder.
-        seed: Seed of fresh weights.
-        overrides: Fields of the encoder's configuration by dotted name, for fresh weights.
+            random weights with the architecture and preprocessing of NAME; ``poses`` for no encoder.
+        seed: Seed of random weights.
+        overrides: Fields of the encoder's configuration by dotted name, for random weights.
 
     Raises:
         WeightsError: The weights cannot be found or loaded.
-        ConfigError: An override is unknown, impossible, or given for weights that are not fresh.
+        ConfigError: An override is unknown, invalid, or given for weights that are not random.
     """
     kind, _, name = weights.partition(":")
     if kind == UNTRAINED:
@@ -76,8 +73,8 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
         return Representation(label, "untrained", None, config, encoder)
     if overrides:
         raise ConfigError(
-            f"encoder.{next(iter(overrides))}: the architecture of {weights!r} is given; only fresh weights can have "
-            f"another one: the weights {UNTRAINED}:{weights}, or the protocol scratch."
+            f"encoder.{next(iter(overrides))}: the architecture of {weights!r} is fixed; only random weights can have "
+            f"another one: use the weights {UNTRAINED}:{weights}, or the protocol scratch."
         )
     if weights == POSES:
         return Representation(POSES, "poses", None, _config_of(DEFAULT), None)
@@ -86,7 +83,7 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
 
 
 def label_of(weights: str) -> str:
-    """Name of weights in results: as typed, but of a folder with an absolute path only the last parts."""
+    """Name of weights in results: as typed, but only the last parts of an absolute path."""
     path = Path(weights)
     if not path.is_absolute():
         return weights
@@ -95,18 +92,18 @@ def label_of(weights: str) -> str:
 
 
 def _config_of(name: str) -> MAMPConfig:
-    """Architecture and preprocessing of weights, which need not be on this machine when their name is known."""
+    """Configuration of weights; those with a known name need not be on this machine."""
     found = describe(name)["config"]
     return MAMPEncoder.from_pretrained(name).config if found is None else MAMPConfig.from_dict(found)
 
 
 def preprocessing_of(name: str) -> Preprocessing:
-    """The preprocessing that weights expect, which need not be on this machine when their name is known."""
+    """The preprocessing that weights expect; those with a known name need not be on this machine."""
     return _config_of(name).preprocessing
 
 
 def with_preprocessing(encoder: MAMPEncoder, preprocessing: Preprocessing) -> MAMPEncoder:
-    """A copy of an encoder that expects clips which are preprocessed otherwise; the layout stays."""
+    """A copy of an encoder that expects another preprocessing; the layout stays the same."""
     wanted = dataclasses.replace(preprocessing, layout=encoder.config.preprocessing.layout)
     with torch.random.fork_rng(devices=[]):
         copy = MAMPEncoder(encoder.config.replace(preprocessing=wanted)).to(encoder.device, encoder.dtype)

@@ -1,8 +1,8 @@
-"""The result of an evaluation: its trials, and the files that it leaves.
+"""The result of an evaluation: its trials, and the files it writes.
 
-``results.json`` holds everything but the predictions, ``results.md`` is a page to read, ``predictions.npz`` has a row
-for each test clip of each trial, and ``confusion.png``, ``classes.png`` and ``history.png`` are drawn where matplotlib
-is installed. ``results.json`` is written last: where it is, the rest is whole.
+``results.json`` has everything except the predictions, ``results.md`` is a page to read, ``predictions.npz`` has a row
+for each test clip of each trial, and ``confusion.png``, ``classes.png`` and ``history.png`` are drawn if matplotlib is
+installed. ``results.json`` is written last: if it is there, the other files are complete.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from mamp.train.record import environment
 FORMAT = 1
 LEVEL = 0.95
 BEST_EPOCH = "best epoch, chosen on the test clips"
-WORST = 10  # confusions that are named
+WORST = 10  # confusions in the list
 
 
 @dataclass
 class Result:
-    """What a protocol found.
+    """The result of a protocol.
 
     Attributes:
         protocol: Its name.
-        headline: Name of the metric that counts.
+        headline: Name of the main metric.
         weights: Name, kind, fingerprint.
         data: Name, checksum, split, classes, counts; see ``Labelled.describe``.
         settings: The resolved configuration.
-        trials: One a seed.
-        notes: What a reader should know, a sentence each.
+        trials: One for each seed.
+        notes: What a reader should know, one sentence each.
         device: Where it ran.
-        interval: Interval of the headline in per cent, where the protocol has one of its own (over episodes, say).
-        interval_over: What the interval is over, and how.
+        interval: Interval of the headline in per cent, if the protocol has its own (over episodes, for example).
+        interval_over: What the interval covers, and how.
     """
 
     protocol: str
@@ -66,13 +66,16 @@ def write_result(result: Result, output: Path) -> dict[str, Any]:
         DataError: There is no trial, a trial lacks the headline, or the folder cannot be written.
     """
     output = Path(output)
-    found = result_dict(result)
-    predictions = Predictions.of(result.trials, result.headline, _classes(result))
+    if not result.trials or any(result.headline not in trial.metrics for trial in result.trials):
+        raise DataError(f"{result.protocol}: expected trials that each have the metric {result.headline!r}.")
+    classes = _classes(result)
+    predictions = Predictions.of(result.trials, result.headline, classes)
+    found = _to_dict(result, classes, predictions)
     try:
         output.mkdir(parents=True, exist_ok=True)
         (output / "results.json").unlink(missing_ok=True)
         write_whole(output / "predictions.npz", predictions.to_bytes())
-        found["pictures"] = _draw(result, found, output)
+        found["pictures"] = _draw(found, classes, output)
         write_whole(output / "results.md", result_page(found))
         write_whole(output / "results.json", dump_json(found) + "\n")
     except OSError as error:
@@ -102,18 +105,18 @@ def read_results(path: Path) -> dict[str, Any]:
     return found
 
 
-def result_dict(result: Result) -> dict[str, Any]:
-    """Everything that ``results.json`` says, but for the names of the pictures."""
+def _to_dict(result: Result, classes: list[str], predictions: Predictions) -> dict[str, Any]:
+    """Everything that ``results.json`` says, except the names of the pictures."""
     trials = result.trials
-    if not trials or any(result.headline not in trial.metrics for trial in trials):
-        raise DataError(f"{result.protocol}: expected trials that each have the metric {result.headline!r}.")
-    names = list(dict.fromkeys(name for trial in trials for name in trial.metrics))
+    names = dict.fromkeys(name for trial in trials for name in trial.metrics)
     metrics = {name: _summary([trial.metrics[name] for trial in trials if name in trial.metrics]) for name in names}
     if len(trials) == 1:
         for name, own in trials[0].intervals.items():
             metrics[name]["interval"] = list(own)
-    interval = result.interval or _interval(result)
-    confusion, classes = _confusion(result), _classes(result)
+    interval, values = result.interval, predictions.by_clip()
+    if interval is None and values is not None:
+        interval = bootstrap_interval(values[1], LEVEL)  # over the test clips, all trials' values of a clip together
+    confusion = _confusion(trials, len(classes))
     return {
         "format": FORMAT,
         "protocol": result.protocol,
@@ -132,7 +135,7 @@ def result_dict(result: Result) -> dict[str, Any]:
                 "seed": trial.seed,
                 "test_clips": len(trial.clips),
                 "metrics": trial.metrics,
-                "best": None if trial.best is None else {"chosen": BEST_EPOCH, **trial.best},
+                "best": trial.best and {"chosen": BEST_EPOCH, **trial.best},
                 "history": trial.history,
             }
             for trial in trials
@@ -157,77 +160,58 @@ def _summary(values: list[float]) -> dict[str, Any]:
     return {"mean": mean, "std": deviation, "trials": len(values)}
 
 
-def _interval(result: Result) -> tuple[float, float] | None:
-    """Bootstrap over the test clips, all trials' values of a clip together."""
-    predictions = Predictions.of(result.trials, result.headline, _classes(result))
-    values = predictions.by_clip()
-    return None if values is None else bootstrap_interval(values[1], LEVEL)
-
-
 def _best(trials: list[Trial], headline: str) -> dict[str, Any] | None:
-    """The best epochs of all trials, which are no result: they were chosen on the test clips."""
+    """The best epochs of all trials, which are not a result, since they were chosen on the test clips."""
     found = [trial.best[headline] for trial in trials if trial.best is not None and headline in trial.best]
     return {"chosen": BEST_EPOCH, "metric": headline, **_summary(found)} if found else None
 
 
 def _classes(result: Result) -> list[str]:
-    """Names of the classes, their numbers where they have none."""
+    """Names of the classes; their numbers where they have none."""
     given = result.data.get("classes")
     if isinstance(given, (list, tuple)):
         return [str(name) for name in given]
-    highest = max(
-        int(np.max(values))
-        for trial in result.trials
-        for values in (trial.labels, trial.classes())
-        if values is not None and len(values)
-    )
-    return [str(number) for number in range(highest + 1)]
+    numbers = [values for trial in result.trials for values in (trial.labels, trial.classes()) if values is not None]
+    return [str(number) for number in range(int(np.concatenate(numbers).max()) + 1)]
 
 
-def _confusion(result: Result) -> NDArray[np.int64] | None:
-    """Clips of all trials, true class by predicted class."""
-    predicted = [trial.classes() for trial in result.trials]
-    count = len(_classes(result))
-    found = [
-        confusion_matrix(trial.labels, one, count)
-        for trial, one in zip(result.trials, predicted, strict=True)
-        if one is not None
-    ]
-    return np.sum(found, axis=0) if found and len(found) == len(predicted) else None
+def _confusion(trials: list[Trial], classes: int) -> NDArray[np.int64] | None:
+    """Clips of all trials, true class by predicted class; ``None`` unless all trials predict classes."""
+    pairs = [(trial.labels, trial.classes()) for trial in trials]
+    if any(predicted is None for _, predicted in pairs):
+        return None
+    return np.sum([confusion_matrix(labels, predicted, classes) for labels, predicted in pairs], axis=0)
 
 
 def _class_rows(confusion: NDArray[np.int64], classes: list[str]) -> list[dict[str, Any]]:
     """Recall, precision and number of test clips of each class, over all trials."""
     table = per_class_of(confusion)
-    return [
-        {"class": name, "recall": float(recall), "precision": float(precision), "count": int(count)}
-        for name, recall, precision, count in zip(classes, table.recall, table.precision, table.count, strict=True)
-    ]
+    rows = zip(classes, table.recall.tolist(), table.precision.tolist(), table.count.tolist(), strict=True)
+    return [dict(zip(("class", "recall", "precision", "count"), row, strict=True)) for row in rows]
 
 
 def _worst(confusion: NDArray[np.int64], classes: list[str]) -> list[dict[str, Any]]:
     """The pairs of classes that are confused most often, by clips."""
     wrong = confusion - np.diag(np.diag(confusion))
     order = np.argsort(-wrong, axis=None, kind="stable")[:WORST]
-    pairs = [divmod(int(index), len(classes)) for index in order]
     return [
         {
             "class": classes[true],
-            "predicted": classes[said],
-            "clips": int(wrong[true, said]),
-            "share": 100 * float(wrong[true, said] / confusion[true].sum()),
+            "predicted": classes[predicted],
+            "clips": int(wrong[true, predicted]),
+            "share": 100 * float(wrong[true, predicted] / confusion[true].sum()),
         }
-        for true, said in pairs
-        if wrong[true, said]
+        for true, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[true, predicted]
     ]
 
 
-def _draw(result: Result, found: dict[str, Any], output: Path) -> list[str]:
-    """Draw what there is to draw; nothing without matplotlib."""
+def _draw(found: dict[str, Any], classes: list[str], output: Path) -> list[str]:
+    """Draw the pictures and return their names; none without matplotlib."""
     try:
         from mamp.evaluate.pictures import draw_result
 
-        pictures = draw_result(found, _classes(result))
+        pictures = draw_result(found, classes)
     except ImportError:
         return []
     for name, content in pictures.items():

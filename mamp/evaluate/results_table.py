@@ -6,25 +6,24 @@ its split. Results of the seeds of an ablation, ``ARM/seed=N/evaluate/PROTOCOL``
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import DataError, MissingExtraError
+from mamp.errors import DataError
 from mamp.evaluate.page import markdown_table, show_headline
 from mamp.evaluate.predictions import Predictions
 from mamp.evaluate.result import LEVEL, read_results
 from mamp.evaluate.scores import bootstrap_difference, bootstrap_interval, mean_and_deviation
 from mamp.evaluate.settings import SPREAD
 from mamp.outputs import flatten
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 KINDS = ("poses", "untrained", "scratch", "pretrained")
 PROTOCOLS = ("knn", "fewshot", "cluster", "logistic", "linear", "semi", "finetune", "scratch", "transfer")
@@ -105,6 +104,11 @@ class Row:
     cells: dict[str, Cell] = field(default_factory=dict)
 
     @property
+    def names(self) -> dict[str, str]:
+        """What the line is of."""
+        return {"weights": self.weights, "kind": self.kind, "protocol": self.protocol, "metric": self.metric}
+
+    @property
     def order(self) -> tuple[Any, ...]:
         """Poses, untrained, scratch, weights by name; then protocols."""
         name = self.protocol.partition(" ")[0]
@@ -126,38 +130,24 @@ class Report:
     rows: list[Row]
     notes: list[str]
 
-    def frame(self) -> DataFrame:
-        """A line for each number of the table.
-
-        Raises:
-            MissingExtraError: pandas is not installed.
-        """
-        lines = []
-        for row in self.rows:
-            for column, cell in row.cells.items():
-                found = cell.to_dict()
-                low, high = found.pop("interval") or (None, None)
-                folders = " ".join(found.pop("folders"))
-                names = {"weights": row.weights, "kind": row.kind, "protocol": row.protocol, "metric": row.metric}
-                lines.append({**names, "data": column, **found, "low": low, "high": high, "folders": folders})
-        return _pandas().DataFrame(lines)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {
-            "columns": self.columns,
-            "rows": [
-                {
-                    "weights": row.weights,
-                    "kind": row.kind,
-                    "protocol": row.protocol,
-                    "metric": row.metric,
-                    "cells": {column: cell.to_dict() for column, cell in row.cells.items()},
-                }
-                for row in self.rows
-            ],
-            "notes": self.notes,
-        }
+        rows = [{**row.names, "cells": {name: cell.to_dict() for name, cell in row.cells.items()}} for row in self.rows]
+        return {"columns": self.columns, "rows": rows, "notes": self.notes}
+
+
+class _Identity(NamedTuple):
+    """What results have in common that are one number of the table."""
+
+    kind: str
+    weights: str
+    protocol: str
+    column: str
+    fingerprint: str
+    settings: str
+    """Those that the result depends on, a line each, to tell variants of a protocol apart."""
+    ablation: str
+    """Folder of the ablation that they are of, if they are; its seeds have one name."""
 
 
 def make_report(folders: Iterable[Path], metrics: Sequence[str] = ()) -> Report:
@@ -172,22 +162,19 @@ def make_report(folders: Iterable[Path], metrics: Sequence[str] = ()) -> Report:
     """
     found, notes = find_results(folders)
     columns = _columns(found, notes)
-    groups: dict[tuple[str, ...], dict[str, Cell]] = {}
+    groups: dict[_Identity, dict[str, Cell]] = {}
     for path, one in found.items():
-        name, fingerprint, place = _weights(path, one)
-        identity = (_kind(one), name, fingerprint, one["protocol"], columns[path], _settings_key(one), place)
+        cells = groups.setdefault(_identify(path, one, columns[path]), {})
         for metric in _metrics(one, metrics):
-            cells = groups.setdefault(identity, {})
             cell = cells.setdefault(metric, Cell([], [], metric))
             if cell.seeds & {trial["seed"] for trial in one["trials"]}:
                 notes.append(f"left out: {path} is the same evaluation as {cell.paths[0]}.")
                 break
             cell.paths.append(path)
             cell.found.append(one)
-    rows = sorted(_rows(groups), key=lambda row: row.order)
+    rows = _rows(groups)
     names = list(dict.fromkeys(columns[path] for path in sorted(found)))
-    notes += _clip_notes(rows, names)
-    return Report(names, rows, notes)
+    return Report(names, rows, notes + _clip_notes(rows, names))
 
 
 def find_results(folders: Iterable[Path]) -> tuple[dict[Path, dict[str, Any]], list[str]]:
@@ -236,61 +223,46 @@ def _columns(found: dict[Path, dict[str, Any]], notes: list[str]) -> dict[Path, 
     return {path: names[key] for path, key in keys.items()}
 
 
-def _kind(one: dict[str, Any]) -> str:
-    return "scratch" if one["protocol"] == "scratch" else str(one["weights"].get("kind", "pretrained"))
-
-
-def _weights(path: Path, one: dict[str, Any]) -> tuple[str, str, str]:
-    """Name of the weights, their fingerprint, and the folder of their ablation, whose seeds have one name."""
+def _identify(path: Path, one: dict[str, Any], column: str) -> _Identity:
+    kind = "scratch" if one["protocol"] == "scratch" else str(one["weights"].get("kind", "pretrained"))
+    name, fingerprint, ablation = str(one["weights"]["name"]), str(one["weights"].get("fingerprint") or ""), ""
     for parent in path.parents:
         if SEED_FOLDER.fullmatch(parent.name) and path.parent.name == "evaluate":
-            return parent.parent.name, "", str(parent.parent.parent)
-    return str(one["weights"]["name"]), str(one["weights"].get("fingerprint") or ""), ""
+            name, fingerprint, ablation = parent.parent.name, "", str(parent.parent.parent)
+            break
+    settings = sorted((name, value) for name, value in flatten(one["settings"]).items() if name not in SPREAD)
+    lines = "\n".join(f"{name}={value}" for name, value in settings)
+    return _Identity(kind, name, one["protocol"], column, fingerprint, lines, ablation)
 
 
-def _settings_key(one: dict[str, Any]) -> str:
-    """The settings that a result depends on as text, to tell variants of a protocol apart."""
-    settings = {name: value for name, value in flatten(one["settings"]).items() if name not in SPREAD}
-    return "\n".join(f"{name}={value}" for name, value in sorted(settings.items()))
-
-
-def _rows(groups: dict[tuple[str, ...], dict[str, Cell]]) -> list[Row]:
+def _rows(groups: dict[_Identity, dict[str, Cell]]) -> list[Row]:
     """Lines of the table; where two results want one place, the line says what distinguishes them."""
-    rows: dict[tuple[str, ...], Row] = {}
-    names: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
+    places: dict[tuple[str, str, str], list[_Identity]] = {}
     for identity in groups:
-        names.setdefault((identity[0], identity[1], identity[3]), []).append(identity)
-    for (kind, name, protocol), same in names.items():
-        labels = _labels(same)
-        for identity in same:
-            extra_name, extra_protocol = labels[identity]
+        places.setdefault(identity[:3], []).append(identity)
+    rows: dict[tuple[str, str, str, str], Row] = {}
+    for same in places.values():
+        for identity, (weights, protocol) in _labels(same).items():
             for metric, cell in groups[identity].items():
-                key = (kind, name + extra_name, protocol + extra_protocol, metric)
-                row = rows.setdefault(key, Row(*_swap(key)))
-                row.cells[identity[4]] = cell
-    return list(rows.values())
+                names = (weights, identity.kind, protocol, metric)
+                rows.setdefault(names, Row(*names)).cells[identity.column] = cell
+    return sorted(rows.values(), key=lambda row: row.order)
 
 
-def _swap(key: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
-    kind, name, protocol, metric = key
-    return name, kind, protocol, metric
-
-
-def _labels(same: list[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, str]]:
-    """What is added to the names of weights and protocol so that no two results are in one place."""
-    columns = [identity[4] for identity in same]
-    if len(set(columns)) == len(columns):
-        return dict.fromkeys(same, ("", ""))
-    lines = {identity: dict(line.split("=", 1) for line in identity[5].split("\n") if line) for identity in same}
-    fields = list(dict.fromkeys(name for line in lines.values() for name in line))
+def _labels(same: list[_Identity]) -> dict[_Identity, tuple[str, str]]:
+    """Names of weights and protocol, with what is needed so that no two results are in one place."""
+    if len({identity.column for identity in same}) == len(same):
+        return {identity: (identity.weights, identity.protocol) for identity in same}
+    lines = {one: dict(line.split("=", 1) for line in one.settings.split("\n") if line) for one in same}
+    fields = dict.fromkeys(name for line in lines.values() for name in line)
     varied = [name for name in fields if len({line.get(name) for line in lines.values()}) > 1]
-    prints, places = {identity[2] for identity in same}, {identity[6] for identity in same}
+    prints, ablations = {one.fingerprint for one in same}, {one.ablation for one in same}
     labels = {}
-    for identity in same:
-        weights = f" ({identity[2][:8]})" if len(prints) > 1 and identity[2] else ""
-        weights += f" in {Path(identity[6]).name}" if len(places) > 1 and identity[6] else ""
-        settings = ", ".join(f"{name} {lines[identity].get(name, '-')}" for name in varied)
-        labels[identity] = weights, f" ({settings})" if settings else ""
+    for one in same:
+        weights = f" ({one.fingerprint[:8]})" if len(prints) > 1 and one.fingerprint else ""
+        weights += f" in {Path(one.ablation).name}" if len(ablations) > 1 and one.ablation else ""
+        settings = ", ".join(f"{name} {lines[one].get(name, '-')}" for name in varied)
+        labels[one] = one.weights + weights, one.protocol + (f" ({settings})" if settings else "")
     return labels
 
 
@@ -310,7 +282,10 @@ def _clip_notes(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
     return notes
 
 
-def differences(report: Report, against: str) -> tuple[list[tuple[Row, dict[str, dict[str, Any]]]], list[str]]:
+Differences = list[tuple[Row, dict[str, dict[str, Any]]]]
+
+
+def differences(report: Report, against: str) -> tuple[Differences, list[str]]:
     """Differences of rows to those of other weights, paired by test clip.
 
     Args:
@@ -353,16 +328,9 @@ def differences(report: Report, against: str) -> tuple[list[tuple[Row, dict[str,
     return lines, notes
 
 
-Differences = list[tuple[Row, dict[str, dict[str, Any]]]]
-
-
 def report_page(report: Report, lines: Differences | None = None, against: str = "") -> str:
-    """The table in Markdown, what its numbers are, the differences if there are any, and the notes.
-
-    Raises:
-        MissingExtraError: pandas is not installed.
-    """
-    cells = [(row, {name: _text(cell) for name, cell in row.cells.items()}) for row in report.rows]
+    """The table in Markdown, what its numbers are, the differences if there are any, and the notes."""
+    cells = [(row, {name: show_headline(cell.to_dict()) for name, cell in row.cells.items()}) for row in report.rows]
     page = [*_wide(report, cells), ""]
     page.append(
         f"Per cent. In brackets: {LEVEL:.0%} interval over test clips (few-shot: episodes), and over seeds where each "
@@ -377,32 +345,29 @@ def report_page(report: Report, lines: Differences | None = None, against: str =
 
 def report_csv(report: Report) -> str:
     """A line for each number of the table, as CSV."""
-    return str(report.frame().to_csv(index=False, lineterminator="\n"))
+    lines = []
+    for row in report.rows:
+        for column, cell in row.cells.items():
+            found = cell.to_dict()
+            low, high = found.pop("interval") or (None, None)
+            folders = " ".join(found.pop("folders"))
+            lines.append({**row.names, "data": column, **found, "low": low, "high": high, "folders": folders})
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    return text.getvalue()
 
 
 def _wide(report: Report, rows: Sequence[tuple[Row, dict[str, str]]]) -> list[str]:
     """Rows of text by data set as a table in Markdown; what a row does not have stays empty."""
-    heads = [{"weights": row.weights, "protocol": row.protocol, "metric": row.metric} for row, _ in rows]
-    blank = dict.fromkeys(report.columns, "")
-    lines = [{**head, **blank, **cells} for head, (_, cells) in zip(heads, rows, strict=True)]
-    frame = _pandas().DataFrame(lines, columns=["weights", "protocol", "metric", *report.columns])
-    return markdown_table(list(frame.columns), frame.values.tolist(), text=3)
-
-
-def _text(cell: Cell) -> str:
-    return show_headline(cell.to_dict())
+    header = ["weights", "protocol", "metric", *report.columns]
+    lines = [
+        [row.weights, row.protocol, row.metric, *(cells.get(one, "") for one in report.columns)] for row, cells in rows
+    ]
+    return markdown_table(header, lines, text=3)
 
 
 def _change(cell: dict[str, Any]) -> str:
     low, high = cell["interval"]
     return f"{cell['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError:
-        raise MissingExtraError(
-            "tables of many results need pandas, which is not installed: pip install 'mamp[evaluate]'"
-        ) from None
-    return pandas

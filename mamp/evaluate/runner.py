@@ -1,4 +1,4 @@
-"""One evaluation from names to results: open, check, run, write; go on where a run was stopped."""
+"""One evaluation from names to results: open, check, run and write; a stopped evaluation is resumed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate weights on a store by a protocol.
 
-    The same call again goes on with an evaluation that was stopped, and of one that is finished returns the results.
+    Repeating the call resumes an evaluation that was stopped, and returns the results of one that is finished.
 
     Args:
         protocol: Name of the protocol; see :data:`mamp.evaluate.registry.PROTOCOLS`.
@@ -51,19 +51,19 @@ def evaluate(
         output: Folder of the results.
         seeds: One trial for each; 0 by default, or those of the recipe.
         recipe: Name of the published settings for a data set and split; see :data:`mamp.evaluate.recipes.RECIPES`.
-        split_protocol: Which split of a set that has several; that of the recipe by default.
-        overrides: Fields of the protocol's configuration by dotted name, as words of a command line.
-        encoder_overrides: Values of fields of the encoder's configuration by dotted name, for fresh weights.
-        device: ``auto`` takes a GPU where there is one.
-        cache: Where features are kept; ``features`` beside the output by default.
+        split_protocol: The split to use, if the set has several; that of the recipe by default.
+        overrides: Fields of the protocol's configuration by dotted name, as on the command line.
+        encoder_overrides: Fields of the encoder's configuration by dotted name, for random weights.
+        device: ``auto`` takes a GPU if there is one.
+        cache: Folder for features; ``features`` beside the output by default.
         progress: Show progress bars.
 
     Returns:
-        What ``results.json`` says; under ``torchrun`` empty in all processes but the main one.
+        The contents of ``results.json``; under ``torchrun``, empty in all processes but the main one.
 
     Raises:
-        MAMPError: Something named cannot be found, does not fit the rest, or the output holds another evaluation.
-        StoppedError: A signal stopped a protocol that trains; it saved first.
+        MAMPError: Something cannot be found or does not fit the rest, or the output holds another evaluation.
+        StoppedError: A signal stopped a protocol that trains, after a checkpoint.
     """
     chosen = get_protocol(protocol)
     published = None if recipe is None else get_evaluation_recipe(recipe, protocol)
@@ -99,11 +99,11 @@ def evaluate(
 
 
 def _weights_for(protocol: Protocol, weights: str) -> str:
-    """The weights, fresh ones where the protocol needs them."""
+    """The weights, or random ones if the protocol needs them."""
     if weights == POSES and not protocol.poses:
         raise ConfigError(
-            f"{protocol.name}: expected weights of an encoder, found {POSES!r}; protocols on frozen "
-            "features can do with poses."
+            f"{protocol.name}: expected weights of an encoder, found {POSES!r}; only protocols on frozen features take "
+            "poses."
         )
     fresh = weights.partition(":")[0] == UNTRAINED
     return weights if fresh or not protocol.fresh else f"{UNTRAINED}:{weights}"
@@ -123,22 +123,17 @@ def _open(
 
 
 def _identity(protocol: Protocol, config: Any, source: Representation, data: Labelled) -> dict[str, Any]:
-    """What makes an evaluation the one it is; names of weights and data are told but not compared."""
-    found = {
-        "protocol": protocol.name,
-        "weights": source.describe(),
-        "data": data.describe(),
-        "settings": dataclasses.asdict(config),
-    }
-    return dict(plain(found))
+    """What identifies an evaluation; the names of weights and data are written but not compared."""
+    facts = {"protocol": protocol.name, "weights": source.describe(), "data": data.describe()}
+    return dict(plain({**facts, "settings": dataclasses.asdict(config)}))
 
 
 def _claim(output: Path, wanted: dict[str, Any], seeds: tuple[int, ...], free: tuple[str, ...]) -> bool:
-    """Make the folder that of this evaluation; return whether it is finished.
+    """Claim the folder for this evaluation; return whether the evaluation is finished.
 
     Raises:
-        ConfigError: It is that of another evaluation.
-        DataError: It cannot be written.
+        ConfigError: It holds another evaluation.
+        DataError: It cannot be read or written.
     """
     path, results = output / RECORD, output / "results.json"
     try:
@@ -150,7 +145,7 @@ def _claim(output: Path, wanted: dict[str, Any], seeds: tuple[int, ...], free: t
             f"{path}: cannot be read ({error}). Remove the folder, or choose another output folder."
         ) from None
     if found is None and results.exists():
-        raise ConfigError(f"{output}: holds other results; choose another output folder, or remove the folder.")
+        raise ConfigError(f"{output}: holds other results. Choose another output folder, or remove this one.")
     facts = {"evaluation": wanted, "seeds": list(seeds)}
     free_fields = ("weights.name", "data.name", *(f"settings.{name}" for name in free))
     evaluation = None if found is None else found["evaluation"]

@@ -1,8 +1,8 @@
-"""What predictions are worth: accuracy in per cent, confusion, recall and precision by class, and intervals.
+"""Scores of predictions: accuracy in per cent, confusion, recall and precision by class, and intervals.
 
-Intervals are percentiles of a bootstrap: the test clips are drawn again with replacement, ``REPLICATES`` times, and
-the mean is taken each time. They say how much the number would move with another sample of test clips of the same
-kind. With ``trials`` the trials (seeds) are drawn again too, and the interval also covers how much they differ.
+Intervals are percentiles of a bootstrap: the test clips are resampled with replacement ``REPLICATES`` times, and the
+mean is taken each time. They say how much a number would change with another sample of test clips of the same kind.
+With ``trials``, the trials (seeds) are resampled too, and the interval also covers how much they differ.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mamp.errors import DataError
 
 REPLICATES = 2000
-CHUNK = 1 << 22  # numbers of a block of draws: 32 MiB
+CHUNK = 1 << 22  # numbers in a block of draws: 32 MiB
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -31,7 +31,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class PerClass:
-    """One entry a class, [K]; recall and precision in per cent, NaN without a clip or a prediction of that class."""
+    """An entry for each class, [K]; recall and precision in per cent, NaN without a clip or prediction of the class."""
 
     recall: FloatArray
     precision: FloatArray
@@ -67,7 +67,7 @@ def classification_metrics(labels: Any, scores_or_predicted: Any, num_classes: i
 
 
 def top_k_hits(labels: Any, scores: Any, k: int) -> NDArray[np.bool_]:
-    """Which clips [n] have their class among the k highest of scores [n, K]; of equal scores the first class wins."""
+    """Whether the class of each clip [n] is among the k highest scores [n, K]; ties go to the first class."""
     order = np.argsort(-np.asarray(scores), axis=1, kind="stable")[:, :k]
     return np.asarray((order == np.asarray(labels)[:, None]).any(axis=1))
 
@@ -106,11 +106,11 @@ def bootstrap_interval(hits: Any, level: float = 0.95, seed: int = 0, trials: bo
     """Interval of a mean over clips.
 
     Args:
-        hits: [n] or [S, n] values from 0 to 1 of each clip (in each of S trials): hit or not, or an average precision.
-            NaN where a trial does not have the clip.
-        level: Share of the replicates inside.
-        seed: Of the draws.
-        trials: Draw the trials again too.
+        hits: [n] or [S, n] values from 0 to 1 of each clip (in each of S trials): correct or not, or an average
+            precision. NaN if a trial does not have the clip.
+        level: Share of the replicates in the interval.
+        seed: Seed of the draws.
+        trials: Resample the trials too.
 
     Returns:
         The interval in per cent.
@@ -121,14 +121,14 @@ def bootstrap_interval(hits: Any, level: float = 0.95, seed: int = 0, trials: bo
 def bootstrap_difference(
     hits: Any, against: Any, level: float = 0.95, seed: int = 0, trials: bool = False
 ) -> tuple[float, Interval]:
-    """Difference of two means over the same clips, and its interval, paired: both have the same clips drawn.
+    """Difference of two means over the same clips, and its interval, paired: the same clips are drawn for both.
 
     Args:
         hits: [n] or [S, n] as in :func:`bootstrap_interval`.
         against: [n] or [S', n] of the same clips in the same order.
-        level: Share of the replicates inside.
-        seed: Of the draws.
-        trials: Draw the trials of either again too, each for itself.
+        level: Share of the replicates in the interval.
+        seed: Seed of the draws.
+        trials: Resample the trials of both too, independently.
 
     Returns:
         ``hits`` minus ``against``, and the interval, in percentage points.
@@ -136,7 +136,7 @@ def bootstrap_difference(
     one, other = np.atleast_2d(hits), np.atleast_2d(against)
     if one.shape[1] != other.shape[1]:
         raise DataError(f"expected values of the same clips, found {one.shape[1]} and {other.shape[1]} of them.")
-    # The clips are drawn from the same stream, so that the replicates are paired; the trials from two.
+    # Both draw clips from the same stream, so that the replicates are paired, and trials from streams of their own.
     replicates = _replicates(one, seed, trials, stream=1) - _replicates(other, seed, trials, stream=2)
     difference = np.nanmean(one, axis=1).mean() - np.nanmean(other, axis=1).mean()
     return 100 * float(difference), _percentiles(replicates, level)
@@ -175,6 +175,6 @@ def _percentiles(replicates: FloatArray, level: float) -> Interval:
 
 
 def mean_and_deviation(values: Any) -> tuple[float, float | None]:
-    """Mean, and the standard deviation over trials (n - 1), which one trial does not have."""
+    """Mean and standard deviation over trials (n - 1); a single trial has no deviation."""
     values = np.asarray(values, np.float64)
     return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None

@@ -1,8 +1,7 @@
-"""Training a classifier on labelled clips, on the loop that pre-training uses, with an evaluation each epoch."""
+"""Train a classifier on labelled clips with the loop of pre-training, and evaluate it every epoch."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -34,7 +33,6 @@ from mamp.hub import resize_encoder
 from mamp.hub.heads import save_classifier
 from mamp.outputs import claim, plain
 from mamp.train.checkpoint import list_checkpoints
-from mamp.train.distributed import World
 from mamp.train.loop import Loop, Mean, StoppedError
 
 
@@ -42,49 +40,38 @@ class Supervised(Loop):
     """One supervised run in this process.
 
     Args:
-        data: Clips, labels and split.
+        job: The evaluation.
+        seed: Seed of everything random.
         clips: Training clips.
         model: What is trained.
         optimizer: Makes its optimiser.
-        config: Settings.
-        seed: Seed of everything random.
-        output: Folder of the run.
-        world: The processes.
         smoothing: Label smoothing.
-        progress: Show a progress bar.
 
     Raises:
         DataError: There are fewer training clips than a batch has.
-        ConfigError: The batch cannot be shared out, or the clips cannot be placed as the weights expect.
+        ConfigError: The batch cannot be divided, or the clips cannot be preprocessed as the weights expect.
     """
 
     model: Classifier
 
     def __init__(
         self,
-        data: Labelled,
+        job: Job,
+        seed: int,
         clips: IntArray,
         model: Classifier,
         optimizer: Callable[[Classifier], torch.optim.Optimizer],
-        config: SupervisedConfig,
-        seed: int,
-        output: Path,
-        world: World,
         smoothing: float = 0.0,
-        progress: bool = False,
     ) -> None:
-        super().__init__(
-            config.optimization(), config.run(seed), data.store, model.config, output, world, config.workers, progress
-        )
+        config: SupervisedConfig = job.config
+        data, world, optim, run = job.data, job.world, config.optimization(), config.run(seed)
+        folder = trial_folder(job, seed)
+        super().__init__(optim, run, data.store, model.config, folder, world, config.workers, job.progress)
         self.data, self.config, self.smoothing = data, config, smoothing
-        if len(clips) < config.batch_size:
-            raise DataError(
-                f"{data.store.path}: {len(clips)} training clips are fewer than one batch of {config.batch_size}; use "
-                f"a smaller batch (batch_size {max(len(clips), 2)} or less, with a smaller lr) or more labels."
-            )
-        if config.batch_size // (world.size * self.shard.micro_batches) * world.size < 2:
-            raise ConfigError("per_device_batch: batch norm needs at least two clips at a time, found one.")
+        check_batch(data, len(clips), config.batch_size)
         together = config.batch_size // (world.size * self.shard.micro_batches)
+        if together * world.size < 2:
+            raise ConfigError("per_device_batch: batch norm needs at least two clips at a time, found one.")
         if config.norm_clips is not None and together % config.norm_clips:
             raise ConfigError(
                 f"norm_clips: expected a divisor of the {together} clips that a process takes at a time, found "
@@ -121,7 +108,7 @@ class Supervised(Loop):
         )
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
-        """Cross-entropy of augmented clips, and the share of them that is right, in per cent."""
+        """Cross-entropy of augmented clips, and their accuracy in per cent."""
         epoch, step = divmod(self.step, self.steps_per_epoch)
         first = self.shard.rows(self.optim.batch_size, micro).start
         seeded("layers", self.run.seed, epoch, step, first)  # what dropout and stochastic depth draw from
@@ -130,10 +117,7 @@ class Supervised(Loop):
         labels = self.labels[part.clips]
         scores = self.parallel(x, part.present if self.counts_present else None)
         hits = (scores.detach().argmax(dim=1) == labels).float().mean()
-        return {
-            "loss": F.cross_entropy(scores, labels, label_smoothing=self.smoothing),
-            "train_top1": 100 * hits,
-        }
+        return {"loss": F.cross_entropy(scores, labels, label_smoothing=self.smoothing), "train_top1": 100 * hits}
 
     def after_step(self, values: dict[str, float]) -> None:
         """Evaluate at the end of an epoch."""
@@ -145,7 +129,7 @@ class Supervised(Loop):
             self.evaluate()
 
     def evaluate(self) -> None:
-        """Score the test clips, each once, and write down what that gives."""
+        """Score the test clips, each once, and add the metrics to the history."""
         model = self.model if self.average is None else cast(Classifier, self.average.module)
         model.eval()
 
@@ -176,33 +160,32 @@ class Supervised(Loop):
         }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take them back."""
+        """Restore them."""
         self.history = state["history"]
         self.since = {name: Mean(*values) for name, values in state["since"].items()}
         self.scores = None if state["scores"] is None else state["scores"].numpy()
 
     def export(self) -> None:
-        """At the end, save the classifier, and an encoder that was trained where ``from_pretrained`` finds it."""
+        """At the end, save the classifier and, if it was trained, the encoder for ``from_pretrained``."""
         if self.step == self.total_steps:
             encoder = save_trial(self.model, self.data, self.output)
             if not self.model.frozen:
                 encoder.save_pretrained(self.output / "encoder")
 
     def trial(self) -> Trial:
-        """The result of a run that is done.
+        """The result of a finished run.
 
         Raises:
-            StoppedError: It is not.
+            StoppedError: It is not finished.
         """
         if self.step < self.total_steps or self.scores is None:
-            raise StoppedError(
-                f"{self.output}: stopped at step {self.step} of {self.total_steps}; the same command goes on."
-            )
+            steps = f"{self.step} of {self.total_steps}"
+            raise StoppedError(f"{self.output}: stopped at step {steps}; the same command resumes.")
         return make_trial(self.data, self.run.seed, self.scores, self.history)
 
 
 def make_trial(data: Labelled, seed: int, scores: NDArray[np.float32], history: list[dict[str, float]]) -> Trial:
-    """The result of a trial: its last epoch, and the best one by the test clips beside it."""
+    """The result of a trial: the last epoch, and for information the best one on the test clips."""
     labels = data.labels[data.test]
     metrics = classification_metrics(labels, scores, len(data.classes))
     best = max(history, key=lambda entry: entry["top1"])
@@ -211,7 +194,7 @@ def make_trial(data: Labelled, seed: int, scores: NDArray[np.float32], history: 
 
 
 def save_trial(model: Classifier, data: Labelled, folder: Path) -> MAMPEncoder:
-    """Write ``classifier/`` into the folder of a trial; returns its encoder."""
+    """Write ``classifier/`` into the folder of a trial, and return its encoder."""
     with torch.random.fork_rng(devices=[]):
         classifier = MAMPClassifier(model.config, model.head, data.classes)
     classifier.load_state_dict(model.state_dict())
@@ -221,18 +204,16 @@ def save_trial(model: Classifier, data: Labelled, folder: Path) -> MAMPEncoder:
 
 
 def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:
-    """The encoder of a trial, for clips of another length where the settings say so.
+    """The encoder of a trial, resized to another length of clips if the settings ask for it.
 
     Raises:
-        ConfigError: There is no encoder to train, or its tokens do not divide that length.
-        DataError: The encoder is for other joints than the clips have.
+        ConfigError: There is no encoder to train, or the length is not divisible by that of a token.
+        DataError: The encoder expects another layout than the clips have.
     """
     source = job.representation(seed)
-    encoder = (
-        source.encoder and source.encoder.without_readout()
-    )  # heads take tokens, and training changes what it fits
-    if encoder is None:
+    if source.encoder is None:
         raise ConfigError(f"{job.weights}: this protocol needs an encoder; name weights, or untrained.")
+    encoder = source.encoder.without_readout()  # heads take tokens, and training changes what a readout was fitted to
     if encoder.config.preprocessing.layout != job.data.store.layout.name:
         raise DataError(
             f"{job.data.store.path}: the weights expect the layout {encoder.config.preprocessing.layout}, the clips "
@@ -246,7 +227,7 @@ def source_of(job: Job, seed: int) -> tuple[Representation, MAMPEncoder]:
 
 
 def classifier_of(encoder: MAMPEncoder, make: Callable[[MAMPConfig], Classifier], seed: int) -> Classifier:
-    """A classifier with the weights of an encoder and a head drawn from a seed."""
+    """A classifier with the weights of an encoder and a randomly initialised head."""
     with torch.random.fork_rng(devices=[]):
         seeded("head", seed)
         model = make(encoder.config)
@@ -256,22 +237,39 @@ def classifier_of(encoder: MAMPEncoder, make: Callable[[MAMPConfig], Classifier]
     return model
 
 
-def digest(*arrays: IntArray) -> str:
-    """What stands for some arrays of whole numbers."""
-    found = hashlib.sha256()
-    for array in arrays:
-        found.update(np.ascontiguousarray(array, "<i8").tobytes() + b"/")
-    return found.hexdigest()[:16]
+def check_batch(data: Labelled, clips: int, batch_size: int) -> None:
+    """Raise :class:`DataError` unless there are enough training clips for a batch."""
+    if clips < batch_size:
+        raise DataError(
+            f"{data.store.path}: {clips} training clips are fewer than one batch of {batch_size}; use a smaller batch "
+            f"(batch_size {max(clips, 2)} or less, with a smaller lr) or more labels."
+        )
 
 
-def claim_trial(folder: Path, facts: dict[str, Any]) -> None:
-    """Make a folder that of a trial, as ``trial.json`` says; one without a checkpoint holds nothing yet.
+def trial_folder(job: Job, seed: int) -> Path:
+    """Folder of a trial."""
+    return job.output / f"seed={seed}"
+
+
+def claim_trial(job: Job, seed: int, source: Representation, encoder: MAMPEncoder) -> None:
+    """Claim a folder for a trial in ``trial.json``; a folder without a checkpoint is taken as empty.
 
     Raises:
         TrainingError: It holds another trial, or cannot be written.
     """
+    labels = hashlib.sha256()
+    for array in (job.data.train, job.data.test, job.data.labels):
+        labels.update(np.ascontiguousarray(array, "<i8").tobytes() + b"/")
+    facts = {
+        "config": job.config.identity(),
+        "encoder": encoder.config.to_dict(),
+        "weights": [source.kind, source.fingerprint],
+        "data": job.data.sha256["positions.bin"],
+        "labels": labels.hexdigest()[:16],
+        "seed": seed,
+    }
+    folder, found = trial_folder(job, seed), None
     record = folder / "trial.json"
-    found = None
     try:
         if record.exists() and list_checkpoints(folder / "checkpoints"):
             found = json.loads(record.read_text(encoding="utf-8"))
@@ -288,7 +286,7 @@ def run_trials(
     smoothing: float = 0.0,
     notes: tuple[str, ...] = (),
 ) -> Result:
-    """Train and evaluate once for each seed; trials that are done are read, the others go on.
+    """Train and evaluate once for each seed; finished trials are read, the others resume.
 
     Args:
         job: The evaluation.
@@ -298,33 +296,18 @@ def run_trials(
         smoothing: Label smoothing.
         notes: What a reader should know.
     """
-    trials, said = [], list(notes)
+    data, trials, said = job.data, [], list(notes)
     for seed in job.seeds:
         source, encoder = source_of(job, seed)
-        clips = job.data.train if choose is None else choose(seed)
-        folder = job.output / f"seed={seed}"
-        facts = {
-            "config": job.config.identity(),
-            "encoder": encoder.config.to_dict(),
-            "weights": [source.kind, source.fingerprint],
-            "data": job.data.sha256["positions.bin"],
-            "labels": digest(job.data.train, job.data.test, job.data.labels),
-            "seed": seed,
-        }
+        clips = data.train if choose is None else choose(seed)
         with job.world.together():
             if job.world.is_main:
-                claim_trial(folder, facts)
-        model = classifier_of(encoder, make, seed)
-        run = Supervised(
-            job.data, clips, model, optimizer, job.config, seed, folder, job.world, smoothing, job.progress
-        )
+                claim_trial(job, seed, source, encoder)
+        run = Supervised(job, seed, clips, classifier_of(encoder, make, seed), optimizer, smoothing)
         if run.step < run.total_steps:
             run.train()
         trials.append(run.trial())
-        lost = sorted(set(range(len(job.data.classes))) - set(job.data.labels[clips].tolist()))
+        lost = sorted(set(range(len(data.classes))) - set(data.labels[clips].tolist()))
         if lost:
-            said.append(f"Seed {seed}: no labelled clip of {', '.join(job.data.classes[k] for k in lost)}.")
-    settings = {**dataclasses.asdict(job.config), "train_clips": len(clips)}
-    return Result(
-        "", "top1", source.describe(), job.data.describe(), settings, trials, said, device=str(job.world.device)
-    )
+            said.append(f"Seed {seed}: no labelled clip of {', '.join(data.classes[k] for k in lost)}.")
+    return job.result("top1", source, trials, said, train_clips=len(clips))

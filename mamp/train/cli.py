@@ -14,7 +14,7 @@ from typing import Any
 
 from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, entry, exit_status, messages, say_result
 from mamp.errors import ConfigError
-from mamp.options import Setting, add_setting, nearest, override, settings
+from mamp.options import add_settings, override, refuse_unknown, settings
 from mamp.train.config import TrainConfig
 from mamp.train.engine import train
 from mamp.train.estimate import estimate
@@ -61,11 +61,7 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
     parser.add_argument("--dry-run", action="store_true", help="estimate size, memory and time from a few trial steps")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--debug", action="store_true", help="show log messages, and the traceback of an error")
-    groups: dict[str, Any] = {}
-    for setting in settings(TrainConfig() if recipe is None else recipe.config):
-        if setting.group not in groups:
-            groups[setting.group] = parser.add_argument_group(setting.group)
-        add_setting(groups[setting.group], setting)
+    add_settings(parser, settings(TrainConfig() if recipe is None else recipe.config))
     return parser
 
 
@@ -75,10 +71,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | N
     parser = build_parser(recipe)
     args, rest = parser.parse_known_args(argv)
     known = settings(TrainConfig())
-    for word in rest:
-        if word.startswith("-"):
-            name = word.lstrip("-").partition("=")[0]
-            parser.error(f"unknown option --{name}.{_nearest_option(parser, name, known)}")
+    refuse_unknown(parser, rest, known, "unknown option")
     if args.list:
         return args, None, None
     try:
@@ -105,12 +98,6 @@ def _recipe_for_help(argv: Sequence[str]) -> Recipe | None:
             with suppress(ConfigError):
                 return get_recipe(word)
     return None
-
-
-def _nearest_option(parser: Parser, name: str, known: list[Setting]) -> str:
-    """Suggest the option nearest to an unknown one."""
-    own = [Setting(option, str, None, "") for option in ("data", "output", "list", "dry-run", "json", "debug", "help")]
-    return nearest(name, own + known).replace("'", "").replace("mean ", "mean --").replace(" or ", " or --")
 
 
 def list_recipes() -> list[dict[str, Any]]:
