@@ -5,7 +5,7 @@
     python benchmarks/retrieval.py table RESULTS                 the lines of --output as the tables of docs/search.md
 
 DATA_DIR holds packed corpora (mamp/prepare/packed.py). Queries are whole clips, at most ``--queries`` of a set, drawn
-with a fixed seed (of a class, in ``sensors``); of Bandai-Namco and CAD-60 every third clip is taken. What the same
+with a fixed seed (of a class, in ``sensors``); of Bandai-Namco and CAD-60 every sixth clip is taken. What the same
 person did is no hit for a query (the same style of Bandai-Namco, which does not name its actors), so that a query must
 be found in others. Four ways to compare, all on the first person of clips in the model's joints, turned to the camera
 as the weights expect:
@@ -38,7 +38,7 @@ from mamp.preprocessing import prepare_clip
 from mamp.readers.msr import CLASSES as MSR
 from mamp.readers.nwucla import CLASSES as UCLA
 
-EVERY = {"bandai-namco": 3, "cad60": 3}
+EVERY = {"bandai-namco": 6, "cad60": 6}
 SETS = ("nw-ucla", "msr-action3d", "hdm05-11", "cad60", "citi-daily", "bandai-namco", "ui-prmd")
 STEPS, BAND, RANKS = 30, 8, (1, 5, 10)
 WAYS = ("mamp", "centred", "poses", "dtw")
@@ -105,7 +105,7 @@ def poses_of(recording: Skeleton, encoder: MAMPEncoder) -> np.ndarray:
     expected = encoder.config.preprocessing
     layout = get_layout(expected.layout)
     (x, clip) = prepare_clip(recording, expected, encoder.config.num_frames, everybody=True)
-    poses = x[0, :: encoder.config.num_frames // STEPS].double().numpy()
+    poses = np.asarray(x[0, :: encoder.config.num_frames // STEPS], np.float64)
     poses = poses - poses[:, [layout.joints.index("spine_mid")]]
     poses[:, ~clip.tracked[0].any(axis=0)] = 0
     return poses.reshape(STEPS, -1)

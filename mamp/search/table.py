@@ -29,6 +29,7 @@ APPROXIMATE_FROM = 200_000
 """Rows from which an approximate index is made; see docs/search.md for what was measured."""
 PROBES = 20
 KEPT = timedelta(hours=1)
+BUFFER, CACHE = 64 << 20, 128 << 20  # bytes read ahead, and bytes of the approximate index kept in memory
 
 
 def import_lance() -> tuple[Any, Any]:
@@ -38,6 +39,7 @@ def import_lance() -> tuple[Any, Any]:
         MissingExtraError: They are not installed.
     """
     os.environ.setdefault("LANCE_LOG", "error")
+    os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(BUFFER))
     try:
         import lancedb
         import pyarrow
@@ -92,7 +94,8 @@ class Table:
         if not any(place.glob("_versions/*.manifest")):
             raise SearchError(f"{folder}: expected a table in {place.name}, found none. {advice}")
         try:
-            table = lancedb.connect(folder, read_consistency_interval=timedelta(0)).open_table(NAME)
+            session = lancedb.Session(index_cache_size_bytes=CACHE, metadata_cache_size_bytes=CACHE)
+            table = lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session).open_table(NAME)
             version, names = table.version, table.schema.names
         except Exception as error:
             reason = str(error).partition("\n")[0]
