@@ -47,13 +47,17 @@ def pool_bodies(encoder: Network, bodies: Tensor, there: Tensor, options: Encode
     groups: list[tuple[Tensor, Tensor | None]] = [((whole & ~absent).nonzero()[:, 0], None)]
     groups += [(part[rows], ids) for rows, ids in equal_counts(there[part])]
     at_once = encoder.bodies_at_once(encoder.device)
-    pooled: list[tuple[Tensor, Tensor]] = []
+    chunks = [
+        (rows[first : first + at_once], None if ids is None else ids[first : first + at_once])
+        for rows, ids in groups
+        for first in range(0, len(rows), at_once)
+    ]
+
+    def encode(chunk: tuple[Tensor, Tensor | None]) -> Tensor:
+        return _encode_chunk(encoder, bodies[chunk[0]], chunk[1], options)
+
     with torch.autocast(encoder.device.type, torch.bfloat16) if options.precision else nullcontext():
-        for rows, ids in groups:
-            for first in range(0, len(rows), at_once):
-                some = rows[first : first + at_once]
-                kept = None if ids is None else ids[first : first + at_once]
-                pooled.append((some, _encode_chunk(encoder, bodies[some], kept, options)))
+        pooled = list(zip([rows for rows, _ in chunks], encoder.share(encode, chunks), strict=True))
         if bool(absent.any()):
             nobody = _encode_chunk(encoder, torch.zeros_like(bodies[:1]), None, EncodeOptions(options.pool))
             pooled.append((absent.nonzero()[:, 0], nobody))

@@ -12,6 +12,7 @@ import functools
 import logging
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +21,12 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
 
+from mamp.threads import share
+
 logger = logging.getLogger(__name__)
 
 # Fewer tokens than this: one call for all heads costs less than one for each.
 _LONG = 512
-# More threads than this: the parallel kernel of torch wins over one head after another.
-_FEW_THREADS = 4
 # Scores of so many pairs of tokens stay in the cache.
 _SCORES = 1_500_000
 
@@ -68,23 +69,27 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.dtype == torch.bfloat16:
             y: Tensor = _AttentionBfloat16.apply(q, k, v) if gradient else _attention_bfloat16(q, k, v)
             return y
-        onednn = None if gradient or not _plain_float32(q, k) else _onednn_linear()
-        if onednn and q.shape[2] >= _LONG and torch.get_num_threads() <= _FEW_THREADS:
+        onednn = None if gradient or not _plain_float32(q, k) or _mkl_is_quick() else _onednn_linear()
+        if onednn and q.shape[2] >= _LONG:
             return _attention_by_head(onednn, q, k, v)
     return F.scaled_dot_product_attention(q, k, v)
 
 
 def _attention_by_head(onednn: _Linear, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One head after another, so that its scores [L, L] stay in the cache and only they take memory."""
+    """One head after another on each thread, so that its scores [L, L] stay in the cache and only they take memory."""
     n, h, length, d = q.shape
     out = q.new_empty(n, length, h, d)
     for body in range(n):
         queries, keys = q[body].contiguous(), k[body] * d**-0.5
         values = rearrange(v[body], "h l d -> h d l").contiguous()
-        for head in range(h):
+
+        def attend(head: int, queries: Tensor = queries, keys: Tensor = keys, values: Tensor = values) -> Tensor:
             scores = onednn(queries[head], keys[head], None)
             torch.softmax(scores, dim=-1, out=scores)
-            out[body, :, head] = onednn(scores, values[head], None)
+            return onednn(scores, values[head], None)
+
+        for head, found in enumerate(share(attend, range(h))):
+            out[body, :, head] = found
     return rearrange(out, "n l h d -> n h l d")
 
 
@@ -163,6 +168,16 @@ def _transformed(x: Tensor) -> bool:
         or type(x) is not Tensor
         or torch._C._are_functorch_transforms_active()
     )
+
+
+@functools.cache
+def _mkl_is_quick() -> bool:
+    """Whether the processor is Intel's: there torch's own attention takes half the time of one head after another."""
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        about = platform.processor()
+    return "GenuineIntel" in about
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
@@ -23,12 +24,11 @@ from torch.nn import functional as F
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, RecordingError
 from mamp.kernels import Linear, attention
+from mamp.threads import share
 
 _Network = TypeVar("_Network", bound="Network")
-
-# Bodies that go through the blocks together on a CPU, when no gradient is wanted: few, so that what is in between stays
-# in the cache, takes little memory, and is the same memory again and again.
-BODIES_AT_ONCE = 2
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
 
 
 class DropPath(nn.Module):
@@ -99,10 +99,18 @@ class JointEmbedding(nn.Module):
         self.proj = nn.Conv2d(dim_in, dim, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = rearrange(x.to(self.proj.weight.dtype), "n t v c -> n c t v")
+        x = x.to(self.proj.weight.dtype)
         half = torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=False) if half else nullcontext():
-            return rearrange(self.proj(x), "n d t v -> n t v d")
+            if x.device.type != "cpu":  # the convolutions of a GPU drop digits (TF32) unless told not to
+                return self.as_product(x)
+            return rearrange(self.proj(rearrange(x, "n t v c -> n c t v")), "n d t v -> n t v d")
+
+    def as_product(self, x: Tensor) -> Tensor:
+        """The convolution as a matrix product: its patches do not overlap."""
+        u, p = self.proj.kernel_size
+        patches = rearrange(x, "n (t u) (v p) c -> n t v (c u p)", u=u, p=p)
+        return F.linear(patches, rearrange(self.proj.weight, "d c u p -> d (c u p)"), self.proj.bias)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -117,6 +125,12 @@ def init_weights(module: nn.Module) -> None:
     elif isinstance(module, nn.LayerNorm):
         nn.init.ones_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anybody has hung a hook on a module or a part of it."""
+    hooks = (part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    return nn.modules.module._has_any_global_hook() or any(map(bool, hooks))
 
 
 class Backbone(nn.Module):
@@ -164,19 +178,27 @@ class Backbone(nn.Module):
         at_once = self.bodies_at_once(x.device)
         if at_once == sys.maxsize or len(x) <= at_once:  # an exporter must not see the number of bodies
             return self._encode_at_once(x, ids_keep)
-        tokens = x.new_empty(0)
-        for first in range(0, len(x), at_once):
-            some = slice(first, first + at_once)
-            found = self._encode_at_once(x[some], None if ids_keep is None else ids_keep[some])
-            if first == 0:
-                tokens = found.new_empty(len(x), *found.shape[1:])
-            tokens[some] = found
-        return tokens
+
+        def encode(some: slice) -> Tensor:
+            return self._encode_at_once(x[some], None if ids_keep is None else ids_keep[some])
+
+        chunks = [slice(first, first + at_once) for first in range(0, len(x), at_once)]
+        return torch.cat(list(self.share(encode, chunks)))
 
     def bodies_at_once(self, device: torch.device) -> int:
-        """How many bodies go through the blocks together; without gradients on a CPU, few."""
+        """How many bodies go through the blocks together.
+
+        Without gradients on a CPU, one: what is in between stays in the cache of a core, takes little memory, and is
+        the same whatever else is encoded.
+        """
         whole = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or device.type != "cpu"
-        return sys.maxsize if whole else max(BODIES_AT_ONCE, torch.get_num_threads())
+        return sys.maxsize if whole else 1
+
+    def share(self, function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> Iterable[_Result]:
+        """As :func:`mamp.threads.share`; but on a GPU, and with hooks, which expect one body after another, here."""
+        if self.temp_embed.device.type != "cpu" or has_hooks(self):
+            return map(function, pieces)
+        return share(function, pieces)
 
     def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
         h = rearrange(self.joints_embed(x) + self.pos_embed + self.temp_embed, "n t v d -> n (t v) d")

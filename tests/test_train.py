@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from train_helpers import (
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.config import Preprocessing
 from mamp.data import ClipStore, StoreWriter
-from mamp.data.augment import Augmentation, PackedBatch
+from mamp.data.augment import Augmentation, PackedBatch, TrainingClips
 from mamp.data.loader import TrainingBatches, clip_weights
 from mamp.errors import ConfigError, DataError, MAMPError, TrainingError, WeightsError
 from mamp.hub import convert_checkpoint
@@ -724,28 +725,47 @@ def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, ema: floa
     assert_same(exported.state_dict(), MAMPEncoder.from_pretrained(tmp_path / "run").state_dict())
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("when", ["before the first block", "before the gradient", "between micro-batches"])
 def test_a_step_is_given_up_to_stop(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    request: pytest.FixtureRequest,
+    when: str,
+    threads: int,
 ) -> None:
     """SIGTERM is obeyed within a block of a step, however long the step takes, and costs nothing but the step."""
+    request.addfinalizer(lambda: torch.set_num_threads(1))
+    torch.set_num_threads(threads)
+    monkeypatch.setattr("mamp.train.engine.CLIPS_AT_ONCE", 2)
     config = tiny(optim__per_device_batch=4, run__log_every=3)
     train(config, store, tmp_path / "undisturbed")
-    losses, asked = Trainer.losses, []
+    predict, seen, calls = Trainer.predict, Trainer.seen, []
 
-    def stop(self: Trainer, part: PackedBatch, micro: int) -> dict[str, Tensor]:
-        at = self.step == 5 and not asked and micro == int(when == "between micro-batches")
+    def count(self: Trainer, part: PackedBatch, micro: int) -> tuple[TrainingClips, dict[str, Any]]:
+        calls.append((self.step, micro))
+        return seen(self, part, micro)
+
+    def stop(self: Trainer, clips: TrainingClips, drawn: dict[str, Any], rows: slice) -> dict[str, Tensor]:
+        at = calls == [*((step, micro) for step in range(5) for micro in (0, 1)), (5, 0)]
+        at = at if when != "between micro-batches" else len(calls) == 12 and rows.start == 0
         if at and when != "before the gradient":
             os.kill(os.getpid(), signal.SIGTERM)
-        found = losses(self, part, micro)
+            while not self.asked_to_stop:
+                time.sleep(0.001)
+        found = predict(self, clips, drawn, rows)
         if at:
             assert when == "before the gradient", "the forward pass went on"
             os.kill(os.getpid(), signal.SIGTERM)
+            while not self.asked_to_stop:
+                time.sleep(0.001)
         return found
 
-    monkeypatch.setattr(Trainer, "losses", stop)
+    monkeypatch.setattr(Trainer, "seen", count)
+    monkeypatch.setattr(Trainer, "predict", stop)
     train(config, store, tmp_path / "run")
-    asked.append(True)
     assert list_checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step-00000005.pt"
     assert describe_run(tmp_path / "run")["step"] == 5
     train(config, store, tmp_path / "run")

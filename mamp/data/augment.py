@@ -21,12 +21,14 @@ from mamp.data.crops import (
     Bodies,
     Placement,
     between,
+    facing_on_device,
     find_bodies,
     group_size,
     map_of_bones,
     map_of_joints,
     resize,
     to_device,
+    turn_first,
 )
 from mamp.errors import ConfigError
 from mamp.geometry import MIRROR, facing_angle, from_the_root, mirrored_joints, rotation_matrix, to_the_right
@@ -207,12 +209,16 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
     if settings.center:
         spine = layout.joints.index("spine_mid")
         origin = between(batch.rows.flatten(1), rows[:, 0], weight[:, 0])[:, 3 * spine : 3 * spine + 3]
-    steps = []
+    steps, turn = [], None
     if settings.facing or settings.view_rotation:
         angles = np.zeros((clips, 3), uniform.dtype)
         angles[:, 1] = (u["yaw"] * 2 - 1) * settings.view_rotation
         if settings.facing:
-            angles[:, 1] += facing_angle(between(to_the_right(batch.rows, layout), rows, weight).cpu().numpy())
+            right = between(to_the_right(batch.rows, layout), rows, weight)
+            if device.type == "cpu":
+                angles[:, 1] += facing_angle(right.numpy())
+            else:
+                turn = facing_on_device(right)
         steps.append(rotation_matrix(angles))
     # Several joints per product are faster, if they divide the clip evenly; mirroring needs all of them.
     together = next(number for number in (4, 5, 3, 2, 1) if frames * joints % number == 0)
@@ -235,7 +241,10 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
     joint_map = map_of_joints(reduce(lambda before, step: step @ before, steps), places)
     if settings.proportions:
         joint_map = map_of_bones(bone_factors(batch, settings.proportions, layout), layout) @ joint_map
-    return Placement(origin, to_device(torch.from_numpy(joint_map), device))
+    matrix = to_device(torch.from_numpy(joint_map), device)
+    if turn is not None:  # the angle stays where it is: nothing waits for a GPU
+        matrix = turn_first(turn, matrix)
+    return Placement(origin, matrix)
 
 
 def bone_factors(batch: PackedBatch, proportions: float, layout: Layout) -> NDArray[np.float32]:
@@ -257,19 +266,19 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
     """Drop people and joints of ``x`` and add noise in place, as a tracker would; each clip uses its own seed."""
     if settings.person_dropout:
         alone = column(batch.uniform, "person") < settings.person_dropout
-        x[:, 1:].mul_(rearrange(~alone.to(x.device), "b -> b 1 1 1 1"))
+        x[:, 1:].mul_(to_device(rearrange(~alone, "b -> b 1 1 1 1"), x.device))
     if not (settings.joint_dropout or settings.noise or settings.wobble):
         return
     own = generators(batch)
     clips, people, frames, joints, axes = x.shape
     if settings.joint_dropout:
         draw = torch.stack([torch.rand(people, joints, generator=generator) for generator in own])
-        drop_joints(x, (draw < settings.joint_dropout).to(x.device), layout)
+        drop_joints(x, to_device(draw < settings.joint_dropout, x.device), layout)
     if settings.wobble:
         add_wobble(x, batch, settings.wobble)
     if settings.noise:
         std = rearrange(column(batch.uniform, "noise") * settings.noise, "b -> b 1") * batch.present
-        std = rearrange(std, "b m -> b m 1 1 1").to(x)
+        std = to_device(rearrange(std, "b m -> b m 1 1 1"), x.device).to(x.dtype)
         group = min(group_size(x.device, clips), clips)
         jitter = torch.empty(group, people, frames, joints, axes)
         for first in range(0, clips, group):
@@ -277,7 +286,7 @@ def degrade(x: Tensor, batch: PackedBatch, settings: Augmentation, layout: Layou
             drawn = jitter[: len(x[part])]
             for one, generator in zip(drawn, own[part], strict=True):
                 one.normal_(generator=generator)
-            x[part].add_(drawn.to(x.device).mul_(std[part]))
+            x[part].add_(to_device(drawn, x.device).mul_(std[part]))
 
 
 def add_wobble(x: Tensor, batch: PackedBatch, largest: float) -> None:
@@ -290,7 +299,8 @@ def add_wobble(x: Tensor, batch: PackedBatch, largest: float) -> None:
         one.normal_(generator=generator).mul_(size * largest)
     slow = F.interpolate(drawn, size=frames, mode="linear", align_corners=True)
     slow = rearrange(slow, "b (m v c) t -> b m t v c", m=people, v=joints)
-    x += slow.to(x.device) * rearrange(batch.present, "b m -> b m 1 1 1").to(x)
+    present = to_device(rearrange(batch.present, "b m -> b m 1 1 1"), x.device)
+    x += to_device(slow, x.device) * present.to(x.dtype)
 
 
 def drop_joints(x: Tensor, lost: Tensor, layout: Layout) -> None:

@@ -54,6 +54,22 @@ def map_of_bones(factors: FloatArray, layout: Layout) -> FloatArray:
     return rearrange(np.einsum("bvw,ci->bvcwi", product, np.eye(3, dtype=np.float32)), "b v c w i -> b (v c) (w i)")
 
 
+def facing_on_device(right: Tensor) -> Tensor:
+    """As :func:`mamp.geometry.facing_angle`, where the clips are: [B, T, 3] -> [B]."""
+    forward = torch.stack([right[..., 2], -right[..., 0]], dim=-1)
+    fx, fz = F.normalize(forward, dim=-1).sum(dim=-2).unbind(dim=-1)
+    return torch.atan2(-fx, -fz)
+
+
+def turn_first(angle: Tensor, joint_map: Tensor) -> Tensor:
+    """A map of joints [B, K * 3, N], for a product from the right, after a turn by ``angle`` [B] about the vertical."""
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    rows = [(cos, zero, sin), (zero, zero + 1, zero), (-sin, zero, cos)]  # transposed, with the published signs
+    turn = rearrange([torch.stack(row) for row in rows], "i j b -> b i j")
+    wide = rearrange(joint_map, "b (k j) n -> b j (k n)", j=3)
+    return rearrange(turn @ wide, "b i (k n) -> b (k i) n", n=joint_map.shape[-1])
+
+
 @dataclass
 class Placement:
     """An affine map per clip, ``(x - origin) @ matrix``: origin [B, 3], matrix [B, K * 3, K * 3] of K joints."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from mamp.classifier import MAMPClassifier
 from mamp.config import MAMPConfig
 from mamp.data.augment import PackedBatch, augment
+from mamp.data.crops import to_device
 from mamp.data.loader import TrainingBatches
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, TrainingError
@@ -114,7 +115,7 @@ class Supervised(Loop):
         seeded("layers", self.run.seed, epoch, step, first)  # what dropout and stochastic depth draw from
         cfg = self.encoder
         x = augment(part, self.augmentation, self.store.layout, cfg.num_frames, cfg.preprocessing.stream).x
-        labels = self.labels[part.clips]
+        labels = self.labels[to_device(part.clips, self.world.device)]
         scores = self.parallel(x, part.present if self.counts_present else None)
         hits = (scores.detach().argmax(dim=1) == labels).float().mean()
         return {"loss": F.cross_entropy(scores, labels, label_smoothing=self.smoothing), "train_top1": 100 * hits}

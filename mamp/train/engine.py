@@ -6,6 +6,7 @@ import logging
 import os
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from mamp.data.augment import PackedBatch, augment
+from mamp.data.augment import PackedBatch, TrainingClips, augment
+from mamp.data.crops import to_device
 from mamp.data.loader import TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
@@ -24,7 +26,7 @@ from mamp.outputs import one_writer
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import World, world
-from mamp.train.loop import Loop
+from mamp.train.loop import Loop, Share
 from mamp.train.memory import available_bytes, clips_at_a_time
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import recorded_per_device, write_run_file
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
+
+# Clips that a thread takes at a time; their number changes the sums of gradients in the last bit.
+CLIPS_AT_ONCE = 4
 
 
 class Trainer(Loop):
@@ -55,6 +60,7 @@ class Trainer(Loop):
         self, config: TrainConfig, data: Path, output: Path, world: World, at_a_time: int | None = None
     ) -> None:
         self.config = config
+        self.independent = not config.objective.agreement_weight
         store = ClipStore(data)
         optim = replace(config.optim, per_device_batch=at_a_time or choose_per_device(config, store, world))
         super().__init__(optim, config.run, store, config.encoder, output, world, config.data.workers)
@@ -100,11 +106,30 @@ class Trainer(Loop):
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
         """Loss of the masked prediction, and its terms."""
+        return self.predict(*self.seen(part, micro), slice(None))
+
+    def shares(self, part: PackedBatch, micro: int) -> list[Share]:
+        """A few clips each."""
+        clips, count = self.seen(part, micro), len(part.clips)
+        size = max(1, min(CLIPS_AT_ONCE, count // 2))
+        rows = [slice(first, min(first + size, count)) for first in range(0, count, size)]
+        return [Share((r.stop - r.start) / count, partial(self.predict, *clips, r)) for r in rows]
+
+    def seen(self, part: PackedBatch, micro: int) -> tuple[TrainingClips, dict[str, Any]]:
+        """The clips of a micro-batch, and what is drawn for their masks."""
         cfg = self.config
         epoch, step = divmod(self.step, self.steps_per_epoch)
         clips = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames, cfg.encoder.preprocessing.stream)
-        seen = self.visibility(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
-        output: PretrainingOutput = self.parallel(clips.x, target_x=clips.target, confidence=clips.confidence, **seen)
+        return clips, self.visibility(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
+
+    def predict(self, clips: TrainingClips, seen: dict[str, Any], rows: slice) -> dict[str, Tensor]:
+        """Loss of the masked prediction of some of the clips, and its parts."""
+        bodies = slice(*(None if row is None else row * self.max_people for row in (rows.start, rows.stop)))
+        seen = {name: value[bodies] if isinstance(value, Tensor) else value for name, value in seen.items()}
+        confidence = None if clips.confidence is None else clips.confidence[rows]
+        output: PretrainingOutput = self.parallel(
+            clips.x[rows], target_x=clips.target[rows], confidence=confidence, **seen
+        )
         return {"loss": output.loss, **output.losses}
 
     def visibility(self, epoch: int, step: int, rows: slice) -> dict[str, Any]:
@@ -114,16 +139,17 @@ class Trainer(Loop):
         def draw(purpose: str, numbers: int) -> Tensor:
             shape = (cfg.optim.batch_size, self.max_people, numbers)
             drawn = torch.rand(shape, generator=generator_for(purpose, *seeds))[rows]
-            return rearrange(drawn, "b m u -> (b m) u").to(self.world.device)
+            return rearrange(drawn, "b m u -> (b m) u")
 
         tokens = self.model.num_tokens
         seen: dict[str, Any] = {"noise": draw("mask", tokens), "decoded_noise": draw("decoded", tokens)}
+        if goal.missing_parts:
+            parts = torch.tensor(NTU25_PARTS)
+            seen["missing"] = missing_tokens(draw("missing", 4), goal.missing_parts, cfg.encoder.grid[0], parts)
+        seen = {name: to_device(drawn, self.world.device) for name, drawn in seen.items()}
         if goal.mask_ratio_low is not None:
             u = float(torch.rand(1, generator=generator_for("ratio", *seeds)))
             seen["mask_ratio"] = mask_ratio_between(goal.mask_ratio_low, goal.mask_ratio, u)
-        if goal.missing_parts:
-            parts = torch.tensor(NTU25_PARTS, device=self.world.device)
-            seen["missing"] = missing_tokens(draw("missing", 4), goal.missing_parts, cfg.encoder.grid[0], parts)
         return seen
 
     def export(self) -> None:

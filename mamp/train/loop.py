@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from mamp import kernels
+from mamp import kernels, threads
 from mamp.config import MAMPConfig
 from mamp.data.augment import PackedBatch
 from mamp.data.loader import Shard, TrainingBatches
@@ -39,6 +40,19 @@ class _StepAbandoned(Exception):
     """A step was abandoned because the run has to stop."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """A part of a micro-batch that a thread can take.
+
+    Attributes:
+        weight: Its share of the loss.
+        losses: Computes what :meth:`Loop.losses` gives, of this part alone.
+    """
+
+    weight: float
+    losses: Callable[[], dict[str, Tensor]]
+
+
 class Loop:
     """One training run in this process.
 
@@ -58,6 +72,7 @@ class Loop:
 
     section = ""  # prefix of the options of batch and schedule in messages
     keeps_best = False  # keep the checkpoint with the lowest training loss
+    independent = False  # the loss of a clip does not depend on the other clips
     tensorboard = False  # write TensorBoard logs
 
     def __init__(
@@ -95,6 +110,13 @@ class Loop:
         """The ``loss`` of micro-batch ``part``, which is on the device, and further values to log.
 
         Call the model as ``self.parallel``.
+        """
+        raise NotImplementedError
+
+    def shares(self, part: PackedBatch, micro: int) -> list[Share]:
+        """:meth:`losses` as the weighted mean of losses of a few clips each, where clips are ``independent``.
+
+        The shares do not depend on the number of threads.
         """
         raise NotImplementedError
 
@@ -145,7 +167,9 @@ class Loop:
             # Buffers need no broadcast: running statistics are computed over the whole batch.
             self.parallel = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
-        if self.world.size == 1 and self.world.device.type == "cpu" and not self.run.compile:
+        plain = self.world.size == 1 and self.world.device.type == "cpu" and not self.run.compile
+        self.shares_work = plain and self.independent
+        if plain:
             self.blocks = [module for module in model.modules() if isinstance(module, Block)]
             for block in self.blocks:
                 block.register_full_backward_pre_hook(self.look_up)
@@ -252,16 +276,18 @@ class Loop:
 
     def train_step(self, batch: list[PackedBatch]) -> dict[str, float] | None:
         """Take one optimiser step over the micro-batches of this process; returns ``None`` if abandoned."""
+        # Where threads take whole clips, no other operator gains enough by several threads that wait for each other.
+        with threads.operators_alone() if self.shares_work else nullcontext():
+            return self._train_step(batch)
+
+    def _train_step(self, batch: list[PackedBatch]) -> dict[str, float] | None:
         lr, random = set_learning_rate(self.optimizer, self.epoch, self.optim), torch.get_rng_state()
         buffers = [buffer.clone() for buffer in self.model.buffers()]  # running statistics of batch norm
-        totals: dict[str, float] = {}
-        suspects: list[str] = []
+        values: list[dict[str, Tensor]] = []
         self.in_step = True
         try:
             for micro, part in enumerate(batch):
-                self.accumulate(part, micro, len(batch), totals)
-                if not math.isfinite(totals["loss"]) and not suspects:
-                    suspects = self.names(part)
+                values.append(self.accumulate(part, micro, len(batch)))
         except _StepAbandoned:
             self.optimizer.zero_grad(set_to_none=True)
             torch.set_rng_state(random)
@@ -271,31 +297,58 @@ class Loop:
             return None
         finally:
             self.in_step = False
-        names = sorted(totals)
-        *means, stops = self.world.sum([totals[name] / self.world.size for name in names] + [float(self.asked_to_stop)])
+        names = sorted(values[0])
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip_grad or math.inf)
+        # The only time in a step at which the processor waits for a GPU.
+        *found, norm = torch.stack([*(row[name].to(norm) for row in values for name in names), norm]).tolist()
+        rows = [found[first : first + len(names)] for first in range(0, len(found), len(names))]
+        totals = [sum(column) / len(batch) for column in zip(*rows, strict=True)]
+        *means, stops = self.world.sum([total / self.world.size for total in totals] + [float(self.asked_to_stop)])
         self.stopping = stops > 0
         result = dict(zip(names, means, strict=True))
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip_grad or math.inf)
         if not math.isfinite(result["loss"]) or not math.isfinite(norm):
-            self.fail(suspects, batch)
+            bad = [part for part, row in zip(batch, rows, strict=True) if not math.isfinite(row[names.index("loss")])]
+            self.fail(self.names(bad[0]) if bad else [], batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.recent.add(result["loss"])
         self.step += 1
-        return {**result, "grad_norm": float(norm), "lr": lr}
+        return {**result, "grad_norm": norm, "lr": lr}
 
-    def accumulate(self, part: PackedBatch, micro: int, count: int, totals: dict[str, float]) -> None:
-        """Accumulate the gradient of one of ``count`` micro-batches, and its values in ``totals``."""
+    def accumulate(self, part: PackedBatch, micro: int, count: int) -> dict[str, Tensor]:
+        """Accumulate the gradient of one of ``count`` micro-batches, and return its values."""
         part = part.to(self.world.device)
+        if self.shares_work:
+            return self.add_shares(self.shares(part, micro), count)
         sync = micro + 1 == count or not isinstance(self.parallel, DistributedDataParallel)
         with nullcontext() if sync else self.parallel.no_sync():  # type: ignore[operator]
             with self.autocast():
                 values = self.losses(part, micro)
             (values["loss"] / count).backward()
-        for name, value in values.items():
-            totals[name] = totals.get(name, 0.0) + float(value.detach()) / count
+        return {name: value.detach() for name, value in values.items()}
+
+    def add_shares(self, shares: list[Share], count: int) -> dict[str, Tensor]:
+        """Add the gradients of the shares of a micro-batch, in their order, whichever thread computes them."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+        def compute(share: Share) -> tuple[dict[str, Tensor], tuple[Tensor | None, ...]]:
+            with self.autocast():
+                values = share.losses()
+            loss = values["loss"] * (share.weight / count)
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            return {name: value.detach() * share.weight for name, value in values.items()}, gradients
+
+        total: dict[str, Tensor] = {}
+        for values, gradients in threads.share(compute, shares):
+            for name, value in values.items():
+                total[name] = total[name] + value if name in total else value
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    parameter.grad.add_(gradient)
+        return total
 
     def autocast(self) -> torch.autocast:
         """Mixed precision if configured; the residual stream stays in float32."""
