@@ -60,5 +60,9 @@ class TrainingError(MAMPError, RuntimeError):
     """A training run cannot start or go on."""
 
 
+class WorkerError(MAMPError, RuntimeError):
+    """A process that worked for this one is gone."""
+
+
 class MissingExtraError(MAMPError, ImportError):
     """An optional dependency is needed; the message names the extra to install."""

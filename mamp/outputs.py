@@ -16,6 +16,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -32,10 +33,47 @@ logger = logging.getLogger(__name__)
 DAY = 24 * 60 * 60
 
 
+def output_file(path: Path) -> Path:
+    """The file to write for a name: where a symbolic link leads, which need not exist yet.
+
+    Raises:
+        MAMPError: It is a folder, a device, a pipe or a socket, lies in a folder that is not there, or leads nowhere.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except OSError as reason:
+        raise MAMPError(f"{path}: expected a file to write, found: {reason.strerror}. Name another file.") from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        found = kinds.get(stat.S_IFMT(mode), "a device")
+        raise MAMPError(f"{path}: expected a file to write, found {found}. Name another file.")
+    path = through_links(path)
+    if not path.parent.is_dir():
+        raise MAMPError(f"{path}: the folder {path.parent} does not exist; make it first.")
+    return path
+
+
+def through_links(path: Path) -> Path:
+    """Where a symbolic link leads; any other path as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that appears under its name once it is complete."""
-    remove_leftovers(path)
+def written_whole(path: Path, tidy: bool = True) -> Iterator[IO[bytes]]:
+    """Open a binary file that appears under its name only once it is complete; a symbolic link stays one.
+
+    Args:
+        path: The file.
+        tidy: Delete what killed processes left beside it, which takes a look at all files of the folder.
+
+    Raises:
+        MAMPError: As :func:`output_file`.
+    """
+    path = output_file(path)
+    if tidy:
+        remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{_maker()}.tmp")
     try:
         with beside.open("wb") as file:

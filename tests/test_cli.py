@@ -275,7 +275,7 @@ def test_interrupt(run: Run, weights: Path, recordings: list[Path], tmp_path: Pa
     def interrupted(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mamp.cli.embed.embed_recordings", interrupted)
+    monkeypatch.setattr("mamp.embedder.embed_recordings", interrupted)
     status, out, err = run("embed", recordings[0], "-o", tmp_path / "x.npz", "--weights", weights, "--unit", "cm")
     assert (status, out, err) == (130, "", "mamp embed: interrupted\n")
     assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_prepare_engine import Numbers
+from train_helpers import make_store
 
 from mamp import outputs
+from mamp.data import ClipStore
 from mamp.outputs import folder_beside, put_in_place, recover, write_whole
+from mamp.prepare.build import Settings, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 DEAD = 2**22 + 1  # no process of Linux has a higher number than 2**22
@@ -130,3 +134,21 @@ def test_a_folder_that_was_moved_aside_comes_back(tmp_path: Path) -> None:
     for name in ("a", "b"):
         recover(tmp_path / name)
     assert (tmp_path / "a").is_dir() and not (tmp_path / "b").exists(), "the other process may still be replacing it"
+
+
+def test_a_store_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "store").symlink_to("disk/store")
+    for clips in (2, 3):
+        make_store(tmp_path / "store", clips)
+        assert len(ClipStore(tmp_path / "store")) == clips
+        assert (tmp_path / "store").is_symlink() and sorted(path.name for path in tmp_path.iterdir()) == [
+            "disk",
+            "store",
+        ]
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == ["store"]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.n").write_text("5 1 0")
+    prepare(Numbers(tmp_path / "raw"), tmp_path / "store", Settings(workers=1, overwrite=True))
+    assert ClipStore(tmp_path / "disk" / "store").columns["name"].tolist() == ["a.n"]
+    assert (tmp_path / "store").is_symlink() and [path.name for path in (tmp_path / "disk").iterdir()] == ["store"]

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from tqdm import tqdm
 
-from mamp.cli.command import add_weights_options, open_encoder, read_recording
+from mamp.cli.command import add_weights_options, find_device
 from mamp.console import positive, say_result
+from mamp.embedder import Embedder
 from mamp.embedding import EncodeOptions
-from mamp.encoder import MAMPEncoder
-from mamp.errors import MAMPError
-from mamp.hub import fingerprint
-from mamp.inference import embed_recordings
-from mamp.outputs import written_whole
-from mamp.readers.options import add_recording_options
-from mamp.skeleton import Skeleton
+from mamp.outputs import output_file
+from mamp.readers.options import add_recording_options, reading_options
+from mamp.shards import ON_CPU, Shard, embed_sources
+from mamp.sources import named_sources
+from mamp.workers import FEW, cores, in_order
 
 DESCRIPTION = """\
 Embed recordings, and write the embeddings to one .npz file:
@@ -34,17 +30,12 @@ Embed recordings, and write the embeddings to one .npz file:
   files        the files that were embedded, in the order given
   weights, fingerprint, pool    what made them
 
-A file that cannot be read is named on standard error and left out; the exit status is then 1."""
+A FILE may also be a folder, a zip file, or a store of mamp.prepare: all
+recordings in it. An OUT that ends in .parquet gets a row for each embedding.
+Many recordings are spread over all cores. When it was stopped or killed, the
+same command goes on where it was. A file that cannot be read is named on
+standard error and left out; the exit status is then 1."""
 EXAMPLE = "mamp embed walk.bvh wave.bvh -o embeddings.npz"
-
-
-@dataclass
-class Result:
-    """What became of the files."""
-
-    files: list[str] = field(default_factory=list)
-    arrays: list[NDArray[np.float32]] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,100 +56,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--stride", type=positive, metavar="N", help="frames from one window to the next [the window]")
     parser.add_argument("--precision", choices=("bfloat16",), help="faster, and a little less exact [float32]")
-    parser.add_argument("--strict", action="store_true", help="write nothing when any file fails")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes, without a GPU [all cores]")
+    parser.add_argument("--strict", action="store_true", help="stop at the first file that fails, and write nothing")
     add_weights_options(parser)
     add_recording_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    output: Path = args.output
-    if not output.parent.is_dir():
-        raise MAMPError(f"{output}: the folder {output.parent} does not exist; make it first.")
-    if output.is_dir():
-        raise MAMPError(f"{output}: expected a file to write, found a folder.")
+    output = output_file(args.output)
     options = EncodeOptions(args.pool, args.batch_size, args.precision, window=args.window, stride=args.stride)
-    encoder = open_encoder(args)
-    result = _embed_all(encoder, args, options)
-    if not result.files:
-        raise MAMPError(f"none of the {len(result.failed)} files could be embedded; {output} was not written.")
-    if result.failed and args.strict:
-        raise MAMPError(f"{len(result.failed)} of {len(args.files)} files failed; {output} was not written (--strict).")
-    arrays = _collect(result, stacked=args.pool in ("clip", "joint") and args.window is None)
-    identity = fingerprint(encoder)
-    with written_whole(output) as file:
-        np.savez(
-            file,
-            files=np.array(result.files),
-            weights=np.array(args.weights),
-            fingerprint=np.array(identity),
-            pool=np.array(args.pool),
-            **arrays,
+    embedder = Embedder(args.weights, options, find_device(args.device), args.revision)
+    embedder.identity  # noqa: B018 - weights that are not there are told of before anything else
+    failed: dict[str, str] = {}
+    sources = named_sources(args.files, reading_options(args), failed)
+    for name, error in failed.items():
+        _complain(name, error)
+    on_cpu = embedder.encoder.device.type == "cpu"
+    processes = (args.workers or cores()) if on_cpu and len(sources) > FEW else 1
+    # Only on a terminal, and only when it takes a few seconds.
+    with tqdm(total=len(sources), unit="file", delay=2, disable=None, file=sys.stderr) as bar:
+
+        def seen(shard: Shard) -> None:
+            for name, error in shard.failed.items():
+                _complain(name, error)
+            bar.update(len(shard.names) + len(shard.failed))
+
+        summary = embed_sources(
+            sources,
+            output,
+            embedder,
+            partial(in_order, processes=processes),
+            at_once=min(args.batch_size, ON_CPU) if on_cpu else args.batch_size,
+            threads=1 if processes > 1 else torch.get_num_threads(),
+            strict=args.strict,
+            failed=failed,
+            seen=seen,
         )
-    shape = list(arrays["embeddings"].shape)
+    shape, total = list(summary.shape), len(summary.names) + len(summary.failed)
     data = {
-        "output": str(output),
+        "output": str(args.output),
         "shape": shape,
-        "files": result.files,
-        "failed": [{"file": file, "error": error} for file, error in result.failed.items()],
+        "files": summary.names,
+        "failed": [{"file": file, "error": error} for file, error in summary.failed.items()],
+        "kept": summary.kept,
         "weights": args.weights,
-        "fingerprint": identity,
+        "fingerprint": embedder.fingerprint,
         "pool": args.pool,
     }
-    counted = f"{len(result.files)} of {len(args.files)}" if result.failed else f"{len(result.files)}"
-    say_result(
-        args.json, data, f"{output}: {counted} recordings, embeddings {shape}, pool {args.pool}, weights {args.weights}"
-    )
-    return 1 if result.failed else 0
+    counted = f"{len(summary.names)} of {total}" if summary.failed else f"{total}"
+    text = f"{args.output}: {counted} recordings, embeddings {shape}, pool {args.pool}, weights {args.weights}"
+    say_result(args.json, data, text + (f"; {summary.kept} from an earlier run" if summary.kept else ""))
+    return 1 if summary.failed else 0
 
 
-def _embed_all(encoder: MAMPEncoder, args: argparse.Namespace, options: EncodeOptions) -> Result:
-    """Read and embed a batch of files at a time, so that memory does not grow with their number."""
-    result = Result()
-
-    def fail(file: str, error: Exception) -> None:
-        result.failed[file] = str(error)
-        line = str(error).partition("\n")[0].rstrip(":")
-        tqdm.write(f"mamp embed: {line if file in line else f'{file}: {line}'}", file=sys.stderr)
-
-    # Only on a terminal, and only when it takes a few seconds.
-    with tqdm(total=len(args.files), unit="file", delay=2, disable=None, file=sys.stderr) as bar:
-        for first in range(0, len(args.files), args.batch_size):
-            names = args.files[first : first + args.batch_size]
-            read: list[tuple[str, Skeleton]] = []
-            for file in names:
-                try:
-                    read.append((file, read_recording(file, args)))
-                except (MAMPError, OSError) as error:
-                    fail(file, error)
-            for file, array in _embed_batch(encoder, read, options):
-                if isinstance(array, Exception):
-                    fail(file, array)
-                else:
-                    result.files.append(file)
-                    result.arrays.append(array)
-            bar.update(len(names))
-    return result
-
-
-def _embed_batch(
-    encoder: MAMPEncoder, read: list[tuple[str, Skeleton]], options: EncodeOptions
-) -> Iterator[tuple[str, NDArray[np.float32] | MAMPError]]:
-    """Embed a batch; when a recording in it cannot be embedded, embed them one by one to find out which."""
-    try:
-        arrays = embed_recordings(encoder, [recording for _, recording in read], options)
-        yield from zip((file for file, _ in read), arrays, strict=True)
-    except MAMPError as error:
-        if len(read) == 1:
-            yield read[0][0], error
-            return
-        for one in read:
-            yield from _embed_batch(encoder, [one], options)
-
-
-def _collect(result: Result, stacked: bool) -> dict[str, Any]:
-    """Stack embeddings of one size; put those of different sizes one after the other, with offsets."""
-    if stacked:
-        return {"embeddings": np.stack(result.arrays)}
-    offsets = np.cumsum([0, *(len(array) for array in result.arrays)], dtype=np.int64)
-    return {"embeddings": np.concatenate(result.arrays), "offsets": offsets}
+def _complain(name: str, error: str) -> None:
+    line = error.partition("\n")[0].rstrip(":")
+    tqdm.write(f"mamp embed: {line if name in line else f'{name}: {line}'}", file=sys.stderr)

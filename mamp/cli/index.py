@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
+from mamp import distributed
 from mamp.cli.command import find_device
-from mamp.console import complain, say_result
+from mamp.console import complain, positive, say_result
 from mamp.errors import MAMPError, SearchError
 from mamp.readers.options import add_recording_options, reading_options
 from mamp.search import Index
 from mamp.search.settings import NAME
+from mamp.search.writer import Engine
+from mamp.workers import FEW, in_order
 
 DESCRIPTION = """\
 Index recordings for mamp search: cut them into windows, embed each person in
@@ -38,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--update", action="store_true", help="take out files that are gone, replace those that changed"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="the cores of this machine, or the machines of a Ray cluster (needs mamp[ray]) [%(default)s]",
+    )
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes, or actors of Ray [all cores]")
     parser.add_argument("--strict", action="store_true", help="stop at the first file that fails")
     parser.add_argument("--weights", metavar="NAME", help="name, folder or Hub repository [openmocap]")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU when there is one]")
@@ -63,13 +74,22 @@ def _open(args: argparse.Namespace) -> Index:
     return index
 
 
+def _engine(args: argparse.Namespace) -> Engine:
+    on_gpu = find_device(args.device) != "cpu"
+    if args.engine == "ray":
+        return partial(distributed.in_order, actors=args.workers, gpus=1 if on_gpu else 0)
+    return map if on_gpu else partial(in_order, processes=args.workers, few=FEW)
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if not args.paths and not args.update:
         raise MAMPError("expected recordings to index, or --update, found neither.")
     index = _open(args)
     work = index.update if args.update else index.add
-    report = work(args.paths, args.metadata, strict=args.strict, progress=True, **reading_options(args))
+    report = work(
+        args.paths, args.metadata, strict=args.strict, progress=True, engine=_engine(args), **reading_options(args)
+    )
     for file, error in report.failed.items():
         line = error.partition("\n")[0].rstrip(":")
         complain("mamp index", line if file in line else f"{file}: {line}")

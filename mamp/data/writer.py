@@ -15,7 +15,7 @@ import numpy as np
 from mamp.data.store import FORMAT, WRITER, FloatArray, sha256_of
 from mamp.errors import DataError
 from mamp.layouts import Layout
-from mamp.outputs import dump_json, folder_beside, put_in_place
+from mamp.outputs import dump_json, folder_beside, put_in_place, through_links
 
 Mark = tuple[int, int]
 """Size and CRC-32 of a file after some clip."""
@@ -135,7 +135,7 @@ class StoreWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], layout: Layout, info: Mapping[str, Any] | None = None) -> None:
-        self.path = Path(path)
+        self.path = through_links(Path(path))
         self.layout = layout
         self.info = dict(info or {})
 

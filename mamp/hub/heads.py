@@ -16,8 +16,8 @@ from mamp.errors import ConfigError, WeightsError
 from mamp.heads import ActionHead, Head, LinearHead
 from mamp.hub.paths import local_path
 from mamp.hub.serialization import read_json, save_encoder
-from mamp.hub.tensors import check_finite, check_tensors, fingerprint, read_tensors
-from mamp.outputs import dump_json, write_whole
+from mamp.hub.tensors import check_finite, check_tensors, fingerprint, read_tensors, tensor_digest
+from mamp.outputs import dump_json
 from mamp.transformer import Network
 
 HEAD_NAME, HEAD_WEIGHTS_NAME = "head.json", "head.safetensors"
@@ -93,23 +93,22 @@ def save_classifier(
     # A counter is no weight, and safetensors files of the package hold floating point only.
     tensors = {name: value for name, value in tensors.items() if value.is_floating_point()}
     check_finite(tensors, "head")
-    save_encoder(encoder, folder, facts=facts, dtype=dtype)
+    weights = {name: value if dtype is None else value.to(dtype) for name, value in encoder.state_dict().items()}
     record: dict[str, Any] = {
         "format": FORMAT,
         "kind": "linear" if isinstance(head, LinearHead) else "finetune",
         "classes": None if classes is None else list(classes),
         "data": data,
-        "encoder": fingerprint(folder),
+        "encoder": tensor_digest(weights),
+        "fingerprint": tensor_digest(tensors),
     }
     if isinstance(head, LinearHead) and head.pooling != "mean":
         record["pooling"] = head.pooling
-    try:
-        write_whole(folder / HEAD_WEIGHTS_NAME, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-        write_whole(
-            folder / HEAD_NAME, dump_json(record | {"fingerprint": fingerprint(folder / HEAD_WEIGHTS_NAME)}) + "\n"
-        )
-    except OSError as error:
-        raise WeightsError(f"{folder}: expected a folder that can be written, found: {error}.") from None
+    beside = {
+        HEAD_WEIGHTS_NAME: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        HEAD_NAME: (dump_json(record) + "\n").encode(),
+    }
+    save_encoder(encoder, folder, facts=facts, dtype=dtype, beside=beside)
 
 
 def read_head(folder: Path, config: MAMPConfig) -> tuple[Head, dict[str, Any]]:

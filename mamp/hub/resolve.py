@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from mamp.config import suggest
 from mamp.errors import WeightsError
+from mamp.fileset import settle
 from mamp.hub.manifest import Entry, find_entry, known_names, load_manifest, split_revision, weights_folder
 from mamp.hub.paths import check_hub_options
 from mamp.hub.tensors import CONFIG_NAME, WEIGHTS_NAME, check_sha256
@@ -139,6 +141,8 @@ def local_files(name_or_path: str | PathLike[str], *, revision: str | None = Non
 def _in_folder(folder: Path) -> Files | None:
     """Find the files of a saved encoder, in the folder itself or in ``encoder/`` of a training run."""
     for place in (folder, folder / "encoder"):
+        with suppress(OSError):  # cannot be written: what does not belong together is refused
+            settle(place)
         files = Files(place / CONFIG_NAME, place / WEIGHTS_NAME)
         if files.config.is_file() and files.weights.is_file():
             return files

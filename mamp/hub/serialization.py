@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, WeightsError
+from mamp.fileset import file_set
 from mamp.hub.card import GENERATED, model_card
 from mamp.hub.paths import local_path
 from mamp.hub.tensors import (
@@ -24,13 +24,11 @@ from mamp.hub.tensors import (
     check_finite,
     check_fits,
     check_tensors,
-    fingerprint,
     read_tensors,
     sha256_of,
     tensor_digest,
 )
 from mamp.layouts import get_layout, list_layouts
-from mamp.outputs import folder_beside
 from mamp.transformer import Network, resize_temp_embed
 
 CARD_NAME = "README.md"
@@ -155,11 +153,12 @@ def save_encoder(
     dtype: torch.dtype | None = None,
     name: str | None = None,
     facts: Mapping[str, str] | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``.
 
-    The files are written to a temporary folder and then moved into place. The configuration states the sha256 of its
-    weights, so that a mixture of old and new files, as after a crash, does not load. An existing ``README.md`` is kept
+    A process that is killed leaves the old files or the new ones (:mod:`mamp.fileset`). The configuration states the
+    sha256 of its weights, so that a mixture of old and new files does not load. An existing ``README.md`` is kept
     if the line that marks it as generated was removed.
 
     Args:
@@ -168,6 +167,7 @@ def save_encoder(
         dtype: Type to store the weights as; by default, their own.
         name: Name of the weights in the model card; by default, that of the folder.
         facts: Additional lines of the model card.
+        beside: More files that belong to these, by name.
 
     Raises:
         WeightsError: The weights are not finite, or the folder cannot be written.
@@ -179,26 +179,21 @@ def save_encoder(
     facts = {
         "Parameters": f"{sum(value.numel() for value in tensors.values()):,}",
         "Stored as": ", ".join(sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})),
-        "Fingerprint": fingerprint(encoder) if dtype is None else tensor_digest(tensors),
+        "Fingerprint": tensor_digest(tensors),
         **(facts or {}),
     }
     card = target / CARD_NAME
     try:
         kept = card.is_file() and GENERATED not in card.read_text(encoding="utf-8", errors="replace")
-        target.mkdir(parents=True, exist_ok=True)
-        with folder_beside(target / "saving") as aside:
+        with file_set(target) as aside:
             safetensors.torch.save_file(tensors, aside / WEIGHTS_NAME, metadata={"format": "pt"})
             own = {"model_type": "mamp", "format": FORMAT, "weights_sha256": sha256_of(aside / WEIGHTS_NAME)}
             (aside / CONFIG_NAME).write_text(json.dumps(own | encoder.config.to_dict(), indent=2) + "\n")
             if not kept:
                 text = model_card(encoder.config, name or target.resolve().name, facts)
                 (aside / CARD_NAME).write_bytes(text.encode("utf-8", errors="replace"))
-            # The configuration first: where the old one states no hash, new weights beside it would load.
-            written = [file for file in (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME) if (aside / file).exists()]
-            for file in written:
-                _flush(aside / file)
-            for file in written:
-                (aside / file).replace(target / file)
+            for file, content in (beside or {}).items():
+                (aside / file).write_bytes(content)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{target}: expected a folder that can be written, found: {reason}.") from error
@@ -224,8 +219,3 @@ def check_dtype(dtype: Any) -> torch.dtype | None:
     if dtype is None or dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         return dtype
     raise WeightsError(f"dtype: expected a floating-point torch.dtype such as torch.float32, found {dtype!r}.")
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -17,11 +17,13 @@ from typing import Any
 from tqdm import tqdm
 
 from mamp.errors import DataError
+from mamp.outputs import through_links
 from mamp.prepare.dataset import Dataset, Item, ItemResult, Listing
 from mamp.prepare.journal import Journal, tidy, work_folder
 from mamp.prepare.outcome import Outcome
 from mamp.prepare.pool import read_in_order, read_item
 from mamp.readers.archive import member_stamp, split_archive
+from mamp.workers import cores
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +51,7 @@ class Settings:
 
     def processes(self) -> int:
         """Number of processes."""
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores() if self.workers is None else self.workers
 
 
 def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def prepare(dataset: Dataset, output: Path, settings: Settings | None = None) ->
         MissingFileError: There is nothing to read.
         DataError: The output exists or cannot be written, or no file can be used (with ``strict``: any file).
     """
-    settings = settings or Settings()
+    settings, output = settings or Settings(), through_links(output)
     tidy(output)
     check_output(output, settings.overwrite, dataset.raw)
     listing, sizes, files = _list(dataset, output, settings)

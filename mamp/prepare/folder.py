@@ -22,10 +22,10 @@ from mamp.prepare.dataset import (
     normalized_clip,
     store_preprocessing,
 )
-from mamp.prepare.pool import captured_warnings
 from mamp.readers import FORMATS, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
+from mamp.workers import captured_warnings
 
 PEEKED = 10  # files that are tried to see whether recordings have a confidence
 
