@@ -8,6 +8,7 @@ from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
@@ -136,7 +137,7 @@ class MAMPFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if self.pool == "frame":
             return np.stack([np.concatenate([np.nanmean(x, axis=0), np.nanstd(x, axis=0)]) for x in arrays])
         windows = [x if self.window is None else _mean_known(x) for x in arrays]
-        return np.nan_to_num(np.stack([x.reshape(-1) for x in windows]))
+        return np.nan_to_num(rearrange(np.stack(windows), "b v d -> b (v d)"))
 
     def _load(self) -> MAMPEncoder:
         if isinstance(self.weights, MAMPEncoder):
