@@ -66,7 +66,8 @@ def main(weights: str, store: str, files: str, folder: Path) -> dict[str, Any]:
     killer.join(10)
     found["nodes alive"] = sum(node["Alive"] for node in ray.nodes()) - 1
     found["embedded"], found["failed"] = len(summary.names), summary.failed
-    rss = [max(values) - min(values) for pid in memory[0] if (values := [now[pid] for now in memory if pid in now])]
+    later = memory[len(memory) // 2 :]  # once the actors have started
+    rss = [max(values) - values[0] for pid in later[0] if (values := [now[pid] for now in later if pid in now])]
     found["growth"] = [round(value) for value in rss]
     found["actors"] = sorted(len(now) for now in memory)[-1]
 
