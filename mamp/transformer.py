@@ -129,8 +129,8 @@ def init_weights(module: nn.Module) -> None:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether anybody has hung a hook on a module or a part of it."""
-    hooks = (part._forward_hooks or part._forward_pre_hooks for part in module.modules())
-    return nn.modules.module._has_any_global_hook() or any(map(bool, hooks))
+    everywhere = nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks
+    return bool(everywhere) or any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 class Backbone(nn.Module):
