@@ -5,7 +5,9 @@
 A profile hook notes every function of ``mamp`` that is called; functions of other packages are passed over, and so are
 imports, since each call is made once before it is counted. A change of file is a call into another file than that of
 the call before. Three walks: the embedding of one recording, one step of pre-training on a batch that is there, and one
-file read. ``--files`` names the files in the order in which they are entered.
+file read. torch has one thread, since the hook sees no other: the step of pre-training then does its batch, as always, in
+pieces, each of which walks through the network again. ``--files`` names the files in the order in which they are
+entered.
 """
 
 from __future__ import annotations
@@ -98,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", action="store_true", help="name the files of each walk")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     with walks() as runs:
         print("| walk | files | functions | changes of file |\n|---|---:|---:|---:|")
