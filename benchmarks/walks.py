@@ -5,9 +5,8 @@
 A profile hook notes every function of ``mamp`` that is called; functions of other packages are passed over, and so are
 imports, since each call is made once before it is counted. A change of file is a call into another file than that of
 the call before. Three walks: the embedding of one recording, one step of pre-training on a batch that is there, and one
-file read. torch has one thread, since the hook sees no other: the step of pre-training then does its batch, as always, in
-pieces, each of which walks through the network again. ``--files`` names the files in the order in which they are
-entered.
+file read. The hook sees one thread, so torch gets one; the step does its batch in pieces, as on any number of threads,
+and each piece walks through the network again. ``--files`` names the files in the order in which they are entered.
 """
 
 from __future__ import annotations
