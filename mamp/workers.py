@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
@@ -14,8 +15,6 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
-
-import torch
 
 from mamp.errors import WorkerError
 
@@ -157,7 +156,8 @@ def _work(work: Callable[[Any], Any], connection: Connection) -> None:
     """Do tasks for the parent, which handles signals, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    if (torch := sys.modules.get("torch")) is not None:  # reading files does without
+        torch.set_num_threads(1)
     gc.freeze()  # keeps the memory of imported modules shared between processes
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -264,7 +264,7 @@ def test_lists_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(words) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert "--k K" in said and "Neighbours that vote" in said and "[cosine]" in said and "clip+std" in said
-        assert "--encoder.dim_feat" in said and "[as the weights]" in said
+        assert "--encoder.dim_feat" in said and "[that of the weights]" in said
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
@@ -292,7 +292,7 @@ def test_every_protocol_has_help_for_every_field(protocol: str, capsys: pytest.C
         (["knn", "--k", "0"], "k: expected at least 1, found 0."),
         (["knn", "--metric", "cos"], "metric: expected one of cosine, euclidean, found 'cos'."),
         (["knn", "--encoder.depth", "deep"], "encoder.depth: expected a whole number, found 'deep'."),
-        (["knn", "--seeds", "a"], "argument --seeds: invalid whole numbers separated by commas value: 'a'"),
+        (["knn", "--seeds", "a"], "argument --seeds: expected whole numbers separated by commas, found 'a'"),
         (["knn", "cluster"], "one protocol at a time; found knn, cluster."),
         (["cluster", "--clips", "train"], "clips: expected one of test, all, found 'train'."),
     ],

@@ -19,7 +19,7 @@ def keypoints(people: int = 1, frames: int = 5, coordinates: int = 3) -> NDArray
 
 @pytest.mark.parametrize("shape", [(5, 17, 2), (1, 5, 17, 2)])
 def test_two_coordinates_are_refused_with_the_reason(shape: tuple[int, ...]) -> None:
-    with pytest.raises(RecordingError, match=r"^dance: .*found shape .*2\).*trained on bodies in 3D.*lift.*allow_2d"):
+    with pytest.raises(RecordingError, match=r"^dance: .*found shape .*2\).*trained on 3D poses only.*lift.*allow_2d"):
         Skeleton(np.ones(shape), "coco17", name="dance")
 
 
