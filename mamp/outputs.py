@@ -200,7 +200,7 @@ def save_figure(figure: Any, path: Path, error: type[MAMPError], dpi: int = 110)
     try:
         with written_whole(path) as file:
             figure.savefig(file, dpi=dpi, format=path.suffix[1:] or "png")
-    except (OSError, ValueError) as reason:
+    except (OSError, ValueError, MAMPError) as reason:
         raise error(f"{path}: cannot write the picture ({reason}).") from None
     return path
 

@@ -286,11 +286,12 @@ def look_at_store(work: Path) -> Any:
 
 
 def look_at_run(work: Path) -> Any:
-    """Only whether the encoder is whole; checkpoints must load, whatever step they are of."""
+    """Only whether the encoder is whole, as its hash in ``config.json`` says; it is written at every checkpoint, and may
+    be that of any. Checkpoints must load, whatever step they are of. What there is in the end is compared in full."""
     if (work / "run" / "checkpoints").exists():
         load_checkpoint(work / "run" / "checkpoints")
     try:
-        return fingerprint(MAMPEncoder.from_pretrained(work / "run"))
+        return bool(fingerprint(MAMPEncoder.from_pretrained(work / "run")))
     except OSError as error:
         assert "missing" in str(error) or "nothing there" in str(error), error
         return None
