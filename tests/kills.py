@@ -286,8 +286,8 @@ def look_at_store(work: Path) -> Any:
 
 
 def look_at_run(work: Path) -> Any:
-    """Only whether the encoder is whole, as its hash in ``config.json`` says; it is written at every checkpoint, and may
-    be that of any. Checkpoints must load, whatever step they are of. What there is in the end is compared in full."""
+    """Only whether the encoder is whole, as its hash in ``config.json`` says: it is written at every checkpoint, so
+    it may be of any. Checkpoints must load, whatever step they are of. What there is in the end is compared in full."""
     if (work / "run" / "checkpoints").exists():
         load_checkpoint(work / "run" / "checkpoints")
     try:

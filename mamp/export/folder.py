@@ -48,6 +48,12 @@ class Record:
     version: int = _VERSION
 
 
+def check_torch(version: str) -> None:
+    """Raise :class:`WeightsError` if programs of this version of torch are pickles, which can run code when read."""
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 6):
+        raise WeightsError(f"format 'torch': expected torch 2.6 or newer, found {version}; upgrade, or export to onnx.")
+
+
 def write_record(folder: Path, config: MAMPConfig, record: Record) -> None:
     """Write both JSON files beside the model."""
     (folder / CONFIG_NAME).write_text(dump_json(config.to_dict()), encoding="utf-8")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mamp.errors import MissingExtraError, WeightsError
-from mamp.export.folder import MODEL_NAMES, OUTPUTS, RECORD_NAME, Format, Record, sha256, write_record
+from mamp.export.folder import MODEL_NAMES, OUTPUTS, RECORD_NAME, Format, Record, check_torch, sha256, write_record
 from mamp.hub import fingerprint
 from mamp.outputs import folder_beside, put_in_place
 from mamp.transformer import Block, Network
@@ -127,6 +127,7 @@ def _to_openvino(graph: Graph, example: tuple[Tensor, Tensor], folder: Path, bit
 
 
 def _to_torch(graph: Graph, example: tuple[Tensor, Tensor], folder: Path, bits: int) -> str:
+    check_torch(torch.__version__)
     torch.export.save(_program(graph, example), folder / "model.pt2")
     return f"torch {torch.__version__}"
 

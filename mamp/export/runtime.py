@@ -13,7 +13,7 @@ import numpy as np
 from mamp.config import Pool, Preprocessing
 from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed, one_or_several
 from mamp.errors import MissingExtraError, RecordingError, WeightsError
-from mamp.export.folder import OUTPUTS, Format, read_record
+from mamp.export.folder import OUTPUTS, Format, check_torch, read_record
 from mamp.skeleton import Skeleton
 
 # Bodies [N, T, V, C], which of their tokens [N, L] are there, and the name of an output, to that output.
@@ -122,6 +122,7 @@ def _torch(folder: Path, threads: int | None) -> Model:
             "this encoder was exported to torch, which is not installed: pip install torch"
         ) from None
     del threads  # torch has one setting for the whole process, which is not touched
+    check_torch(torch.__version__)
     program = torch.export.load(folder / "model.pt2").module()
 
     def run(bodies: FloatArray, there: BoolArray, output: str) -> FloatArray:
