@@ -14,6 +14,7 @@ import pytest
 from mamp.errors import LayoutError, MissingFileError, ReadError
 from mamp.layouts import Layout, find_layout, get_layout
 from mamp.readers import amc, asf, bvh, load
+from mamp.readers.markersets import place_joints
 from mamp.skeleton import Skeleton
 
 CMU31 = get_layout("cmu31")
@@ -512,3 +513,11 @@ def test_a_bvh_of_very_many_joints(tmp_path, deep):
     start = time.process_time()
     assert load(path, layout=None).num_frames == 5
     assert time.process_time() - start < 10
+
+
+def test_a_pelvis_without_depth() -> None:
+    """The distance from its front to its back is too small for its square; warnings are errors here."""
+    at = np.zeros((4, 3))
+    spines = {"LASI": at + [120, 0, 0], "RASI": at - [120, 0, 0], "SACR": at - [0, 1e-319, 0]}
+    joints, _ = place_joints(spines)
+    assert not np.isfinite(joints["hip_left"]).all(axis=1).any()

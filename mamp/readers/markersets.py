@@ -226,5 +226,5 @@ def _bell(points: Points, side: str, other: str) -> NDArray[np.float64] | None:
         inward = across / width
         behind -= inward * np.einsum("tc,tc->t", behind, inward)[:, None]
         behind /= np.linalg.norm(behind, axis=-1, keepdims=True)
-    down = np.cross(inward, behind) if side == "L" else np.cross(behind, inward)
+        down = np.cross(inward, behind) if side == "L" else np.cross(behind, inward)
     return points[f"{side}ASI"] + width * (0.14 * inward + 0.19 * behind + 0.3 * down)
