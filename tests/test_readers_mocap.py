@@ -517,7 +517,6 @@ def test_a_bvh_of_very_many_joints(tmp_path, deep):
 
 def test_a_pelvis_without_depth() -> None:
     """The distance from its front to its back is too small for its square; warnings are errors here."""
-    at = np.zeros((4, 3))
-    spines = {"LASI": at + [120, 0, 0], "RASI": at - [120, 0, 0], "SACR": at - [0, 1e-319, 0]}
-    joints, _ = place_joints(spines)
+    spines = {"LASI": (120, 0, 0), "RASI": (-120, 0, 0), "SACR": (0, -1e-319, 0)}
+    joints, _ = place_joints({name: np.full((4, 3), at) for name, at in spines.items()})
     assert not np.isfinite(joints["hip_left"]).all(axis=1).any()

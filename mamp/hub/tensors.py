@@ -21,7 +21,7 @@ from mamp.transformer import Network
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 LARGEST_HEADER = 4 << 20  # bytes, of a safetensors file
-LARGEST_WEIGHTS = 400 << 20  # bytes, of a file, and of the parameters as float32
+LARGEST_WEIGHTS = 320 << 20  # bytes, of a file, and of the parameters as float32
 LARGEST_VALUE = 1e6  # no trained weight comes near it
 
 _PARTS = ("weight", "bias")
