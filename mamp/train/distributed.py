@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,4 +81,5 @@ def world(device: str) -> Iterator[World]:
     try:
         yield World(rank, size, torch.device(device))
     finally:
+        time.sleep(0.1)  # torch 2.4 joins threads of gloo while it keeps them from letting go of their last tensors
         dist.destroy_process_group()
