@@ -76,6 +76,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.skipif(not hasattr(torch, "accelerator"), reason="fused AdamW of older torch takes no meta tensors")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_step_waits_for_its_device_once(name: str, tmp_path: Path, reads: list[int]) -> None:
     changes = dict(CONFIGS[name])
@@ -90,6 +91,7 @@ def test_a_step_waits_for_its_device_once(name: str, tmp_path: Path, reads: list
     assert reads == [2 * (losses - 1) + 1], "the losses of both micro-batches and the norm, together"
 
 
+@pytest.mark.skipif(not hasattr(torch, "accelerator"), reason="fused AdamW of older torch takes no meta tensors")
 def test_waiting_is_noticed(tmp_path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(tmp_path, tiny())
     predict = Trainer.predict
