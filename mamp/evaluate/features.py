@@ -62,6 +62,8 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
     path = folder.with_suffix(".npy")
     found = _read(path, len(store)) if world.is_main else None
     if world.sum([float(found is not None)])[0]:
+        if world.is_main:
+            shutil.rmtree(folder, ignore_errors=True)  # a process that was killed may have left its parts
         return found
     firsts = range(0, len(store), PART)
     mine = firsts[world.rank :: world.size]
@@ -82,8 +84,8 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
     if not world.is_main:
         return None
     features = np.concatenate([gathered[first] for first in firsts])
-    _write(path, features)
     write_whole(path.with_suffix(".json"), dump_json(facts) + "\n")
+    _write(path, features)  # last: where it is, everything is
     shutil.rmtree(folder, ignore_errors=True)
     return features
 

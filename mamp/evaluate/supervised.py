@@ -307,6 +307,8 @@ def run_trials(
         run = Supervised(job, seed, clips, classifier_of(encoder, make, seed), optimizer, smoothing)
         if run.step < run.total_steps:
             run.train()
+        elif job.world.is_main:
+            run.export()  # it may have been killed before
         trials.append(run.trial())
         lost = sorted(set(range(len(data.classes))) - set(data.labels[clips].tolist()))
         if lost:
