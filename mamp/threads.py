@@ -82,13 +82,13 @@ def _wait(futures: list[Future[Any]]) -> None:
 def available() -> int:
     """How many threads :func:`share` takes at most, called from here."""
     watched = torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack()
-    return 1 if watched else getattr(_here, "available", None) or torch.get_num_threads()
+    return 1 if watched else getattr(_here, "available", None) or _operator_threads()
 
 
 @contextmanager
 def operators_alone() -> Iterator[None]:
     """Keep operators of the calling thread on that thread, while :func:`share` takes as many threads as before."""
-    before, threads = getattr(_here, "available", None), torch.get_num_threads()
+    before, threads = getattr(_here, "available", None), _operator_threads()
     _here.available = before or threads
     _set_threads(1)
     try:
@@ -113,12 +113,21 @@ def _begin() -> None:
     _set_threads(1)
 
 
+def _operator_threads() -> int:
+    """How many threads the operators of this thread take; the first question waits until no thread is being set."""
+    if getattr(_here, "asked", False):
+        return torch.get_num_threads()
+    with _lock:
+        _here.asked = True
+        return torch.get_num_threads()
+
+
 def _set_threads(number: int) -> None:
     """Set how many threads the operators of this thread take, which torch keeps for each thread.
 
     It also gives the last number that any thread set to threads that come later; what they had had is put back.
     """
-    if torch.get_num_threads() == number:
+    if _operator_threads() == number:
         return
     with _lock:
         found: list[int] = []
