@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from layouts import layouts, seen_by
 
 from mamp.evaluate.page import markdown_table
+from mamp.figures import DERIVED
 from mamp.layouts import MODEL_LAYOUT, Layout
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +168,6 @@ _DRAWN = {
     "pinky": (0.62, 0.94), "index": (0.60, 0.87), "lowerback": (0.0, 1.08), "spine1": (0.0, 1.12), "spine": (0.0, 1.06),
     "spine2": (0.0, 1.3), "spine3": (0.0, 1.32), "thumb1": (0.52, 0.92), "head": (0.0, 1.55),
 }  # fmt: skip
-_COLOURS = {"taken": "#1a7f37", "between": "#0b61c4", "extrapolated": "#c4570b", "absent": "#b0b0b0"}
 
 
 def _model_pose() -> NDArray[np.float64]:
@@ -215,11 +215,11 @@ def draw(name: str, layout: Layout) -> bytes:
     how = [text.split()[0] for text in layout.describe(MODEL_LAYOUT).values()]
     _draw_bones(right, MODEL_LAYOUT, _model_pose())
     for joint, (x, y) in enumerate(_model_pose()):
-        face = "white" if how[joint] == "absent" else _COLOURS[how[joint]]
-        right.plot(x, y, "o", markerfacecolor=face, markeredgecolor=_COLOURS[how[joint]], markersize=6)
+        face = "white" if how[joint] == "absent" else DERIVED[how[joint]]
+        right.plot(x, y, "o", markerfacecolor=face, markeredgecolor=DERIVED[how[joint]], markersize=6)
         right.annotate(str(joint), (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
     right.set_title("ntu25: the 25 joints of the model", fontsize=10)
-    for kind, colour in _COLOURS.items():
+    for kind, colour in DERIVED.items():
         face = "white" if kind == "absent" else colour
         right.plot([], [], "o", markerfacecolor=face, markeredgecolor=colour, label=f"{kind} ({how.count(kind)})")
     right.legend(loc="lower center", ncols=2, fontsize=8, frameon=False, bbox_to_anchor=(0.5, -0.07))

@@ -1,4 +1,4 @@
-"""Atomic output files and folders, strict JSON, figures, and folders that belong to one run.
+"""Atomic output files and folders, strict JSON, and folders that belong to one run.
 
 Everything the package writes goes through here. Files are written under a temporary name and renamed, so that a kill at
 any time leaves the old or the new one. The folder of a run belongs to the facts in its record file; other facts are
@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mamp.errors import MAMPError, MissingExtraError
+from mamp.errors import MAMPError
 
 logger = logging.getLogger(__name__)
 
@@ -181,28 +181,6 @@ def _exchange(first: Path, second: Path) -> bool:
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
-
-
-def new_figure(**options: Any) -> Any:
-    """An empty matplotlib figure that needs no display; :class:`MissingExtraError` if matplotlib is not installed."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("pictures need matplotlib: pip install 'mamp[train]'.") from None
-    figure = Figure(**options)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Any, path: Path, error: type[MAMPError], dpi: int = 110) -> Path:
-    """Write a figure as PNG, PDF or SVG, by its suffix; raises ``error`` if it cannot be written."""
-    try:
-        with written_whole(path) as file:
-            figure.savefig(file, dpi=dpi, format=path.suffix[1:] or "png")
-    except (OSError, ValueError, MAMPError) as reason:
-        raise error(f"{path}: cannot write the picture ({reason}).") from None
-    return path
 
 
 def dump_json(value: Any) -> str:

@@ -23,6 +23,7 @@ from mamp.skeleton import Skeleton
 _BESIDE = {".amc": ".asf", ".gltf": ".bin"}  # formats that need another file of the same folder
 _FILES = ("joints", "markers")  # options of reading that name a file
 
+PART = re.compile(r"(?P<path>.+)@(?P<start>\d+\.?\d*)-(?P<end>\d+\.?\d*)")
 MEMORY = ""  # the folder of what is in memory only
 
 
@@ -194,6 +195,31 @@ def known_source(folder: str, file: str, reading: Mapping[str, Any], stores: dic
     if file not in stores[folder]:
         raise MissingFileError(f"{folder}: has no clip {file!r} any more.")
     return stores[folder][file]
+
+
+def load_part(text: str, reading: Mapping[str, Any]) -> Skeleton:
+    """Read a file, or the part of it that ``FILE@START-END`` names in seconds.
+
+    Raises:
+        RecordingError: There is nothing between the two, or the frame rate is unknown.
+        MissingFileError: There is no such file.
+    """
+    match = PART.fullmatch(text)
+    if match is None or Path(text).exists():
+        return load(Path(text), **reading)
+    recording = load(Path(match["path"]), **reading)
+    if recording.fps is None or recording.duration is None:
+        raise RecordingError(f"{recording.name}: expected a frame rate to find seconds by, found none. Give fps.")
+    start, end = float(match["start"]), float(match["end"])
+    first, last = round(start * recording.fps), min(round(end * recording.fps), recording.num_frames)
+    if first >= last:
+        raise RecordingError(
+            f"{text}: expected a part of the {recording.duration:.2f} seconds of the recording, found "
+            f"{start:g} to {end:g}."
+        )
+    frames = slice(first, last)
+    confidence = None if recording.confidence is None else recording.confidence[:, frames]
+    return recording.replace(positions=recording.positions[:, frames], confidence=confidence, allow_2d=True)
 
 
 def is_store(path: Path) -> bool:

@@ -365,7 +365,7 @@ def test_pictures_without_matplotlib(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     capsys.readouterr()
     assert mamp_main(["info", str(tmp_path / "store"), "--plot", str(tmp_path / "sheet.png")]) == 1
-    assert "pip install 'mamp[train]'" in capsys.readouterr().err
+    assert "pip install 'mamp[film]'" in capsys.readouterr().err
     assert mamp_main(["info", str(tmp_path / "store")]) == 0
 
 

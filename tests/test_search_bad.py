@@ -172,7 +172,7 @@ def test_a_query_without_a_person(work: Path) -> None:
 def test_parts_and_rates_of_queries(work: Path) -> None:
     index, walk = Index.open(work / "moves"), work / "recordings" / "walk-0.bvh"
     for part in ("9-12", "3-2", "2-2"):
-        with pytest.raises(SearchError, match=r"expected a part of the 5\.00 seconds"):
+        with pytest.raises(RecordingError, match=r"expected a part of the 5\.00 seconds"):
             index.search(f"{walk}@{part}")
     positions = np.random.default_rng(0).normal(size=(90, 25, 3))
     with pytest.raises(RecordingError, match="expected a frame rate"):

@@ -147,7 +147,7 @@ def test_report_refuses_what_is_no_run(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(TrainingError, match="damaged"):
         describe_run(tmp_path)
     hide(monkeypatch, "matplotlib")
-    with pytest.raises(MissingExtraError, match=r"mamp\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"mamp\[film\]"):
         plot_run(tmp_path, tmp_path / "x.png")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 mpl.use("Agg")
@@ -19,39 +18,28 @@ from matplotlib import pyplot as plt
 
 from mamp import MAMPEncoder, Skeleton, get_layout, load
 from mamp.cli.demo import nearest_neighbours
+from mamp.figures import LIGHT, group_colours
+from mamp.stick import Look, draw_body
 from mamp.synthetic import write_recordings
+from mamp.view.scene import Scene
 
 PICTURE = Path(__file__).with_name("neighbours.png")
 QUERIES = ("walk-1", "wave-1", "kick-1", "squat-1", "bow-1")
 POSES = 7  # drawn of each recording
 STEP = 0.75  # metres between two of them
-COLOURS = ("#8a3ffc", "#0b61c4", "#1a7f37", "#c4570b", "#b3261e")
+COLOURS = group_colours(len(QUERIES))
 MODEL = get_layout("ntu25")
-LEFT = [joint.endswith("_left") for joint in MODEL.joints]
 
 
 def strip(axes: plt.Axes, recording: Skeleton, colour: str) -> None:
     """Draw poses of the first two seconds side by side, seen a little from the left of the person's front."""
-    positions = recording.to_layout(MODEL).positions[0, : 2 * 30]
-    poses = positions[np.linspace(0, len(positions) - 1, POSES).astype(int)]
-    for number, pose in enumerate(poses):
-        across, up = _seen(pose - pose[0] * np.array([1, 0, 1]))
-        across = across + STEP * number
-        shade = 0.35 + 0.65 * number / (POSES - 1)
-        for joint, parent in enumerate(MODEL.parents):
-            if parent >= 0:
-                ends = [joint, parent]
-                width = 1.8 if LEFT[joint] else 1.1
-                axes.plot(across[ends], up[ends], color=colour, alpha=shade, linewidth=width, solid_capstyle="round")
-        axes.plot(across[3], up[3] + 0.04, "o", color=colour, alpha=shade, markersize=5, markeredgewidth=0)
+    beginning = recording.to_layout(MODEL).replace(positions=recording.to_layout(MODEL).positions[:, : 2 * 30])
+    row = Scene.of(beginning, level=True).strip(POSES)
+    for number, pose in enumerate(row.points):
+        look = Look(colour=colour, width=1.2, head=6, alpha=0.35 + 0.65 * number / (POSES - 1))
+        draw_body(axes, pose[0] + np.array([STEP * number, -row.low]), MODEL, look)
     axes.set(xlim=(-0.4, STEP * (POSES - 1) + 0.65), ylim=(-0.05, 1.95), aspect="equal")
     axes.axis("off")
-
-
-def _seen(pose: NDArray[np.float32], angle: float = np.radians(50)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    hips = pose[MODEL.joints.index("hip_left")] - pose[MODEL.joints.index("hip_right")]
-    turn = angle - np.arctan2(-hips[2], hips[0])
-    return np.cos(turn) * pose[:, 0] + np.sin(turn) * pose[:, 2], pose[:, 1]
 
 
 def main() -> None:
@@ -68,7 +56,7 @@ def main() -> None:
         panels[row, 0].set_title(query, fontsize=10, loc="left")
         for column in (0, 1):
             j = order[i, column]
-            strip(panels[row, column + 1], recordings[j], "#444444")
+            strip(panels[row, column + 1], recordings[j], LIGHT.middle)
             panels[row, column + 1].set_title(f"{names[j]}   {cosine[i, column]:+.2f}", fontsize=10, loc="left")
     for panel, title in zip(panels[0], ("recording", "nearest of 35 others", "second"), strict=True):
         panel.text(0.5, 1.32, title, transform=panel.transAxes, ha="center", fontsize=11, weight="bold")

@@ -19,6 +19,7 @@ COMMANDS = {
     "index": ("index", "index recordings, to search in them"),
     "search": ("search", "find what in an index is most like a recording"),
     "demo": ("demo", "make recordings, embed them, and show which are nearest to which"),
+    "plot": ("plot", "draw recordings as a picture or a film"),
     "info": ("info", "describe a recording, weights, a run or a store of clips"),
     "list": ("list_weights", "list the names of pretrained weights"),
     "convert": ("convert", "convert a checkpoint of the published code"),

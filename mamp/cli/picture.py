@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import DataError
+from mamp.figures import LIGHT, new_figure, save_figure
 from mamp.layouts import MODEL_LAYOUT, Layout
-from mamp.outputs import new_figure, save_figure
 from mamp.skeleton import Skeleton
+from mamp.stick import UP, Look, draw_body, most_seen, to_the_left
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#444444"
 
 Array = NDArray[np.floating]
 
@@ -37,9 +36,9 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
         MissingExtraError: matplotlib is not installed.
         DataError: The picture cannot be written.
     """
-    person = int(recording.tracked.sum((1, 2)).argmax())
-    seen = np.flatnonzero(recording.tracked[person].any(-1))
-    chosen = seen[np.linspace(0, len(seen) - 1, min(frames, len(seen))).round().astype(int)]
+    person = most_seen(recording)
+    there = np.flatnonzero(recording.tracked[person].any(-1))
+    chosen = there[np.linspace(0, len(there) - 1, min(frames, len(there))).round().astype(int)]
     bodies = ((recording, "as read"), (recording.to_layout(MODEL_LAYOUT), "the model's joints"))
     lines = [recording.name, *words]
     below = 0.3 + 0.17 * len(lines)  # inches
@@ -47,8 +46,10 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
     figure = new_figure(figsize=(11, height))
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, frame in zip(axes, chosen, strict=True):
-        model = bodies[1][0].positions[person, frame]
-        middle, across, ahead = _directions(model, recording.positions[person, frame])
+        across = to_the_left(bodies[1][0].positions[person, frame])
+        ahead = np.cross(across, UP)
+        seen = recording.positions[person, frame][recording.tracked[person, frame]]
+        middle = (seen.min(0) + seen.max(0)) / 2
         for column, (body, title) in enumerate(bodies):
             for axis, sideways, view in ((row[2 * column], across, "front"), (row[2 * column + 1], ahead, "side")):
                 points = body.positions[person, frame] - middle
@@ -62,27 +63,9 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
     return save_figure(figure, Path(path), DataError)
 
 
-def _directions(model: Array, body: Array) -> tuple[Array, Array, Array]:
-    """Middle of the body [3], and horizontal directions to its left and ahead of it; x and z where it has no front."""
-    across = np.zeros(3)
-    for part in ("shoulder", "hip"):
-        left, right = (model[MODEL_LAYOUT.joints.index(f"{part}_{side}")] for side in ("left", "right"))
-        across = across + np.nan_to_num(left - right)
-    across[1] = 0.0
-    length = float(np.linalg.norm(across))
-    across = across / length if length > 1e-6 else np.array([1.0, 0.0, 0.0])
-    points = body[np.isfinite(body).all(-1)]
-    return (points.min(0) + points.max(0)) / 2, across, np.cross(across, [0.0, 1.0, 0.0])
-
-
 def _draw(axis: Axes, points: Array, layout: Layout, view: str) -> None:
     """One body [V, 2] with its bones, its height, and its sides."""
-    sides = dict.fromkeys((left for left, _ in layout.pairs), LEFT) | dict.fromkeys((r for _, r in layout.pairs), RIGHT)
-    for joint, parent in enumerate(layout.parents):
-        colour = sides.get(layout.joints[joint], MIDDLE)
-        if parent >= 0:
-            axis.plot(*points[[joint, parent]].T, color=colour, linewidth=1.5, zorder=2)
-        axis.plot(*points[joint], ".", color=colour, markersize=4, zorder=3)
+    draw_body(axis, points, layout, Look(joints=3))
     seen = points[np.isfinite(points).all(-1)]
     if not len(seen):
         axis.text(0.5, 0.5, "nobody", transform=axis.transAxes, ha="center")
@@ -93,11 +76,13 @@ def _draw(axis: Axes, points: Array, layout: Layout, view: str) -> None:
     axis.set_xlim(centre[0] - half, centre[0] + half)
     axis.set_ylim(centre[1] - half, centre[1] + half)
     axis.set_aspect("equal")
-    axis.axhline(low, color="#bbbbbb", linewidth=0.8, zorder=1)
+    axis.axhline(low, color=LIGHT.line, linewidth=0.8, zorder=1)
     bar = centre[0] - 0.9 * half
-    axis.annotate("", (bar, high), (bar, low), arrowprops={"arrowstyle": "<->", "color": "#888888"})
-    axis.text(bar + 0.03 * half, (low + high) / 2, f"{high - low:.2f} m", fontsize=7, color="#666666", rotation=90)
-    ends = (("right", RIGHT), ("left", LEFT)) if view == "front" else (("back", MIDDLE), ("ahead", MIDDLE))
+    axis.annotate("", (bar, high), (bar, low), arrowprops={"arrowstyle": "<->", "color": LIGHT.faint})
+    axis.text(bar + 0.03 * half, (low + high) / 2, f"{high - low:.2f} m", fontsize=7, color=LIGHT.faint, rotation=90)
+    ends = (("right", LIGHT.right), ("left", LIGHT.left))
+    if view != "front":
+        ends = (("back", LIGHT.middle), ("ahead", LIGHT.middle))
     for (text, colour), x, align in zip(ends, (0.12, 0.98), ("left", "right"), strict=True):
         axis.text(x, 0.02, text, transform=axis.transAxes, fontsize=7, color=colour, ha=align)
     axis.tick_params(labelsize=6)

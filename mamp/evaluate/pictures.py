@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mamp.outputs import new_figure
+from mamp.figures import GROUPS, LIGHT, new_figure, style_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,12 +62,12 @@ def draw_classes(rows: Sequence[dict[str, Any]], title: str) -> bytes:
     figure = new_figure(figsize=(7, float(np.clip(0.22 * len(rows) + 1.2, 3, 30))), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(rows))
-    axis.barh(places, [row["recall"] for row in rows], color="tab:blue", alpha=0.75, label="recall")
+    axis.barh(places, [row["recall"] for row in rows], color=LIGHT.accent, alpha=0.75, label="recall")
     axis.plot([row["precision"] for row in rows], places, "k|", markersize=7, label="precision")
     axis.set_yticks(places, [f"{_short(row['class'])} ({row['count']})" for row in rows], fontsize=8)
     axis.set(xlim=(0, 101), ylim=(-0.6, len(rows) - 0.4), xlabel="per cent")
     axis.set_title(title, fontsize=10)
-    axis.grid(axis="x", alpha=0.3)
+    style_chart(axis, grid="x")
     axis.legend(fontsize=8, loc="lower right")
     return _png(figure)
 
@@ -85,9 +85,15 @@ def draw_history(curves: dict[int, list[dict[str, float]]], title: str) -> bytes
             for seed, lines in curves.items():
                 points = [(line["epoch"], line[name]) for line in lines if name in line]
                 label = name if seed == next(iter(curves)) else None
-                axis.plot(*zip(*points, strict=True), color=f"C{number}", alpha=0.8, linewidth=1.2, label=label)
+                axis.plot(
+                    *zip(*points, strict=True),
+                    color=GROUPS[number % len(GROUPS)],
+                    alpha=0.8,
+                    linewidth=1.2,
+                    label=label,
+                )
         axis.set_ylabel(unit)
-        axis.grid(alpha=0.3)
+        style_chart(axis)
         axis.legend(fontsize=8)
     axes[-1].set_xlabel("epoch")
     axes[0].set_title(title, fontsize=10)
@@ -101,13 +107,13 @@ def draw_arms(arms: Sequence[dict[str, Any]], title: str) -> bytes:
     places = np.arange(len(arms))[::-1]
     for place, arm in zip(places, arms, strict=True):
         if arm["interval"] is not None:
-            axis.plot(arm["interval"], [place, place], color="tab:blue", linewidth=2, alpha=0.6)
-        axis.plot(arm["values"], [place] * len(arm["values"]), "o", color="0.5", markersize=4)
-        axis.plot([arm["mean"]], [place], "|", color="tab:blue", markersize=14, markeredgewidth=2)
+            axis.plot(arm["interval"], [place, place], color=LIGHT.accent, linewidth=2, alpha=0.6)
+        axis.plot(arm["values"], [place] * len(arm["values"]), "o", color=LIGHT.faint, markersize=4)
+        axis.plot([arm["mean"]], [place], "|", color=LIGHT.accent, markersize=14, markeredgewidth=2)
     axis.set_yticks(places, [arm["arm"] for arm in arms], fontsize=8)
     axis.set(xlabel="per cent: mean (bar), seeds (points), interval (line)", ylim=(-0.6, len(arms) - 0.4))
     axis.set_title(title, fontsize=10)
-    axis.grid(axis="x", alpha=0.3)
+    style_chart(axis, grid="x")
     return _png(figure)
 
 

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from mamp.data import ClipStore
 from mamp.errors import DataError
-from mamp.outputs import new_figure, save_figure
-
-LEFT, RIGHT, MIDDLE = "#1f77b4", "#d62728", "#333333"
+from mamp.figures import new_figure, save_figure
+from mamp.stick import Look, draw_body
 
 
 def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: int = 8) -> Path:
@@ -40,7 +39,8 @@ def contact_sheet(store: ClipStore, path: str | Path, clips: int = 6, frames: in
     for row, clip, people in zip(axes, chosen, rows, strict=True):
         for column, axis in enumerate(row):
             pose = people[:, column]
-            _draw(axis, pose, store.layout.parents, _colours(store))
+            for number, person in enumerate(pose):
+                draw_body(axis, person[:, :2], store.layout, Look(width=1.2, alpha=1.0 if number == 0 else 0.4))
             x, y, _ = (_seen(pose).min(0) + _seen(pose).max(0)) / 2
             axis.set_xlim(x + half, x - half)
             axis.set_ylim(y - half, y + half)
@@ -72,24 +72,6 @@ def _seen(people: NDArray[np.float32]) -> NDArray[np.float32]:
     """Tracked joints [N, 3] of all people; the origin if there are none."""
     seen = people[np.isfinite(people).all(-1)]
     return seen if len(seen) else np.zeros((1, 3), np.float32)
-
-
-def _colours(store: ClipStore) -> list[str]:
-    """Colour of each joint, by side."""
-    sides = dict.fromkeys(store.layout.joints, MIDDLE)
-    for left, right in store.layout.pairs:
-        sides[left], sides[right] = LEFT, RIGHT
-    return [sides[joint] for joint in store.layout.joints]
-
-
-def _draw(axis: object, people: NDArray[np.float32], parents: tuple[int, ...], colours: list[str]) -> None:
-    for number, pose in enumerate(people):
-        for joint, parent in enumerate(parents):
-            if parent >= 0:
-                x, y, _ = np.stack([pose[parent], pose[joint]], axis=-1)
-                axis.plot(  # type: ignore[attr-defined]
-                    x, y, color=colours[joint], linewidth=1.2, alpha=1.0 if number == 0 else 0.4, solid_capstyle="round"
-                )
 
 
 def _title(store: ClipStore, clip: int) -> str:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.errors import RecordingError, SearchError
-from mamp.readers import load
+from mamp.errors import SearchError
 from mamp.search.embedder import Embedder
 from mamp.skeleton import Skeleton
-
-PART = re.compile(r"(?P<path>.+)@(?P<start>\d+\.?\d*)-(?P<end>\d+\.?\d*)")
+from mamp.sources import load_part
 
 
 def query_vectors(
@@ -31,7 +27,7 @@ def query_vectors(
     if isinstance(query, Skeleton):
         return _unit(_embed(query, embedder, person))
     if isinstance(query, str | os.PathLike):
-        return _unit(_embed(_load_part(os.fspath(query), reading), embedder, person))
+        return _unit(_embed(load_part(os.fspath(query), reading), embedder, person))
     if is_vector(query):
         return _unit(_check_vectors(np.asarray(query), width))
     if not isinstance(query, Sequence) or not query:
@@ -71,26 +67,6 @@ def _embed(recording: Skeleton, embedder: Embedder, person: int | None) -> NDArr
         known = ", ".join(map(str, np.unique(people)))
         raise SearchError(f"{recording.name}: expected one of the people {known}, found {person}.")
     return vectors[people == person]
-
-
-def _load_part(text: str, reading: Mapping[str, Any]) -> Skeleton:
-    """A file, or the part of it that ``@start-end`` names in seconds."""
-    match = PART.fullmatch(text)
-    if match is None or Path(text).exists():
-        return load(Path(text), **reading)
-    recording = load(Path(match["path"]), **reading)
-    if recording.fps is None or recording.duration is None:
-        raise RecordingError(f"{recording.name}: expected a frame rate to find seconds by, found none. Give fps.")
-    start, end = float(match["start"]), float(match["end"])
-    first, last = round(start * recording.fps), min(round(end * recording.fps), recording.num_frames)
-    if first >= last:
-        raise SearchError(
-            f"{text}: expected a part of the {recording.duration:.2f} seconds of the recording, found "
-            f"{start:g} to {end:g}."
-        )
-    frames = slice(first, last)
-    confidence = None if recording.confidence is None else recording.confidence[:, frames]
-    return recording.replace(positions=recording.positions[:, frames], confidence=confidence, allow_2d=True)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from mamp.data.augment import Augmentation, PackedBatch, augment
 from mamp.data.loader import generator_for
+from mamp.figures import LIGHT, new_figure
 from mamp.layouts import Layout
 from mamp.masking import patchify
-from mamp.outputs import new_figure
 from mamp.pretraining import MAMPForPretraining, temporal_motion
+from mamp.stick import Look, draw_body
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,12 +124,10 @@ def _draw_poses(axis: Axes, prediction: Prediction, layout: Layout) -> None:
     width = 1.15 * max(float(np.ptp(body[..., 0])), 0.5)
     for number, frame in enumerate(np.linspace(0, len(positions) - 1, POSES).astype(int)):
         x, y = body[frame, :, 0] + number * width, body[frame, :, 1]
-        for joint, parent in enumerate(layout.parents):
-            if parent >= 0:
-                axis.plot(x[[joint, parent]], y[[joint, parent]], color="0.8", linewidth=1)
-        for hidden, color in ((True, "tab:orange"), (False, "tab:blue")):
+        draw_body(axis, np.stack([x, y], axis=-1), layout, Look(colour=LIGHT.line, width=1))
+        for hidden, color in ((True, LIGHT.hidden), (False, LIGHT.accent)):
             chosen = prediction.hidden[frame] == hidden
-            axis.scatter(x[chosen], y[chosen], s=14, color=color, alpha=0.45 if hidden else 1, zorder=2)
+            axis.scatter(x[chosen], y[chosen], s=14, color=color, alpha=0.45 if hidden else 1, zorder=5)
         axis.text(number * width, y.min() - 0.12, f"frame {frame}", ha="center", va="top", fontsize=8)
     axis.set_aspect("equal")
     axis.set_axis_off()

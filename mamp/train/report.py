@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mamp.errors import TrainingError
-from mamp.outputs import new_figure, save_figure
+from mamp.figures import new_figure, save_figure, style_chart
 from mamp.train.checkpoint import list_checkpoints
 
 RECENT = 10  # lines over which the speed is taken
@@ -123,6 +123,8 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
         raise TrainingError(f"{folder}: there is nothing to draw before the first line of metrics.jsonl.")
     steps = [line["step"] for line in lines]
     loss, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
+    for axis in (loss, rate, speed):
+        style_chart(axis)
     for name in ("loss", *(run["losses"] if len(run["losses"]) > 1 else ())):
         loss.plot(steps, [line.get(name) for line in lines], label=name, linewidth=1.2)
     loss.legend()
@@ -130,7 +132,6 @@ def plot_run(folder: str | Path, png: str | Path) -> Path:
     speed.plot(steps, [line["clips_per_second"] for line in lines], linewidth=1.2)
     for axis, label in ((loss, "loss"), (rate, "learning rate"), (speed, "clips per second")):
         axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
     speed.set_ylim(bottom=0)
     speed.set_xlabel("step")
     loss.set_title(f"{folder.name}: step {run['step']} of {run['total_steps']}, loss {run['loss']:.4f}")
