@@ -272,6 +272,25 @@ def test_engine_of_encode(engine: Any, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list((tmp_path / "mamp" / "exports").iterdir())) == 2, "changed weights are exported again"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sends a signal")
+@pytest.mark.parametrize("format", [needs("openvino")])
+def test_a_signal_after_an_encoder_was_dropped_in_another_thread(format: Format, tmp_path: Path) -> None:
+    export(small(), tmp_path / "out", format)
+    code = """
+import faulthandler, os, signal, sys, threading
+from mamp.export import load
+faulthandler.enable()  # the signal handlers of Python have a stack of their own then
+signal.signal(signal.SIGTERM, lambda *_: print("obeyed"))
+kept = [load(sys.argv[1])]
+dropping = threading.Thread(target=kept.clear)
+dropping.start(); dropping.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "obeyed\n"), done.stderr
+
+
 def small_copy(encoder: MAMPEncoder) -> MAMPEncoder:
     copy = MAMPEncoder(encoder.config).eval()
     copy.load_state_dict(encoder.state_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -105,13 +106,23 @@ def _onnx(folder: Path, threads: int | None) -> Model:
 
 
 def _openvino(folder: Path, threads: int | None) -> Model:
-    openvino = _runtime("openvino", "fast")
+    core = _openvino_core()
     properties = {"INFERENCE_PRECISION_HINT": "f32"} | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
-        model = openvino.Core().compile_model(str(folder / "model.xml"), "CPU", properties)
+        model = core.compile_model(str(folder / "model.xml"), "CPU", properties)
     except RuntimeError as error:
         raise _unusable(folder, error) from error
     return lambda bodies, there, output: np.array(model([bodies, there])[OUTPUTS.index(output)])
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one core of this process, which is never let go.
+
+    OpenVINO gives the thread that opens a core memory for its signal handlers. It takes the memory back in the thread
+    where the core ends, and when that is another, the next signal kills the process.
+    """
+    return _runtime("openvino", "fast").Core()
 
 
 def _torch(folder: Path, threads: int | None) -> Model:
