@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": ("embed", "embed recordings, and write the embeddings to one .npz file"),
     "index": ("index", "index recordings, to search in them"),
     "search": ("search", "find what in an index is most like a recording"),
+    "view": ("view", "show recordings in a browser, in 3D"),
     "demo": ("demo", "make recordings, embed them, and show which are nearest to which"),
     "plot": ("plot", "draw recordings as a picture or a film"),
     "info": ("info", "describe a recording, weights, a run or a store of clips"),

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mamp.cli.browser import add_page_options, page_file, show_page
 from mamp.cli.command import find_device
 from mamp.console import say_result
 from mamp.readers.options import add_recording_options, reading_options
 from mamp.search import Hit, Index
+from mamp.search.query import load_part
 
 DESCRIPTION = """\
 Find what in an index of mamp index is most like a recording, whatever its
 layout and frame rate. FILE@START-END takes a part of it, in seconds; of several
 queries the mean is searched. Prints the cosine, file, seconds and person of
 each hit, best first, and the columns of --metadata. Windows of one file and
-person that overlap are one hit."""
+person that overlap are one hit. --view plays them in a browser."""
 EXAMPLE = "mamp search walk.bvh@3.2-5.0 --index moves -k 5"
 
 
@@ -29,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exact", action="store_true", help="compare with every window, also where there are many")
     parser.add_argument("--weights", metavar="NAME", help="where the weights of the index are now [as it says]")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU when there is one]")
+    parser.add_argument("--view", action="store_true", help="show the hits beside the query, as a page for a browser")
+    add_page_options(parser)
     add_recording_options(parser)
 
 
@@ -38,8 +42,23 @@ def run(args: argparse.Namespace) -> int:
     options = {"person": args.person, "exact": args.exact, **reading_options(args)}
     hits = index.search(args.query, args.k, args.where, **options)
     data = {"index": str(args.index), "query": args.query, "hits": [hit.to_dict() for hit in hits]}
-    say_result(args.json, data, "\n".join(map(_line, hits)) or "no hits")
+    lines = [*map(_line, hits)] or ["no hits"]
+    if args.view:
+        lines.append(_show(args, hits))
+    say_result(args.json, data, "\n".join(lines))
     return 0
+
+
+def _show(args: argparse.Namespace, hits: list[Hit]) -> str:
+    """Write the page of the queries and hits, and open it; returns a line about it."""
+    from mamp.view import page
+
+    reading = reading_options(args)
+    output = page_file(args, args.query[0])
+    text = page(
+        [load_part(one, reading) for one in args.query], hits=hits, reading=reading, device=find_device(args.device)
+    )
+    return show_page(text, output, not (args.no_browser or args.json))
 
 
 def _line(hit: Hit) -> str:

@@ -112,6 +112,12 @@ class Index:
         """Rows: one a window and person."""
         return len(self._table)
 
+    @property
+    def encoder(self) -> MAMPEncoder:
+        """The encoder of its vectors, loaded when it is first used."""
+        self._check_encoder()
+        return self._embedder.encoder
+
     def __repr__(self) -> str:
         cut = "whole recordings" if self.settings.window is None else f"windows of {self.settings.window:g} s"
         return f"Index({str(self.path)!r}: {len(self):,} {cut}, weights {self.settings.encoder or 'given'})"
