@@ -10,7 +10,7 @@ from mamp.cli.command import find_device
 from mamp.console import say_result
 from mamp.readers.options import add_recording_options, reading_options
 from mamp.search import Hit, Index
-from mamp.search.query import load_part
+from mamp.sources import load_part
 
 DESCRIPTION = """\
 Find what in an index of mamp index is most like a recording, whatever its

@@ -10,8 +10,8 @@ from mamp.cli.command import find_device
 from mamp.console import complain, positive, say_result
 from mamp.errors import MAMPError
 from mamp.readers.options import add_recording_options, reading_options
-from mamp.search.query import load_part
 from mamp.skeleton import Skeleton
+from mamp.sources import load_part
 from mamp.view import page
 
 DESCRIPTION = """\

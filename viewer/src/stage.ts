@@ -121,7 +121,7 @@ export class Stage {
     this.actors.forEach((one) => middle.add(one.middle(time)));
     if (this.actors.length) middle.divideScalar(this.actors.length);
     const tall = Math.max(1, ...this.actors.map((one) => one.recording.height));
-    const from = { free: this.actors.length > 1 ? [0.22, 0.26, 1] : [0.45, 0.28, 0.85], front: [0, 0.02, 1], side: [1, 0.02, 0.0001], top: [0, 1, 0.0001] }[view];
+    const from = { free: this.actors.length > 1 ? [0.22, 0.26, 1] : [0.45, 0.28, 0.85], front: [0, 0.02, 1], side: [-1, 0.02, 0.0001], top: [0, 1, 0.0001] }[view];
     const target = new Vector3(middle.x, tall * 0.5, middle.z), direction = new Vector3(...from).normalize();
     this.camera.position.copy(direction).multiplyScalar(this.distance(direction, target, time)).add(target);
     this.controls.target.copy(target);
@@ -138,8 +138,9 @@ export class Stage {
     let away = 1;
     for (const actor of this.actors) {
       const middle = several ? actor.group.position : actor.middle(time);
-      const left = several ? actor.width / 2 - (this.show === "beside" ? 1.1 : 0) : 0.75;
-      const wide = several ? actor.width / 2 : this.show === "beside" ? 1.85 : 0.75;
+      const beside = this.show === "beside" ? 1.1 : 0;
+      const left = several ? (actor.width - beside) / 2 : 0.75;
+      const wide = several ? (actor.width + beside) / 2 : 0.75 + beside;
       for (const x of [-left, wide])
         for (const y of [-0.12, actor.recording.height + 0.12])
           for (const z of [-0.5, 0.5]) {
