@@ -21,6 +21,7 @@ COMMANDS = {
     "view": ("view", "show recordings in a browser, in 3D"),
     "demo": ("demo", "make recordings, embed them, and show which are nearest to which"),
     "plot": ("plot", "draw recordings as a picture or a film"),
+    "map": ("map", "draw embeddings in two dimensions"),
     "info": ("info", "describe a recording, weights, a run or a store of clips"),
     "list": ("list_weights", "list the names of pretrained weights"),
     "convert": ("convert", "convert a checkpoint of the published code"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,10 @@ class Index:
                 if key not in found or found[key]["score"] < row["score"]:
                     found[key] = row
         return sorted(found.values(), key=lambda row: -row["score"])[:limit]
+
+    def batches(self) -> Iterator[Any]:
+        """All rows, as batches of Arrow, a few in memory at a time."""
+        return self._table.batches()
 
     def to_arrow(self) -> Any:
         """All rows as a table of Arrow."""
