@@ -57,6 +57,7 @@ def test_embeddings_are_those_of_encode(weights: str, files: list[Path]) -> None
     assert MAMPFeatures(weights).fit(files).transform([]).shape == (0, 16)
 
 
+@pytest.mark.filterwarnings("ignore:You are using `torch.load`:FutureWarning")  # pickled modules, before torch 2.6
 def test_clone_and_pickle(weights: str, files: list[Path], tmp_path: Path) -> None:
     features = MAMPFeatures(weights, pool="frame", window=1.0).fit(files)
     copy = clone(features)
@@ -80,10 +81,10 @@ def test_pandas_output(weights: str, files: list[Path]) -> None:
 
     features = MAMPFeatures(weights).set_output(transform="pandas")
     column = pd.Series(map(str, files), index=[f"row{i}" for i in range(6)])
-    frame = features.fit_transform(column)
+    frame = features.fit_transform(column.to_frame())
     assert list(frame.columns) == features.get_feature_names_out().tolist() and frame.columns[1] == "mampfeatures1"
     assert list(frame.index) == list(column.index) and len(frame.columns) == 16
-    np.testing.assert_array_equal(frame.to_numpy(), features.transform(column.to_frame()).to_numpy())
+    np.testing.assert_array_equal(frame.to_numpy(), features.transform(column).to_numpy())
 
 
 def test_search_over_pool_and_window(weights: str, files: list[Path]) -> None:
