@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 DESKTOP = {"width": 1280, "height": 800}
+# WebGL on the processor: machines of tests have no graphics card.
+SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 PHONE = {"width": 390, "height": 800}
 
 
@@ -22,14 +25,14 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser of Playwright."""
+def chromium(*arguments: str) -> Iterator[Any]:
+    """A browser of Playwright, one at a time; ``SOFTWARE_GL`` are arguments for pages in 3D."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     path = find_chromium()
     if path is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *(arguments or ("--disable-gpu",))])
         yield browser
         browser.close()
 
@@ -44,7 +47,8 @@ class Visit:
     """
 
     def __init__(self, browser: Any, size: dict[str, int] | None = None, **options: Any) -> None:
-        self.page = browser.new_context(viewport=size or DESKTOP, **options).new_page()
+        self.context = browser.new_context(viewport=size or DESKTOP, **options)
+        self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -52,7 +56,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _heard(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
+        if kind in ("error", "warning") and "GPU stall" not in text:
             self.complaints.append(text)
 
     def open(self, path: Path) -> Any:
@@ -60,6 +64,22 @@ class Visit:
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-ready=yes]")
         return self.page
+
+    @property
+    def from_network(self) -> list[str]:
+        """Requests of anything but the file itself."""
+        return [url for url in self.requests if not url.startswith(("file:", "data:"))]
+
+    def until(self, expression: str, seconds: float = 30) -> None:
+        """Wait for an expression to be true; Playwright's own waiting uses eval, which a page may forbid."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"not within {seconds} s: {expression}"
+            self.page.wait_for_timeout(20)
+
+    def close(self) -> None:
+        """Close the page."""
+        self.context.close()
 
     def drawn(self, selector: str) -> str:
         """What a canvas shows."""

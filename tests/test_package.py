@@ -32,7 +32,7 @@ OPTIONAL = ("sklearn", "scipy", "matplotlib", "pandas", "h5py", "tensorboard", "
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with an sdist, and the wheel that was built from that sdist; no network."""
     work = tmp_path_factory.mktemp("build")
-    skip = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs")
+    skip = shutil.ignore_patterns("node_modules", ".*", "__pycache__", "*.egg-info", "build", "dist", "runs")
     shutil.copytree(ROOT, work / "tree", ignore=skip)
     (work / "tree" / "weights" / "openmocap").mkdir(exist_ok=True)
     (work / "tree" / "weights" / "openmocap" / "optimizer.pt").write_text("must not be shipped")

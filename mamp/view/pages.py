@@ -65,6 +65,8 @@ def page(
     """
     shown = [recordings] if isinstance(recordings, Skeleton) else list(recordings)
     _check(shown, segments)
+    if not max_fps > 0:
+        raise RecordingError(f"max_fps: expected a number above zero, found {max_fps!r}.")
     block, model = Block(), None
     if weights is not None:
         from mamp.view.weights import open_weights

@@ -195,7 +195,7 @@ async function start(): Promise<void> {
   };
   requestAnimationFrame(tick);
   Object.assign(window, { mampView: { clock, recordings, stage, neighbours, times, state: () => ({ active, chosen, guest: guest !== null }) } });
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = "yes";
 }
 
 function openStage(): Stage | null {

@@ -213,6 +213,8 @@ export class Stage {
 
   // Where a joint of the model is on the screen, for tests.
   where(actor: number, joint: number): [number, number] {
+    this.scene.updateMatrixWorld();
+    this.camera.updateMatrixWorld();
     const mesh = this.actors[actor].targets()[0], box = this.canvas.getBoundingClientRect();
     const at = new Vector3().setFromMatrixPosition(matrixOf(mesh, joint)).applyMatrix4(mesh.matrixWorld).project(this.camera);
     return [box.left + ((at.x + 1) / 2) * box.width, box.top + ((1 - at.y) / 2) * box.height];
