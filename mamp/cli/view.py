@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mamp.cli.browser import add_page_options, page_file, show_page
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         title=args.title,
         device=find_device(args.device),
         reading=reading_options(args),
+        progress=sys.stderr.isatty(),
     )
     line = show_page(text, output, not (args.no_browser or args.json))
     data = {

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from mamp.errors import MAMPError
 from mamp.layouts import Layout
@@ -17,6 +18,7 @@ from mamp.skeleton import Skeleton
 from mamp.sources import Source, known_source
 from mamp.view.content import cut, describe, rate_of, thinning
 from mamp.view.packing import Block
+from mamp.view.trace import window_spans
 
 logger = logging.getLogger(__name__)
 
@@ -71,20 +73,23 @@ class Clips:
         return self._read[1]
 
 
-def nearest(recording: Skeleton, index: Index, k: int, clips: Clips) -> list[dict[str, Any]]:
+def nearest(recording: Skeleton, index: Index, k: int, clips: Clips, progress: bool = False) -> list[dict[str, Any]]:
     """The ``k`` nearest of each window of a recording, without the window itself.
 
     Of a long recording, 40 windows spread over it are searched for.
     """
     settings = index.settings
-    start, end, _, vectors = Embedder(index.encoder, settings.window, settings.stride).windows(recording)
-    spans = sorted(set(zip(start.tolist(), end.tolist(), strict=True)))
+    embedder = Embedder(index.encoder, settings.window, settings.stride)
+    spans = window_spans(recording, settings.window, settings.stride)
     chosen = [spans[round(i)] for i in np.linspace(0, len(spans) - 1, min(len(spans), MOST_WINDOWS))]
     found = []
-    for first, last in chosen:
-        here = vectors[(start == first) & (end == last)]
-        hits = [hit for hit in index.search(here, k + 2) if not _is_itself(hit, recording, first, last)]
-        found.append({"start": first, "end": last, "hits": _numbered(hits[:k], clips)})
+    for start, end in tqdm(chosen, unit="search", delay=2, disable=None if progress else True):
+        part = cut(recording, start, end)
+        hits: list[Hit] = []
+        if part.tracked.any():
+            vectors = embedder.windows(part.replace(fps=rate_of(part)))[3]
+            hits = [hit for hit in index.search(vectors, k + 2) if not _is_itself(hit, recording, start, end)]
+        found.append({"start": start, "end": end, "hits": _numbered(hits[:k], clips)})
     return found
 
 

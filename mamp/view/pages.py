@@ -36,6 +36,7 @@ def page(
     title: str | None = None,
     device: str = "cpu",
     reading: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> str:
     """Write a page that plays recordings in 3D, side by side and in step. It is one file, and needs no network.
 
@@ -54,6 +55,7 @@ def page(
         title: Of the page; by default the names of the recordings.
         device: Where weights that have a name are put.
         reading: Options of :func:`mamp.load` for the files of the neighbours.
+        progress: Show progress bars.
 
     Returns:
         HTML text.
@@ -76,14 +78,14 @@ def page(
     every = [thinning(one, max_fps) for one in shown]
     described = [describe(one, layout, block, step) for one, step in zip(shown, every, strict=True)]
     if model is not None:
-        _add_traces(shown, described, every, model, block)
+        _add_traces(shown, described, every, model, block, progress)
     for about, mine in zip(described, segments or [], strict=False):
         about["segments"] = [_segment(one) for one in mine]
     clips: list[dict[str, Any]] = []
     if index is not None or hits is not None:
         from mamp.view.neighbours import Clips
 
-        clips = _add_neighbours(shown, described, Clips(layout, block, reading or {}), index, hits, k, device)
+        clips = _add_neighbours(shown, described, Clips(layout, block, reading or {}), index, hits, k, device, progress)
     title = title or ", ".join(one.name for one in shown[:3]) + (", ..." if len(shown) > 3 else "")
     description = {
         "title": title,
@@ -119,14 +121,14 @@ def _segment(one: Any) -> dict[str, Any]:
 
 
 def _add_traces(
-    shown: list[Skeleton], described: list[dict[str, Any]], every: list[int], model: Model, block: Block
+    shown: list[Skeleton], described: list[dict[str, Any]], every: list[int], model: Model, block: Block, progress: bool
 ) -> None:
     """Add what the weights say: traces and windows of all recordings, and the method on each."""
     from mamp.view import trace
     from mamp.view.method import describe_method
 
     known = [i for i, about in enumerate(described) if about["conversion"] and shown[i].tracked.any()]
-    frames = {i: trace.frame_embeddings(shown[i], model.encoder) for i in known}
+    frames = {i: trace.frame_embeddings(shown[i], model.encoder, progress) for i in known}
     colours = dict(zip(known, trace.colours(list(frames.values())), strict=True)) if known else {}
     for i in known:
         about = described[i]
@@ -147,6 +149,7 @@ def _add_neighbours(
     hits: Sequence[Hit] | None,
     k: int,
     device: str,
+    progress: bool,
 ) -> list[dict[str, Any]]:
     """Add the neighbours of each recording; returns their clips."""
     from mamp.search import Index
@@ -157,7 +160,7 @@ def _add_neighbours(
         return clips.described
     opened = index if isinstance(index, Index) else Index.open(index, device=device)  # type: ignore[arg-type]
     for recording, about in zip(shown, described, strict=True):
-        about["nearest"] = nearest(recording, opened, k, clips)
+        about["nearest"] = nearest(recording, opened, k, clips, progress)
         spans = [(one["start"], one["end"]) for one in about["nearest"]]
         length = "whole recordings" if opened.settings.window is None else f"{opened.settings.window:g} s"
         about["windows"] = {"spans": spans, "note": f"windows of the index: {length}"}

@@ -40,15 +40,14 @@ def default_window(recording: Skeleton) -> tuple[float | None, float | None]:
     return (None, None) if recording.num_frames / rate_of(recording) <= WHOLE_UP_TO else (WINDOW, STRIDE)
 
 
-def frame_embeddings(recording: Skeleton, encoder: MAMPEncoder) -> FloatArray:
+def frame_embeddings(recording: Skeleton, encoder: MAMPEncoder, progress: bool = False) -> FloatArray:
     """Unit vectors [T, D] of the frames, NaN where nobody is: of the whole, or of overlapping windows if it is long."""
     window, stride = default_window(recording)
     if window is None or stride is None:
         rows = encoder.encode(recording, pool="frame")
     else:
-        fps = rate_of(recording)
-        length = max(round(window * fps), 1)
-        rows = encoder.encode(recording, pool="frame", window=length, stride=min(max(round(stride * fps), 1), length))
+        length, step = (max(round(one * rate_of(recording)), 1) for one in (window, stride))
+        rows = encoder.encode(recording, pool="frame", window=length, stride=step, progress=progress)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12), np.float32)
 
 
