@@ -32,7 +32,8 @@ def chromium(*arguments: str) -> Iterator[Any]:
     if path is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *(arguments or ("--disable-gpu",))])
+        options = ["--no-sandbox", *(arguments or ("--disable-gpu",))]
+        browser = playwright.chromium.launch(executable_path=path, args=options)
         yield browser
         browser.close()
 

@@ -198,7 +198,8 @@ def test_scrub_and_loop_with_the_mouse(visit: Open) -> None:
 
 
 def test_views_and_what_is_shown(visit: Open) -> None:
-    page = visit().page
+    shown = visit()
+    page = shown.page
     places = set()
     for key, view in (("v", "front"), ("s", "side"), ("t", "top"), ("r", "free")):
         page.keyboard.press(key)
@@ -213,10 +214,12 @@ def test_views_and_what_is_shown(visit: Open) -> None:
         assert page.get_attribute(f"[data-show={show}]", "aria-pressed") == "true"
     box = page.locator("#view").bounding_box()
     centre = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    shown.until("!mampView.stage.dirty")
     before = page.evaluate("mampView.stage.where(0, 6)")
     page.mouse.move(*centre)
     page.mouse.wheel(0, -600)
     page.wait_for_timeout(100)
+    shown.until("!mampView.stage.dirty")
     near = page.evaluate("mampView.stage.where(0, 6)")
     assert abs(near[0] - centre[0]) > abs(before[0] - centre[0])  # zoomed in
     page.mouse.down()
