@@ -45,12 +45,12 @@ class Theme:
 
 
 LIGHT = Theme(
-    paper="#ffffff", panel="#f5f6f8", ink="#1c2128", faint="#616975", line="#d3d8df", accent="#0b61c4",
-    left="#1b6fc2", right="#d1382c", middle="#454b54", hidden="#d97706",
+    paper="#ffffff", panel="#f1f2f6", ink="#1b1d25", faint="#5a6070", line="#d9dbe3", accent="#2456c7",
+    left="#1b6fc2", right="#d1382c", middle="#454b54", hidden="#d9730d",
 )  # fmt: skip
 DARK = Theme(
-    paper="#14181d", panel="#1e242b", ink="#e8ebef", faint="#a0a9b5", line="#39424d", accent="#6cb0ff",
-    left="#6cb0ff", right="#ff8573", middle="#c6ccd5", hidden="#f2a93b",
+    paper="#12141b", panel="#191c25", ink="#e9ebf2", faint="#a2a8b9", line="#333848", accent="#8cabff",
+    left="#6cb0ff", right="#ff8573", middle="#c6ccd5", hidden="#ff9f45",
 )  # fmt: skip
 THEMES: Mapping[str, Theme] = {"light": LIGHT, "dark": DARK}
 

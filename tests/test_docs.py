@@ -21,9 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-SLOW = {"evaluation", "pretraining", "recordings"}
+SLOW = {"evaluation", "pictures", "pretraining", "recordings"}
 # Packages of extras that pages need.
-NEEDS = {"deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"), "search": ("lancedb",)}
+NEEDS = {
+    "deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"),
+    "pictures": ("matplotlib", "imageio_ffmpeg", "sklearn"),
+    "search": ("lancedb",),
+}
 
 
 def marks(page: str) -> list[pytest.MarkDecorator]:

@@ -228,7 +228,7 @@ def test_picture(points: Points, tmp_path: Path) -> None:
     blue = (abs(pixels - [27, 111, 194]) < 30).all(-1)
     assert pixels.shape[1] > 900 and blue.sum() > 100  # left sides of poses
     draw_map(points, tmp_path / "map.svg", "pca", theme="dark")
-    assert "#14181d" in (tmp_path / "map.svg").read_text(encoding="utf-8")
+    assert "#12141b" in (tmp_path / "map.svg").read_text(encoding="utf-8")
 
 
 def test_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

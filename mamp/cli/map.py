@@ -51,12 +51,10 @@ def run(args: argparse.Namespace) -> int:
     points = read_points(args.source, args.most).grouped(args.by, labels)
     reading = reading_options(args)
     found = draw_map(points, args.output, args.method, theme=args.theme, clips=args.clips, reading=reading)
-    missing = 0
     for name, error in found["failed"].items():
         line = error.partition("\n")[0].rstrip(":")
         complain("mamp map", line if name in line else f"{name}: {line}")
-        missing += 1
     data = {"output": str(args.output), "bytes": args.output.stat().st_size, "total": points.total, **found}
     text = f"{args.output}: {found['points']:,} points in {found['groups']} groups, {found['method']}"
     say_result(args.json, data, f"{text}, {found['clips']:,} with their movement, {data['bytes']:,} bytes")
-    return 1 if missing else 0
+    return 1 if found["failed"] else 0

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=float, metavar="N", help="frames per second of a film, at most [20 for .gif, 30 for .mp4]")
     add("--no-names", dest="names", action="store_false", help="write no names and times")
     add("--model", action="store_true", help="draw the 25 joints of the model in place of those that were read")
+    add("--strict", action="store_true", help="stop at the first file that fails, and write nothing")
     add_recording_options(parser)
 
 
@@ -51,9 +52,11 @@ def run(args: argparse.Namespace) -> int:
     for file in args.files:
         try:
             recordings.append(load_part(file, reading_options(args)))
-        except MAMPError as error:
+        except (MAMPError, OSError) as error:
+            if args.strict:
+                raise
             failed[file] = str(error)
-    written = draw_film(recordings, args.output, options, failed) if recordings else None
+    written = draw_film(recordings, args.output, options, None if args.strict else failed) if recordings else None
     for file, reason in failed.items():
         line = reason.partition("\n")[0].rstrip(":")
         complain("mamp plot", line if file in line else f"{file}: {line}")

@@ -108,21 +108,24 @@ function colours() {
     pen.setTransform(dense, 0, 0, dense, 0, 0);
     pen.clearRect(0, 0, wide, high);
     const radius = Math.max(2, Math.min(6.5, 160 / Math.sqrt(count))) * Math.min(Math.sqrt(zoom), 1.8);
+    // A stamp for each group: thousands of shapes in one path take seconds to fill.
+    const half = Math.ceil(radius * 1.4 + 1);
+    const stamps = data.groups.map(([, colour, shape]) => {
+      const stamp = document.createElement("canvas");
+      stamp.width = stamp.height = Math.ceil(2 * half * dense);
+      const c = stamp.getContext("2d");
+      c.scale(dense, dense);
+      c.beginPath(); SHAPES[shape](c, half, half, radius); c.closePath();
+      c.fillStyle = colour; c.fill();
+      return stamp;
+    });
     for (const bright of [false, true]) {
-      data.groups.forEach(([, colour, shape], group) => {
-        pen.beginPath();
-        for (let i = 0; i < count; i++) {
-          if (data.group[i] !== group || shown(i) !== bright) continue;
-          const x = px(i), y = py(i);
-          if (x < -20 || y < -20 || x > wide + 20 || y > high + 20) continue;
-          pen.moveTo(x + radius, y);
-          SHAPES[shape](pen, x, y, radius);
-          pen.closePath();
-        }
-        pen.globalAlpha = bright ? 0.8 : 0.09;
-        pen.fillStyle = colour;
-        pen.fill();
-      });
+      pen.globalAlpha = bright ? 0.8 : 0.09;
+      for (let i = 0; i < count; i++) {
+        if (shown(i) !== bright) continue;
+        const x = px(i), y = py(i);
+        if (x > -half && y > -half && x < wide + half && y < high + half) pen.drawImage(stamps[data.group[i]], x - half, y - half, 2 * half, 2 * half);
+      }
     }
     pen.globalAlpha = 1;
     for (const i of [...kept.keys(), chosen]) {
