@@ -18,7 +18,8 @@ from mamp.figures import DARK, GROUPS, LIGHT, css_variables, group_colours
 from mamp.stick import camera, joint_colours
 from mamp.synthetic import write_recordings
 from mamp.view import film
-from mamp.view.scene import Scene, Timing, floor_lines
+from mamp.view.scene import Scene
+from mamp.view.stage import Timing, floor_lines
 
 pytest.importorskip("matplotlib")
 Image = pytest.importorskip("PIL.Image")

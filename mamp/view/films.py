@@ -16,7 +16,8 @@ from mamp.figures import Theme, find_theme, new_figure, save_figure
 from mamp.outputs import written_whole
 from mamp.readers import load
 from mamp.skeleton import Skeleton
-from mamp.view.scene import Scene, Stage, Timing
+from mamp.view.scene import Scene
+from mamp.view.stage import Stage, Timing
 
 PICTURES, FILMS = (".png", ".svg", ".pdf"), (".gif", ".mp4")
 LONGEST = 120.0  # seconds of a GIF: all its frames are in memory
