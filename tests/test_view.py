@@ -23,7 +23,7 @@ from mamp.synthetic import synthesize, write_recordings
 from mamp.view import page
 from mamp.view.method import attention_map, busiest_span, predict
 from mamp.view.packing import Block, encode_positions, hold_last, share_of
-from mamp.view.trace import change, colours, find_segments, window_spans
+from mamp.view.trace import change, colours, find_segments, frame_embeddings, window_spans
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "mamp" / "view" / "assets"
@@ -354,3 +354,17 @@ def test_shares_are_bytes() -> None:
     block = Block()
     assert block.add(found) == {"at": 0, "bytes": 5} and block.add(b"ab") == {"at": 5, "bytes": 2}
     assert zlib.decompress(base64.b64decode(block.text())) == found.tobytes() + b"ab"
+
+
+def test_windows_leave_no_steps_in_the_trace(tmp_path: Path) -> None:
+    (tmp_path / "walk.bvh").write_text(synthesize("walk", seconds=14))
+    recording = load(tmp_path / "walk.bvh", unit="cm", up="y")
+    frames = frame_embeddings(recording, MAMPEncoder.from_pretrained())
+    assert frames.shape == (420, 256) and np.allclose(np.linalg.norm(frames, axis=1), 1, atol=1e-5)
+    step = np.linalg.norm(np.diff(frames, axis=0), axis=1)
+    at_windows = step[[first * 60 - 1 for first in range(1, 7)]]  # windows begin every 2 s
+    assert at_windows.max() < 1.5 * np.quantile(step, 0.9)
+    gone = recording.positions.copy()
+    gone[:, 150:300] = np.nan
+    found = frame_embeddings(recording.replace(positions=gone), MAMPEncoder.from_pretrained())
+    assert np.isfinite(found[:120]).all() and np.isfinite(found[300:]).all()

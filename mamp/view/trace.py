@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mamp.encoder import MAMPEncoder
 from mamp.skeleton import Skeleton
-from mamp.view.content import rate_of
+from mamp.view.content import cut, rate_of
 from mamp.view.packing import Block, share_of
 from mamp.windows import window_starts
 
@@ -41,13 +41,27 @@ def default_window(recording: Skeleton) -> tuple[float | None, float | None]:
 
 
 def frame_embeddings(recording: Skeleton, encoder: MAMPEncoder, progress: bool = False) -> FloatArray:
-    """Unit vectors [T, D] of the frames, NaN where nobody is: of the whole, or of overlapping windows if it is long."""
+    """Unit vectors [T, D] of the frames, NaN where nobody is: of the whole, or of overlapping windows if it is long.
+
+    Windows count less towards their ends, so that where one begins leaves no step.
+    """
     window, stride = default_window(recording)
-    if window is None or stride is None:
-        rows = encoder.encode(recording, pool="frame")
-    else:
-        length, step = (max(round(one * rate_of(recording)), 1) for one in (window, stride))
-        rows = encoder.encode(recording, pool="frame", window=length, stride=step, progress=progress)
+    rows = encoder.encode(recording, pool="frame") if window is None else None
+    if rows is None:
+        fps, length = rate_of(recording), recording.num_frames
+        sums, weights = np.zeros((length, encoder.config.embedding_dim), np.float32), np.zeros((length, 1), np.float32)
+        spans = window_spans(recording, window, stride)
+        parts = [cut(recording, start, end) for start, end in spans]
+        known = [i for i, part in enumerate(parts) if part.tracked.any()]
+        several = encoder.encode([parts[i] for i in known], pool="frame", progress=progress)
+        for i, found in zip(known, several, strict=True):
+            first = round(spans[i][0] * fps)
+            where, there = slice(first, first + len(found)), np.isfinite(found).all(axis=1, keepdims=True)
+            weight = np.minimum(np.arange(1, len(found) + 1), np.arange(len(found), 0, -1))[:, None] * there
+            sums[where] += np.where(there, found, np.float32(0)) * weight
+            weights[where] += weight
+        with np.errstate(invalid="ignore"):
+            rows = sums / weights
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12), np.float32)
 
 

@@ -142,6 +142,10 @@ export class Actor {
     return 2 * body + (this.show === "beside" ? 1.1 : 0);
   }
 
+  get several(): boolean {
+    return this.read.length > 1;
+  }
+
   time(time: number): number {
     const { duration } = this.recording;
     const mine = time - this.offset;
@@ -203,7 +207,9 @@ export class Actor {
   }
 
   // Where the bodies are in the middle of this actor's place, for a camera that follows.
+  // Several people stay where they are: which of them is seen may change from frame to frame.
   middle(time: number): Vector3 {
+    if (this.several && !this.inPlace) return this.group.position.clone();
     const frame = this.recording.frame(this.time(time));
     const at = this.recording.middle(this.only >= 0 ? this.only : 0, frame) ?? [this.recording.centre[0], 0, this.recording.centre[1]];
     const shift = this.shiftAt(frame, new Vector3());

@@ -139,8 +139,8 @@ export class Stage {
     for (const actor of this.actors) {
       const middle = several ? actor.group.position : actor.middle(time);
       const beside = this.show === "beside" ? 1.1 : 0;
-      const left = several ? (actor.width - beside) / 2 : 0.75;
-      const wide = several ? (actor.width + beside) / 2 : 0.75 + beside;
+      const aside = several ? (actor.width - beside) / 2 : actor.several ? Math.min(actor.recording.reach + 0.2, 6) : 0.75;
+      const [left, wide] = [aside, aside + beside];
       for (const x of [-left, wide])
         for (const y of [-0.12, actor.recording.height + 0.12])
           for (const z of [-0.5, 0.5]) {
