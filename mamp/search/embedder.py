@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError, RecordingError
 from mamp.hub import fingerprint
+from mamp.rows import frames_of
 from mamp.search.sources import Source
 from mamp.skeleton import Skeleton
 from mamp.windows import window_starts
@@ -120,8 +121,8 @@ class Embedder:
         if self.window is None:
             rows, starts, length = self.encoder.encode(recording, pool="person")[None], [0], recording.num_frames
         else:
-            length = max(round(self.window * recording.fps), 1)
-            stride = min(max(round((self.stride or self.window) * recording.fps), 1), length)
+            length = frames_of(recording, self.window, "window")
+            stride = min(frames_of(recording, self.stride or self.window, "stride"), length)
             starts = list(window_starts(recording.num_frames, length, stride))
             rows = self.encoder.encode(recording, pool="person", window=length, stride=stride)
         window, person = np.nonzero(np.isfinite(rows).all(axis=-1))
