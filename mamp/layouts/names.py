@@ -34,7 +34,7 @@ _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _TEXTS = {alias.rstrip("0123456789") for aliases in rigs.SIDE_ROLES.values() for alias in aliases}
 _WEAK_PELVIS = {("", text) for text in rigs.WEAK_PELVIS}
 # Never removed, even if all names of a file share them.
-_BODY_WORDS = frozenset(
+BODY_WORDS = frozenset(
     word
     for text in (
         "hips hip pelvis spine chest neck head body base end",
@@ -160,7 +160,7 @@ def _drop_shared(split: list[list[str]], end: int) -> list[list[str]]:
     while True:
         counts = Counter(words[end] for words in split if len(words) > 1)
         word, count = counts.most_common(1)[0] if counts else ("", 0)
-        if count < SHARED * len(split) or word in _BODY_WORDS or (word.isdigit() and end == -1):
+        if count < SHARED * len(split) or word in BODY_WORDS or (word.isdigit() and end == -1):
             return split
         split = [
             (words[1:] if end == 0 else words[:-1]) if len(words) > 1 and words[end] == word else words
@@ -171,7 +171,7 @@ def _drop_shared(split: list[list[str]], end: int) -> list[list[str]]:
 def _name(words: list[str], end: list[str]) -> Name:
     words = list(words)
     while len(words) > 1 and words[0] in rigs.BEFORE | rigs.CENTRE_MARKS:
-        if words[0] == "base" and words[1] not in rigs.SIDES and words[1] not in _BODY_WORDS:
+        if words[0] == "base" and words[1] not in rigs.SIDES and words[1] not in BODY_WORDS:
             break
         words.pop(0)
         while len(words) > 1 and words[0].isdigit():

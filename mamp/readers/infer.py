@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 HEAD_TO_ANKLE = 1.56  # of a person in units of no meaning, in metres
 HUMAN = (0.9, 2.3)  # metres from head to ankle, children included
 # Units that a file may be in, with the lengths from head to ankle that speak for each.
-_GUESSES = (("m", HUMAN), ("cm", HUMAN), ("mm", HUMAN), ("ft", (1.3, 1.9)), ("in", (1.3, 1.9)), ("asf", (1.3, 1.9)))
+GUESSES = (("m", HUMAN), ("cm", HUMAN), ("mm", HUMAN), ("ft", (1.3, 1.9)), ("in", (1.3, 1.9)), ("asf", (1.3, 1.9)))
 
 _SAMPLE = 200
 # Parts of a person of HEAD_TO_ANKLE: what remains of a body says how long the whole is.
@@ -164,7 +164,7 @@ class Body:
             extent = self._extent()
             name = "m" if extent < 20 else "cm" if extent < 300 else "mm"
             return name, UNITS[name]
-        for name, (low, high) in _GUESSES:
+        for name, (low, high) in GUESSES:
             if named and low <= size * UNITS[name] <= high:
                 return name, UNITS[name]
         metres = float(f"{HEAD_TO_ANKLE / size:.4g}")
