@@ -1,5 +1,6 @@
 # make setup    a virtual environment in .venv with everything that follows needs (once)
-# make setup-all  the same, and every extra (300 MB and more): with it, make test skips less
+# make setup-all  the same, and every extra (over 300 MB), and what the page in examples/browser takes from npm: with it,
+#                 make test skips less
 # make demo     embed made-up recordings with the bundled weights and show which are nearest to which
 # make test     lint, types and tests
 # make lowest   the tests with the lowest versions that setup.cfg allows, in .venv-lowest (brings a torch with CUDA)
@@ -24,8 +25,10 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 setup-all: $(STAMP) $(VENV)/.complete-all
 
-$(VENV)/.complete-all: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.complete-all: setup.cfg pyproject.toml constraints.txt examples/browser/package-lock.json
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,all]'
+	if command -v npm > /dev/null; then npm ci --prefix examples/browser --silent; \
+	else echo 'npm is not installed: the tests of examples/browser are left out'; fi
 	touch $@
 
 demo: $(STAMP)

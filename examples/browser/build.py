@@ -3,9 +3,9 @@
     python examples/browser/build.py build/browser
     python -m http.server --directory build/browser  # or any other way to show static files
 
-Needs the extra ``export``, and Node.js with npm. Exports the encoder to ONNX, writes what the page has to know beside it
-(``model.json``: joints, names that rigs give them, units, embeddings of synthetic actions to compare with), and bundles
-the parts that come from npm, so that the page loads nothing from elsewhere.
+Needs the extra ``export``, and Node.js with npm. Exports the encoder to ONNX, writes what the page has to know beside
+it (``model.json``: joints, names that rigs give them, units, embeddings of synthetic actions to compare with), and
+bundles the parts that come from npm, so that the page loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,15 @@ from mamp.synthetic import write_recordings
 
 HERE = Path(__file__).parent
 # What src/clip.js does; other settings would need another one.
-SETTINGS = {"up": "y", "unit": "m", "center": "clip", "facing": True, "height": None, "missing": "drop", "stream": "joint"}
+SETTINGS = {
+    "up": "y",
+    "unit": "m",
+    "center": "clip",
+    "facing": True,
+    "height": None,
+    "missing": "drop",
+    "stream": "joint",
+}
 
 
 def layout(one: Layout) -> dict[str, Any]:

@@ -8,6 +8,7 @@
  * @property {Float64Array} positions [T, V, 3]; NaN where a joint was not tracked
  * @property {number} frames T
  * @property {number} fps frames per second
+ * @property {boolean} [known] whether the positions are in metres, y up; else the body says what they are in
  */
 
 /**

@@ -26,6 +26,7 @@ export function recordingOf(frames, layout) {
     positions: Float64Array.from(frames.flatMap(({ frame }) => frame)),
     frames: frames.length,
     fps: seconds > 0 ? (frames.length - 1) / seconds : 30,
+    known: true,
   };
 }
 

@@ -51,8 +51,10 @@ function toModel(recording, model) {
       seen[frame * W + joint] = Number.isFinite(positions[(frame * W + joint) * 3]) ? 1 : 0;
     });
   const body = { joints: model.joints, parents: model.parents, positions, seen, frames: recording.frames, fps: recording.fps };
-  turnYUp(body);
-  scaleToMetres(body, model.units);
+  if (!recording.known) {
+    turnYUp(body);
+    scaleToMetres(body, model.units);
+  }
   return body;
 }
 
