@@ -7,6 +7,7 @@
 # make newest   the tests with the newest versions, in .venv-newest (the same)
 # make format   put the code into the project's format
 # make dist     sdist and wheel in dist/
+# make viewer   the page of mamp view from viewer/ (needs npm); what it builds is committed
 # make clean    remove .venv and what was built
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
-.PHONY: setup setup-all demo test lint types pytest lowest newest format dist clean
+.PHONY: viewer setup setup-all demo test lint types pytest lowest newest format dist clean
 
 setup: $(STAMP)
 
@@ -63,6 +64,9 @@ format: $(STAMP)
 
 dist: $(STAMP)
 	$(BIN)/python -m build --outdir dist .
+
+viewer:
+	cd viewer && npm ci && npm run check && npm run build
 
 clean:
 	rm -rf $(VENV) build dist mamp.egg-info

@@ -21,12 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-SLOW = {"evaluation", "pictures", "pretraining", "recordings"}
+SLOW = {"evaluation", "pictures", "pretraining", "recordings", "view"}
 # Packages of extras that pages need.
 NEEDS = {
     "deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"),
     "pictures": ("matplotlib", "imageio_ffmpeg", "sklearn"),
     "search": ("lancedb",),
+    "view": ("lancedb",),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mamp
@@ -91,7 +92,7 @@ def page(
         "title": title,
         "made": f"mamp {mamp.__version__}",
         "weights": "" if model is None else model.name,
-        "index": "" if index is None else os.fspath(getattr(index, "path", index)),  # type: ignore[arg-type]
+        "index": "" if index is None else Path(getattr(index, "path", index)).resolve().name,  # type: ignore[arg-type]
         "model": describe_layout(layout),
         "recordings": described,
         "clips": clips,

@@ -43,9 +43,8 @@ def open_weights(weights: Weights, device: str = "cpu") -> Model:
         return Model("an encoder", weights, weights)
     name = os.fspath(weights)
     encoder = MAMPEncoder.from_pretrained(name, device=device)
-    if not is_run(name):
-        return Model(name, encoder, encoder)
-    return Model(Path(name).resolve().name, encoder, read_decoder(Path(name)).to(device))
+    shown = Path(name).resolve().name if Path(name).is_dir() else name  # pages are sent: they name no folders
+    return Model(shown, encoder, read_decoder(Path(name)).to(device) if is_run(name) else encoder)
 
 
 def read_decoder(run: Path) -> MAMPForPretraining:
