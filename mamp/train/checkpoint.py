@@ -23,7 +23,11 @@ PATTERN = re.compile(r"step-(\d+)\.pt")
 def list_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints in ascending order of steps."""
     found = [path for path in folder.glob("step-*.pt") if PATTERN.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.stem.split("-")[1]))
+    return sorted(found, key=_step_of)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, best: bool = False) -> Path:
@@ -53,9 +57,14 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int, b
             f"{path}: cannot write the checkpoint ({reason}). Free some space or choose another folder; "
             "the run resumes from the last checkpoint when it is started again."
         ) from None
-    for old in list_checkpoints(folder)[: -max(keep, 1)]:
-        old.unlink(missing_ok=True)
+    _remove_old(folder, step, keep)
     return path
+
+
+def _remove_old(folder: Path, step: int, keep: int) -> None:
+    """Remove all but the last ``keep`` of the checkpoints up to a step."""
+    for old in [path for path in list_checkpoints(folder) if _step_of(path) <= step][: -max(keep, 1)]:
+        old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -83,10 +92,11 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed processes."""
+def remove_leftovers(folder: Path, step: int, keep: int) -> None:
+    """Remove what killed processes left: temporary files, and checkpoints before the last ``keep`` up to ``step``."""
     for path in folder.glob("*.tmp"):
         path.unlink(missing_ok=True)
+    _remove_old(folder, step, keep)
 
 
 def _link(path: Path, link: Path) -> None:

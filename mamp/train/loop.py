@@ -211,9 +211,9 @@ class Loop:
             logger.info("resumed at step %d of %d", self.step, self.total_steps)
 
     def clean(self) -> None:
-        """Remove metrics after the checkpoint from which the run resumes, and temporary files."""
+        """Remove metrics after the checkpoint from which the run resumes, and what killed processes left."""
         try:
-            remove_leftovers(self.output / "checkpoints")
+            remove_leftovers(self.output / "checkpoints", self.step, self.run.keep)
             drop_later_metrics(self.output, self.step)
         except OSError as error:
             raise TrainingError(f"{self.output}: cannot write here ({error}).") from None
