@@ -138,7 +138,7 @@ def test_play_and_pause(visit: Open) -> None:
 
 
 def test_it_plays_at_once_where_motion_is_not_reduced(visit: Open) -> None:
-    visit(reduced_motion="no-preference").until("mampView.clock.time > 0.2")
+    visit(reduced_motion="no-preference", size={"width": 480, "height": 360}).until("mampView.clock.time > 0.2")
 
 
 def test_keys(visit: Open) -> None:

@@ -40,7 +40,7 @@ async function start(): Promise<void> {
 
   const actors = stage ? recordings.map((one) => new Actor(one, 0, false, palette())) : [];
   if (stage) {
-    stage.inPlace = actors.length > 1 && actors.reduce((sum, one) => sum + one.width, 0) > 3 * actors.length;
+    stage.inPlace = actors.length > 3 || actors.length > 1 && actors.reduce((sum, one) => sum + one.width, 0) > 3 * actors.length;
     for (const actor of actors) stage.add(actor);
   }
 

@@ -95,6 +95,7 @@ export class Stage {
     (this.grid.material as LineBasicMaterial).transparent = true;
     (this.grid.material as LineBasicMaterial).opacity = 0.7;
     this.scene.add(this.grid);
+    for (const name of this.names) name.style.maxWidth = `min(14rem, ${Math.floor(96 / this.names.length)}%)`;
     this.dirty = true;
   }
 
