@@ -338,7 +338,7 @@ def test_without_webgl_the_rest_of_the_page_works(browser: Any, pages: Path, tmp
     )
     without = f"<script>{{{code}}}</script>"
     (tmp_path / "flat.html").write_text(text.replace("<body>", f"<body>{without}"), encoding="utf-8")
-    visit = Visit(browser)
+    visit = Visit(browser, reduced_motion="reduce")
     visit.open(tmp_path / "flat.html")
     assert "shows no 3D" in visit.page.text_content("#problem")
     visit.page.keyboard.press("5")
