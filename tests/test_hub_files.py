@@ -586,6 +586,20 @@ def test_revisions_of_bundled_weights(bundled: Path, monkeypatch: pytest.MonkeyP
         MAMPEncoder.from_pretrained("mine")
 
 
+def test_a_release_that_only_the_source_holds(bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = manifest.Release(folder="mine-v1", source_only=True)
+    monkeypatch.setattr(manifest.Entry, "release", lambda self, revision: (revision or "v1", release))
+    first = fingerprint(MAMPEncoder.from_pretrained("mine@v1"))  # in a checkout
+    (tmp_path / "own").mkdir()
+    (bundled / "mine-v1").rename(tmp_path / "mine-v1")  # as in an installed package
+    with pytest.raises(WeightsError, match=r"not installed with the package. Copy the folder weights/mine-v1 of the") as e:
+        MAMPEncoder.from_pretrained("mine@v1")
+    assert "to mine@v1 in a folder of your own, and name the latter: MAMP_WEIGHTS=" in str(e.value)
+    (tmp_path / "mine-v1").rename(tmp_path / "own" / "mine@v1")
+    monkeypatch.setenv("MAMP_WEIGHTS", str(tmp_path / "own"))
+    assert fingerprint(MAMPEncoder.from_pretrained("mine@v1")) == first
+
+
 def test_bundled_weights_are_verified(bundled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = manifest.load_manifest().entries["mine"]
     release = manifest.Release(folder="mine-v1", sha256="0" * 64)

@@ -19,7 +19,8 @@ import mamp
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = json.loads((ROOT / "weights" / "manifest.json").read_text(encoding="utf-8"))
-BUNDLED = [release["folder"] for release in MANIFEST["weights"]["openmocap"]["revisions"].values()]
+RELEASES = MANIFEST["weights"]["openmocap"]["revisions"].values()
+BUNDLED = [release["folder"] for release in RELEASES if not release.get("source_only")]
 WEIGHT_FILES = (
     "manifest.json",
     "cards/*.md",
@@ -64,6 +65,7 @@ def test_wheel_holds_every_module_and_the_weights_and_nothing_else(wheel: Path) 
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected
+    assert wheel.stat().st_size < 25e6
     assert {"mamp/py.typed", "mamp/cli/main.py", "mamp/hub/__init__.py", "mamp/weights/manifest.json"} <= names
 
 

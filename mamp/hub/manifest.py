@@ -24,11 +24,13 @@ class Release:
         folder: Folder in ``weights/``; ``None`` if the weights are not bundled.
         commit: Commit on the Hub, 40 hexadecimal digits. Weights without commit and ``sha256`` are not downloaded.
         sha256: Hash of ``model.safetensors``.
+        source_only: Whether the folder is in the source of the project only, not in the installed package.
     """
 
     folder: str | None = None
     commit: str | None = None
     sha256: str | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,13 @@ def _repository(entry: Entry, revision: str | None) -> tuple[str, str | None, st
             raise WeightsError(f"{NAMESPACE_VARIABLE}: expected a user of the Hub, found {namespace!r}.")
         return f"{namespace}/mamp-{entry.name}", revision, None
     revision, release = entry.release(revision)
+    if release.source_only:
+        name = f"{entry.name}@{revision}"
+        raise WeightsError(
+            f"{name!r} is an earlier release, which is not installed with the package. Copy the folder "
+            f"weights/{release.folder} of the source of mamp (its repository, or the .tar.gz beside the wheel) to "
+            f"{name} in a folder of your own, and name the latter: {WEIGHTS_VARIABLE}=..."
+        )
     if release.folder:
         raise WeightsError(
             f"The files of {entry.name!r} belong in {weights_folder() / release.folder} and are not there; the "
