@@ -225,7 +225,7 @@ export class Timeline {
     const x = (start / this.clock.duration) * width, wide = ((end - start) / this.clock.duration) * width;
     context.fillStyle = css(colour);
     context.beginPath();
-    context.roundRect(x + 0.5, y, Math.max(1, wide - 1), tall, Math.min(3, tall / 2));
+    context.roundRect(x + 0.5, y, Math.max(1, wide - 1), tall, Math.max(0, Math.min(3, tall / 2)));
     context.fill();
     if (!label) return;
     context.fillStyle = css("--text");
