@@ -5,6 +5,7 @@
 # make test     lint, types and tests
 # make lowest   the tests with the lowest versions that setup.cfg allows, in .venv-lowest (brings a torch with CUDA)
 # make newest   the tests with the newest versions, in .venv-newest (the same)
+# make docs     the documentation site in build/site/index.html; warnings and dead links are errors (after make setup-all)
 # make format   put the code into the project's format
 # make dist     sdist and wheel in dist/
 # make viewer   the page of mamp view from viewer/ (needs npm); what it builds is committed
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 
-.PHONY: viewer setup setup-all demo test lint types pytest lowest newest format dist clean
+.PHONY: viewer setup setup-all demo test lint types pytest lowest newest docs format dist clean
 
 setup: $(STAMP)
 
@@ -58,6 +59,10 @@ newest:
 	.venv-newest/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
 	.venv-newest/bin/python -m pytest
 
+docs: setup-all
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/site
+	$(BIN)/python docs/check_links.py build/site
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -69,4 +74,4 @@ viewer:
 	cd viewer && npm ci && npm run check && npm run build
 
 clean:
-	rm -rf $(VENV) build dist mamp.egg-info
+	rm -rf $(VENV) build dist mamp.egg-info docs/_examples docs/api docs/gallery

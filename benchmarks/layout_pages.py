@@ -68,6 +68,19 @@ NOTES = {
     "start of the limb that it is named after. The prefix `mixamorig:` may be there or not.",
 }
 
+MEASURED = """\
+We expressed recordings in the joints of each layout, as its tool would see the same body, and converted them back
+(`benchmarks/layouts.py` describes how joints without a counterpart are placed). So the tables show what is lost with
+the joints. They do not show that trackers place a hip or a shoulder differently, or how well they track.
+
+- *Error* is the mean distance between the original joints and the result, over the joints that the layout gives.
+- *Cosine* compares the embeddings before and after.
+- *Linear* (logistic regression) and *1-NN* are probes on frozen embeddings, accuracy in %: *retrained* on converted
+  clips, or *as trained* on unconverted ones. If fewer clips were probed than converted, it is every second one.
+
+Absent joints are handled as `encode` does by default. In the Kinect v1 data sets thumbs, finger tips and neck are
+derived themselves, so no layout can lose them there; HDM05 is motion capture with thumbs, fingers and toes."""
+
 
 def shown() -> dict[str, Layout]:
     """Layouts in the order of the page."""
@@ -79,8 +92,10 @@ def page(costs: dict[str, Any]) -> str:
     """The text of docs/layouts.md: what is above the mark stays, the rest is written anew."""
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     parts = [head + MARK, "## Overview\n\n" + _overview()]
-    parts += ["## What a conversion costs\n\n" + _embeddings(costs), *map(_cost_table, costs.items())] if costs else []
     parts += [_section(name, layout) for name, layout in shown().items()]
+    if costs:
+        parts += ["## What a conversion costs\n\n" + MEASURED + "\n\n" + _embeddings(costs)]
+        parts += map(_cost_table, costs.items())
     return "\n".join(part.rstrip() + "\n" for part in parts)
 
 
@@ -104,7 +119,7 @@ def _cost_table(item: tuple[str, dict[str, Any]]) -> str:
     header, probes = ["layout", "error, cm: trunk", *GROUPS[1:]], ""
     if result["test_clips"]:
         counts = f"{result['train_clips']} to train, {result['test_clips']} to test"
-        probes = f"; probes: {counts}, ± {_half_width(result):.1f}"
+        probes = f"; probes: {counts}; 95 % intervals of at most ± {_half_width(result):.1f}"
         header += ["cosine", "linear, retrained", "as trained", "1-NN, retrained", "as trained"]
     rows = []
     for layout, row in result["layouts"].items():
@@ -113,7 +128,7 @@ def _cost_table(item: tuple[str, dict[str, Any]]) -> str:
         ways = [(probe, how) for probe in ("linear", "neighbour") for how in ("retrained", "unchanged")]
         cells += [_number(row[how][probe] if how in row else None) for probe, how in ways]
         rows.append(cells[: len(header)])
-    title = f"### {name} (errors over {result['clips']} clips{probes})"
+    title = f"### {name}\n\nErrors over {result['clips']} clips{probes}."
     return "\n".join([title, "", *markdown_table(header, rows, text=len(header))]) + "\n"
 
 
@@ -130,22 +145,24 @@ def _number(value: float | None) -> str:
 
 def _section(name: str, layout: Layout) -> str:
     weights = layout.conversion(MODEL_LAYOUT)
-    lines = [f'<a id="{name}"></a>', "", f"## `{name}`: {TITLES.get(name, 'registered')}", ""]
+    lines = [f"## `{name}`", "", f"**{TITLES.get(name, 'Registered')}.**", ""]
     if name != MODEL_LAYOUT.name:
         lines += [f"![{name} and the joints of the model](images/layouts/{name}.png)", ""]
     lines += [NOTES[name], ""] if name in NOTES else []
     parents = [layout.joints[parent] if parent >= 0 else "root" for parent in layout.parents]
     named = zip(layout.joints, parents, strict=True)
-    lines += ["Joints, with the joint that each hangs on:", ""]
-    lines += [", ".join(f"{index} {joint} ({parent})" for index, (joint, parent) in enumerate(named)) + ".", ""]
-    lines += ["Left and right: " + ", ".join(f"{left} and {right}" for left, right in layout.pairs) + ".", ""]
+    joints = ["Joints in order, each with its parent:", ""]
+    joints += [", ".join(f"{index} {joint} ({parent})" for index, (joint, parent) in enumerate(named)) + ".", ""]
+    joints += ["Left and right: " + ", ".join(f"{left} and {right}" for left, right in layout.pairs) + ".", ""]
     if name == MODEL_LAYOUT.name:
-        return "\n".join(lines)
+        return "\n".join([*lines, *joints])
     rows = []
     for row, (joint, how) in zip(weights, layout.describe(MODEL_LAYOUT).items(), strict=True):
         used = [f"{row[i]:.3g} {layout.joints[i]}" for i in np.flatnonzero(row)]
         rows.append([joint, how.split()[0], " + ".join(used).replace("+ -", "- ")])
-    return "\n".join([*lines, *markdown_table(["joint of the model", "how", "weights"], rows, text=3)])
+    table = markdown_table(["joint of the model", "how", "weights"], rows, text=3)
+    summary = "<details><summary>Its joints in order, and how the 25 joints of the model follow</summary>"
+    return "\n".join([*lines, summary, "", *joints, *table, "", "</details>"])
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""Compare a performance of an exercise with a template, joint by joint.
+"""Compare two performances
+========================
+
+Compare a performance of an exercise with a template, joint by joint.
+
+Run it with::
 
     python examples/compare_performances.py mine.bvh template.bvh
 

@@ -1,4 +1,9 @@
-"""Count the repetitions of an exercise in a recording.
+"""Count repetitions in a file
+===========================
+
+Count the repetitions of an exercise in a recording.
+
+Run it with::
 
     python examples/count_repetitions.py squats.bvh
 

@@ -1,6 +1,11 @@
-"""Embed every recording of a folder, and print which are nearest to which.
+"""Embed a folder
+==============
 
-python examples/embed_folder.py recordings --pattern "*.bvh"
+Embed every recording of a folder, and print which are nearest to which.
+
+Run it with::
+
+    python examples/embed_folder.py recordings --pattern "*.bvh"
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Fine-tune the encoder and the published head on your own labels.
+"""Fine-tune on your own labels
+============================
+
+Fine-tune the encoder and the published head on your own labels.
+
+Run it with::
 
     python examples/finetune.py labels.csv my-classifier --epochs 20
 

@@ -1,4 +1,9 @@
-"""Embed the frames of a file while another program writes them.
+"""Follow a file that grows
+========================
+
+Embed the frames of a file while another program writes them.
+
+Run it with::
 
     python examples/follow_file.py frames.jsonl --layout ntu25 --like recordings/*.bvh
 
@@ -21,6 +26,10 @@ import numpy as np
 from mamp import MAMPEncoder, get_layout, load
 from mamp.streaming import StreamingEncoder
 
+# %%
+# The lines of a growing file
+# ---------------------------
+
 
 def follow(path: Path, idle: float) -> Iterator[str]:
     """Yield the lines of a file, those to come too, each when it is whole."""
@@ -37,6 +46,11 @@ def follow(path: Path, idle: float) -> Iterator[str]:
                 line = ""
 
 
+# %%
+# A line as a frame
+# -----------------
+
+
 def parse(line: str, joints: int) -> np.ndarray | None:
     """A line as [M, V, 3], or None for a frame without anybody."""
     frame = json.loads(line) or []
@@ -51,6 +65,11 @@ def parse(line: str, joints: int) -> np.ndarray | None:
 def unit(x: np.ndarray) -> np.ndarray:
     """Rows of length one."""
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+# %%
+# From frames to embeddings
+# -------------------------
 
 
 def main() -> None:

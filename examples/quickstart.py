@@ -1,4 +1,9 @@
-"""One recording to embeddings of every kind.
+"""One recording, every kind of embedding
+======================================
+
+One recording to embeddings of every kind.
+
+Run it with::
 
     python examples/quickstart.py walk.bvh
 

@@ -1,4 +1,9 @@
-"""Write BVH recordings of a few actions, made by formula.
+"""Write synthetic recordings
+==========================
+
+Write BVH recordings of a few actions, made by formula.
+
+Run it with::
 
     python examples/synthesize_bvh.py recordings --variations 4
 

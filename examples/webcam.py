@@ -1,4 +1,9 @@
-"""Embed what a webcam sees, with MediaPipe's pose landmarker.
+"""Embed what a webcam sees
+========================
+
+Embed what a webcam sees, with MediaPipe's pose landmarker.
+
+Run it with::
 
     pip install mediapipe opencv-python
     python examples/webcam.py pose_landmarker_lite.task --like recordings/*.bvh
@@ -27,6 +32,11 @@ from mamp.streaming import StreamingEncoder
 LEAST_VISIBLE = 0.5
 
 
+# %%
+# From landmarks to a frame
+# -------------------------
+
+
 def to_frame(people: Sequence[Sequence[Any]]) -> np.ndarray | None:
     """World landmarks of MediaPipe (x right, y down, z away from the camera) as [M, 33, 3], y up; None for nobody."""
     if not people:
@@ -35,6 +45,11 @@ def to_frame(people: Sequence[Sequence[Any]]) -> np.ndarray | None:
     visible = np.array([[mark.visibility >= LEAST_VISIBLE for mark in person] for person in people])
     positions[~visible] = np.nan
     return positions
+
+
+# %%
+# From a camera to landmarks
+# --------------------------
 
 
 def landmarks(model: str, source: int | str, people: int) -> Iterator[Sequence[Sequence[Any]]]:
@@ -68,6 +83,11 @@ def landmarks(model: str, source: int | str, people: int) -> Iterator[Sequence[S
                 yield landmarker.detect_for_video(image, milliseconds).pose_world_landmarks
     finally:
         camera.release()
+
+
+# %%
+# From frames to embeddings
+# -------------------------
 
 
 def main() -> None:

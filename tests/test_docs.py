@@ -26,6 +26,7 @@ SLOW = {"evaluation", "pictures", "pretraining", "recordings", "view"}
 NEEDS = {
     "deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"),
     "pictures": ("matplotlib", "imageio_ffmpeg", "sklearn"),
+    "quickstart": ("lancedb",),
     "search": ("lancedb",),
     "view": ("lancedb",),
 }

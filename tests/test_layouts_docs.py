@@ -41,7 +41,7 @@ def test_every_layout_has_a_section_and_a_picture(pages: ModuleType) -> None:
     assert set(pages.shown()) == set(names)
     total = 0
     for name in names:
-        assert f"\n## `{name}`: " in text
+        assert f"\n## `{name}`\n" in text
         if name != MODEL_LAYOUT.name:
             assert f"(images/layouts/{name}.png)" in text
             picture = (pages.PICTURES / f"{name}.png").read_bytes()
