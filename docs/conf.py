@@ -16,7 +16,7 @@ import mamp
 ROOT = Path(__file__).resolve().parents[1]
 # Files beside docs/ have pages here, which include them; search.html is the page on which Sphinx shows what it found.
 MOVED = {"../README": "index", "../CONTRIBUTING": "contributing", "../CHANGELOG": "changelog", "search": "archive"}
-TO_COME = ("view", "pictures", "segment", "forecast")
+TO_COME = ("segment", "forecast")
 
 project = "mamp"
 author = copyright = "the authors of mamp"
