@@ -27,11 +27,16 @@ class Graph(nn.Module):
     """Bodies, and which of their tokens are there, to every output that :mod:`mamp.export.runtime` pools from.
 
     A token that is not there is no key of any other's attention, so that the others are what they would be without it.
+
+    Args:
+        network: The encoder.
+        one_by_one: Compute the heads of attention one after another. Where a runtime does not fuse attention, the
+            scores of all heads are most of the memory that it needs.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, one_by_one: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.one_by_one = network, one_by_one
 
     def forward(self, bodies: Tensor, there: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map [N, T, V, C] and [N, L] to person [N, E], frame [N, t, E], joint [N, v, E] and tokens [N, t, v, D]."""
@@ -43,7 +48,9 @@ class Graph(nn.Module):
             assert isinstance(block, Block)
             x = block.attn.qkv(block.norm1(h))
             q, k, v_ = rearrange(x, "n l (three h d) -> three n h l d", three=3, h=block.attn.num_heads)
-            y = F.scaled_dot_product_attention(q, k, v_, attn_mask=bias)
+            together = 1 if self.one_by_one else block.attn.num_heads
+            heads = zip(q.split(together, 1), k.split(together, 1), v_.split(together, 1), strict=True)
+            y = torch.cat([F.scaled_dot_product_attention(*head, attn_mask=bias) for head in heads], dim=1)
             h = h + block.attn.proj(rearrange(y, "n h l d -> n l (h d)"))
             h = h + block.mlp(block.norm2(h))
         tokens = rearrange(net.norm(h), "n (t v) d -> n t v d", t=t)
@@ -81,7 +88,8 @@ def write_export(encoder: Network, directory: str | PathLike[str], format: Forma
     example = (bodies, torch.ones(2, config.num_tokens, dtype=torch.bool))
     with folder_beside(path) as folder, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of exporters, about themselves
-        writer = _WRITE[format](Graph(network.eval()), example, folder, bits)
+        graph = Graph(network.eval(), one_by_one=format == "onnx")
+        writer = _WRITE[format](graph, example, folder, bits)
         opset = OPSET if format == "onnx" else None
         files = {name: sha256(folder / name) for name in MODEL_NAMES[format]}
         record = Record(format, fingerprint(encoder), files, bits, opset, writer)

@@ -95,6 +95,7 @@ def _onnx(folder: Path, threads: int | None) -> Model:
     onnxruntime = _runtime("onnxruntime", "export")
     options, only = onnxruntime.SessionOptions(), onnxruntime.RunOptions()
     options.intra_op_num_threads = threads or 0
+    options.enable_mem_pattern = False  # which keeps memory for the largest batch so far
     only.only_execute_path_to_fetches = True
     try:
         session = onnxruntime.InferenceSession(
