@@ -693,7 +693,7 @@ print(size / 1e9, megabytes("VmRSS") - before, megabytes("VmRSS"))
     read, grown, total = map(float, done.stdout.split())
     assert read == pytest.approx(1.5, rel=0.01)
     assert grown < 50
-    assert total < 1000  # 540 MB of it are the libraries of a torch with CUDA
+    assert total < (400 if torch.version.cuda is None else 600)  # 540 MB, of which most are the libraries of CUDA
 
 
 @pytest.mark.slow
