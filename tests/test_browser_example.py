@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from mamp.readers.bvh import parse_bvh_file
 from mamp.synthetic import synthesize, write_recordings
 
 PAGE = ROOT / "examples" / "browser"
-sys.path.insert(0, str(PAGE))
-from build import describe  # noqa: E402
+_spec = spec_from_file_location("browser_build", PAGE / "build.py")
+assert _spec is not None and _spec.loader is not None
+_page = module_from_spec(_spec)
+_spec.loader.exec_module(_page)
+describe = _page.describe
 
 NODE = shutil.which("node")
 SETTINGS = Preprocessing(center="clip", facing=True, max_people=None, absent_person="none", crop=0.95, missing="drop")
