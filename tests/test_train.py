@@ -679,21 +679,24 @@ def test_reading_a_whole_store_takes_no_memory(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import torch
 from loader import make_sparse_store, megabytes
+libraries = megabytes("VmRSS")
 from mamp.data import ClipStore
 store = ClipStore(make_sparse_store(Path(sys.argv[2]), 1.5))
 store.read(0)
 before = megabytes("VmRSS")
 size = sum(store.read(clip).nbytes for clip in range(len(store)))
-print(size / 1e9, megabytes("VmRSS") - before, megabytes("VmRSS"))
+print(size / 1e9, megabytes("VmRSS") - before, megabytes("VmRSS"), libraries)
 """
     command = [sys.executable, "-c", program, str(ROOT / "benchmarks"), str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
-    read, grown, total = map(float, done.stdout.split())
+    read, grown, total, libraries = map(float, done.stdout.split())
     assert read == pytest.approx(1.5, rel=0.01)
     assert grown < 50
-    assert total < (400 if torch.version.cuda is None else 600)  # 540 MB, of which most are the libraries of CUDA
+    assert total - libraries < 150, (total, libraries)
+    assert total < 400 or torch.version.cuda is not None  # whose libraries alone take more
 
 
 @pytest.mark.slow
