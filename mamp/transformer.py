@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -306,6 +306,18 @@ def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:
     image = rearrange(temp_embed, "1 t 1 d -> 1 d t 1")
     image = F.interpolate(image, size=(num_steps, 1), mode="bicubic", align_corners=False)
     return rearrange(image, "1 d t 1 -> 1 t 1 d")
+
+
+def lengthen_tokens(state: Mapping[str, Tensor], times: int) -> dict[str, Tensor]:
+    """Weights for tokens ``times`` as long: a token starts as the mean of the tokens that it replaces."""
+    if times == 1:
+        return dict(state)
+    kernel, temp_embed = state["joints_embed.proj.weight"], state["temp_embed"]
+    return {
+        **state,
+        "joints_embed.proj.weight": repeat(kernel / times, "d c u p -> d c (times u) p", times=times),
+        "temp_embed": reduce(temp_embed, "1 (t times) 1 d -> 1 t 1 d", "mean", times=times),
+    }
 
 
 def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:

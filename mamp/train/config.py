@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from mamp.config import MAMPConfig, from_dict
 from mamp.data.augment import Augmentation
+from mamp.distillation import Distillation
+from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError
 from mamp.pretraining import MAMPForPretraining, Objective
 
@@ -121,6 +123,8 @@ class TrainConfig:
     Attributes:
         init: Weights to start from, as for ``from_pretrained``, of the same width; surplus blocks are dropped. None
             initialises at random.
+        teacher: Weights with a readout, as for ``from_pretrained``, whose tokens and embeddings the encoder learns to
+            give (see :mod:`mamp.distillation`) in place of masked prediction. None predicts.
         encoder: Architecture and preprocessing of the encoder.
         objective: Masking and prediction target.
         augment: Augmentation of training clips.
@@ -130,6 +134,7 @@ class TrainConfig:
     """
 
     init: str | None = None
+    teacher: str | None = None
     encoder: MAMPConfig = field(default_factory=MAMPConfig)
     objective: Objective = field(default_factory=Objective)
     augment: Augmentation = field(default_factory=Augmentation)
@@ -138,15 +143,20 @@ class TrainConfig:
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
-        parts = {f.name: f.default_factory for f in dataclasses.fields(self) if f.name != "init"}
+        parts = {f.name: f.default_factory for f in dataclasses.fields(self) if f.default_factory is not MISSING}
         for name, kind in parts.items():
             value = getattr(self, name)
             if isinstance(value, dict):
                 object.__setattr__(self, name, from_dict(kind, value, name))  # type: ignore[arg-type]
-        if self.encoder.readout_dim is not None:
+        if self.teacher is None and self.encoder.readout_dim is not None:
             raise ConfigError(
                 f"encoder.readout_dim: expected none, found {self.encoder.readout_dim}: a readout is fitted to a "
                 "trained encoder (mamp readout)."
+            )
+        if self.teacher is not None and self.objective.agreement_weight:
+            raise ConfigError(
+                "objective.agreement_weight: expected 0 with a teacher, which embeds each clip already; found "
+                f"{self.objective.agreement_weight:g}."
             )
         together = self.optim.per_device_batch or self.optim.batch_size
         if self.objective.agreement_weight and together % 2:
@@ -160,8 +170,10 @@ class TrainConfig:
                 f"found {self.optim.epochs:g}."
             )
 
-    def build_model(self) -> MAMPForPretraining:
+    def build_model(self) -> MAMPForPretraining | Distillation:
         """Build the model to train."""
+        if self.teacher is not None:
+            return Distillation(self.encoder, self.objective, MAMPEncoder.from_pretrained(self.teacher))
         return MAMPForPretraining(self.encoder, self.objective)
 
     def to_dict(self) -> dict[str, Any]:

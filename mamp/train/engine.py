@@ -1,4 +1,4 @@
-"""Pre-training by masked prediction, on the shared training loop."""
+"""Pre-training by masked prediction, or by distillation from a teacher, on the shared training loop."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mamp.data.augment import PackedBatch, TrainingClips, augment
 from mamp.data.crops import to_device
 from mamp.data.loader import TrainingBatches, clip_weights, generator_for, training_clips
 from mamp.data.store import ClipStore
+from mamp.distillation import Distillation
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, TrainingError
 from mamp.layouts.tables import NTU25_PARTS
@@ -30,6 +31,7 @@ from mamp.train.loop import Loop, Share
 from mamp.train.memory import available_bytes, clips_at_a_time
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import recorded_per_device, write_run_file
+from mamp.transformer import lengthen_tokens
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +56,7 @@ class Trainer(Loop):
     section = "optim."
     keeps_best = True
     tensorboard = True
-    model: MAMPForPretraining
+    model: MAMPForPretraining | Distillation
 
     def __init__(
         self, config: TrainConfig, data: Path, output: Path, world: World, at_a_time: int | None = None
@@ -154,11 +156,13 @@ class Trainer(Loop):
 
     def export(self) -> None:
         """Export the encoder, averaged if configured."""
-        model = self.model if self.average is None else cast(MAMPForPretraining, self.average.module)
+        model = self.model if self.average is None else cast(MAMPForPretraining | Distillation, self.average.module)
         export_encoder(model, self.output / "encoder", getattr(torch, self.config.run.storage))
 
     def after_step(self, values: dict[str, float]) -> None:
         """Draw the prediction for TensorBoard at each checkpoint, without advancing the random state."""
+        if isinstance(self.model, Distillation):
+            return  # it predicts no movement
         if self.step % self.run.checkpoint_every == 0 or self.step >= self.total_steps:
             devices = [self.world.device] if self.world.device.type == "cuda" else []
             with torch.random.fork_rng(devices=devices):
@@ -168,6 +172,7 @@ class Trainer(Loop):
         """Draw the prediction for the first clip of the run, always with the same crop and mask."""
         batch = self.batches(0)[0][0].to(self.world.device)
         name = str(self.store.columns["name"][int(batch.clips[0])])
+        assert isinstance(self.model, MAMPForPretraining)
         prediction = predict_clip(self.model, batch, self.config.augment, self.store.layout, self.config.run.seed)
         return draw_prediction(prediction, self.store.layout, f"{name}, step {self.step}")
 
@@ -206,26 +211,29 @@ def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> in
     return min(world.gather([fits]))
 
 
-def start_from(model: MAMPForPretraining, weights: str) -> None:
-    """Initialise the encoder of a pre-training model from pretrained weights, which may have more blocks.
+def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
+    """Initialise the encoder of a model from pretrained weights, which may have more blocks, and shorter tokens.
 
     Raises:
         WeightsError: There are no such weights.
         ConfigError: Their shapes differ.
     """
-    found = MAMPEncoder.from_pretrained(weights).state_dict()
+    source = MAMPEncoder.from_pretrained(weights)
+    times, rest = divmod(model.config.t_patch_size, source.config.t_patch_size)
+    found = source.state_dict() if rest else lengthen_tokens(source.state_dict(), times)
     wanted = MAMPEncoder(model.config).state_dict()
     for name, value in wanted.items():
         if name not in found or found[name].shape != value.shape:
             other = list(found[name].shape) if name in found else "none"
             raise ConfigError(
                 f"init: {weights!r} does not fit this encoder: {name} is to have shape {list(value.shape)}, found "
-                f"{other}. Width, heads, joints and frames must be those of the weights, and the blocks no more."
+                f"{other}. Width, heads, joints and frames must be those of the weights, tokens as long or several "
+                "times as long, and the blocks no more."
             )
     model.load_state_dict(model.state_dict() | {name: found[name] for name in wanted})
 
 
-def export_encoder(model: MAMPForPretraining, folder: Path, dtype: torch.dtype) -> None:
+def export_encoder(model: MAMPForPretraining | Distillation, folder: Path, dtype: torch.dtype) -> None:
     """Save the encoder of a pre-training model for ``from_pretrained``."""
     encoder = MAMPEncoder(model.config)
     keys = encoder.state_dict().keys()

@@ -192,8 +192,10 @@ def _try_steps(config: TrainConfig, device: torch.device, clips: int, people: in
                 seconds.append(time.perf_counter() - began)
         model = trainer.model
         counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
-        decoder = sum(count for name, count in counts.items() if name.startswith(("decoder_", "mask_token")))
-    hidden = config.encoder.num_tokens - model.num_kept
+        decoder = sum(
+            count for name, count in counts.items() if name.startswith(("decoder_", "mask_token", "to_tokens"))
+        )
+    hidden = 0 if config.teacher else config.encoder.num_tokens - model.num_kept
     return {
         "tried_seconds": tuple(seconds[1:]),
         "tried_bytes": memory[0],

@@ -44,11 +44,12 @@ def open_weights(weights: Weights, device: str = "cpu") -> Model:
     name = os.fspath(weights)
     encoder = MAMPEncoder.from_pretrained(name, device=device)
     shown = Path(name).resolve().name if Path(name).is_dir() else name  # pages are sent: they name no folders
-    return Model(shown, encoder, read_decoder(Path(name)).to(device) if is_run(name) else encoder)
+    decoder = read_decoder(Path(name)) if is_run(name) else None
+    return Model(shown, encoder, encoder if decoder is None else decoder.to(device))
 
 
-def read_decoder(run: Path) -> MAMPForPretraining:
-    """The pre-training model of the newest checkpoint of a run.
+def read_decoder(run: Path) -> MAMPForPretraining | None:
+    """The pre-training model of the newest checkpoint of a run; None of a distilled one, which predicts no movement.
 
     Raises:
         WeightsError: The run has no checkpoint, or one of another model.
@@ -58,7 +59,10 @@ def read_decoder(run: Path) -> MAMPForPretraining:
     if state is None:
         raise WeightsError(f"{run}: expected a run with a checkpoint, found none. Train it, or name its encoder.")
     try:
-        model = TrainConfig(**read_run_file(run)["config"]).build_model()
+        config = TrainConfig(**read_run_file(run)["config"])
+        if config.teacher is not None:
+            return None
+        model = MAMPForPretraining(config.encoder, config.objective)
         model.load_state_dict(state["model"])
     except (MAMPError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{run}: expected the checkpoint of its run.json, found another one ({error}).") from None
