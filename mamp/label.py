@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,22 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from mamp.classes import Classes, Head, fit_classes
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, RecordingError, WeightsError
-from mamp.hub import fingerprint
-from mamp.hub.tensors import read_tensors
-from mamp.outputs import dump_json, folder_beside, put_in_place
+from mamp.learnt import encoder_of, open_encoder, read_learnt, write_learnt
 from mamp.rows import Part, Source, embed_each
 from mamp.skeleton import Skeleton
 
 UNKNOWN = "unknown"
-RECORD, TENSORS = "label.json", "label.safetensors"
-FORMAT = 1
+NAME, WHAT = "label", "classifier"
 ARRAYS = ("centre", "means", "weight", "bias")
 
 
@@ -99,7 +94,7 @@ class FewShotClassifier:
         if not isinstance(unknown, (int, float)) or not 0 <= unknown <= 1:
             raise ConfigError(f"unknown: expected a probability from 0 to 1, found {unknown!r}.")
         self.weights = None if isinstance(encoder, MAMPEncoder) else str(encoder)
-        self.encoder = _open(encoder, device)
+        self.encoder = open_encoder(encoder, device)
         self.head, self.unknown, self.batch_size = head, float(unknown), batch_size
 
     def fit(self, recordings: Iterable[Source], labels: Iterable[str]) -> FewShotClassifier:
@@ -194,15 +189,11 @@ class FewShotClassifier:
         Raises:
             WeightsError: Not fitted; the folder holds something else, or cannot be written.
         """
-        folder, model = Path(directory).expanduser(), self._fitted()
-        if folder.exists() and not (folder / RECORD).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-            raise WeightsError(f"{folder}: expected a new folder or that of a classifier, found something else there.")
+        model = self._fitted()
         record = {
-            "format": FORMAT,
             "classes": self.classes_,
             "examples": self.counts_,
             "weights": self.weights,
-            "fingerprint": fingerprint(self.encoder),
             "unknown": self.unknown,
             "head": model.head,
             "temperature": model.temperature,
@@ -211,14 +202,7 @@ class FewShotClassifier:
             "left_out": model.left_out,
         }
         tensors = {name: torch.tensor(getattr(model, name), dtype=torch.float64) for name in ARRAYS}
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with folder_beside(folder) as aside:
-                (aside / TENSORS).write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
-                (aside / RECORD).write_text(dump_json(record) + "\n", encoding="utf-8")
-                put_in_place(aside, folder)
-        except OSError as error:
-            raise WeightsError(f"{folder}: expected a folder that can be written, found: {error}.") from None
+        write_learnt(directory, NAME, WHAT, self.encoder, record, tensors)
 
     @classmethod
     def load(
@@ -242,17 +226,7 @@ class FewShotClassifier:
         """
         folder = Path(directory).expanduser()
         record, model = _read(folder)
-        if encoder is None and record["weights"] is None:
-            raise WeightsError(
-                f"{folder}: the classifier was fitted with an encoder that has no name; pass the encoder with the "
-                f"fingerprint {record['fingerprint']}."
-            )
-        opened = _open(record["weights"] if encoder is None else encoder, device)
-        if (found := fingerprint(opened)) != record["fingerprint"]:
-            raise WeightsError(
-                f"{folder}: expected the weights it was fitted with ({record['weights'] or 'without a name'}, "
-                f"fingerprint {record['fingerprint']}), found {found}. Pass those, or fit again."
-            )
+        opened = encoder_of(folder, WHAT, record, encoder, device)
         loaded = cls(opened, unknown=record["unknown"], batch_size=batch_size)
         loaded.weights = record["weights"] if encoder is None or isinstance(encoder, MAMPEncoder) else str(encoder)
         loaded.head, loaded.model_ = model.head, model
@@ -277,10 +251,6 @@ class FewShotClassifier:
         return x
 
 
-def _open(encoder: MAMPEncoder | str | PathLike[str], device: str) -> MAMPEncoder:
-    return encoder if isinstance(encoder, MAMPEncoder) else MAMPEncoder.from_pretrained(encoder, device=device)
-
-
 def _several(recordings: Source | Iterable[Source]) -> Iterable[Source]:
     if isinstance(recordings, Skeleton | str | PathLike):
         return [recordings]
@@ -291,19 +261,7 @@ def _several(recordings: Source | Iterable[Source]) -> Iterable[Source]:
 
 def _read(folder: Path) -> tuple[dict[str, Any], Classes]:
     """The two files of a classifier, checked against each other."""
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        version = record["format"]
-    except FileNotFoundError:
-        raise WeightsError(
-            f"{folder}: expected a folder that FewShotClassifier.save or mamp label --save wrote, found no {RECORD}."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: expected the record of a classifier, found it damaged ({error!r}).") from None
-    if version != FORMAT:
-        raise WeightsError(f"{path}: expected format {FORMAT}, found {version!r}; a newer mamp may be needed.")
-    tensors = read_tensors(folder / TENSORS)
+    record, tensors = read_learnt(folder, NAME, WHAT, "FewShotClassifier.save or mamp label --save")
     try:
         arrays = {name: tensors[name].double().numpy() for name in ARRAYS}
         count, width = arrays["means"].shape

@@ -7,7 +7,7 @@ windows have the same length. A recording shorter than the window is a single wi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mamp.errors import RecordingError
 from mamp.layouts import Layout
@@ -65,16 +65,17 @@ class FrameMeans:
 
     def __init__(self, num_frames: int, width: int) -> None:
         self._sums = np.zeros((num_frames, width), np.float32)
-        self._counts = np.zeros((num_frames, 1), np.int32)
+        self._weights = np.zeros((num_frames, 1), np.float32)
 
-    def add(self, start: int, frames: FloatArray) -> None:
-        """Add the frames [T, D] of the window that begins at ``start``; NaN frames are skipped."""
+    def add(self, start: int, frames: FloatArray, weight: ArrayLike = 1) -> None:
+        """Add the frames [T, D] of the window that begins at ``start``, with weights [T]; NaN frames are skipped."""
         known = ~np.isnan(frames).any(axis=1, keepdims=True)
+        weights = known * np.reshape(np.asarray(weight, np.float32), (-1, 1))
         where = slice(start, start + len(frames))
-        self._sums[where] += np.where(known, frames, np.float32(0))
-        self._counts[where] += known
+        self._sums[where] += np.where(known, frames, np.float32(0)) * weights
+        self._weights[where] += weights
 
     def result(self) -> FloatArray:
         """Mean embeddings [T, D]; NaN where no window covers the frame."""
         with np.errstate(invalid="ignore"):
-            return np.divide(self._sums, self._counts, dtype=np.float32)
+            return self._sums / self._weights

@@ -15,9 +15,10 @@ from test_data import check_item, run_items, uniform_of
 
 from mamp.config import Preprocessing
 from mamp.data import ClipStore
+from mamp.data.intervals import read_intervals
 from mamp.errors import DataError, ReadError
 from mamp.prepare.__main__ import main as prepare
-from mamp.prepare.pku import parse_split, published_instance, read_intervals, read_label_file
+from mamp.prepare.pku import parse_split, published_instance, read_label_file
 from mamp.prepare.published import published_arrays
 from mamp.preprocessing import prepare_clip
 from mamp.skeleton import Skeleton
@@ -145,7 +146,7 @@ def test_inner_gaps_truncation_and_empty_instances(tmp_path, capsys):
     assert read_intervals(whole, 0).tolist() == [
         [1, 10, 40, 2], [2, 24, 340, 1], [3, 352, 360, 2], [4, 345, 900, 2], [5, 60, 50, 2],
     ]  # fmt: skip
-    with pytest.raises(DataError, match="expected the store 'untrimmed'"):
+    with pytest.raises(DataError, match="expected a store with intervals"):
         read_intervals(store, 0)
 
 

@@ -78,20 +78,7 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
         DataError: Labels or a split are missing, there are fewer than two classes, a class of the test clips has no
             training clip, or the clips have other joints than the weights expect.
     """
-    store = ClipStore(path)
-    if store.layout.name != layout:
-        raise DataError(
-            f"{store.path}: the weights expect the layout {layout}, the clips have {store.layout.name}. Prepare the "
-            f"data for {layout}, or choose weights for {store.layout.name}."
-        )
-    if "label" not in store.columns:
-        raise DataError(
-            f"{store.path}: expected a column 'label' with the class of each clip, found {', '.join(store.columns)}. "
-            "Prepare a set that has labels."
-        )
-    column = store.split_column(protocol)
-    protocol = protocol if column == "split" else column.removeprefix("split_")
-    train, test = store.split("train", protocol), store.split("test", protocol)
+    store, train, test, protocol = open_clips(path, protocol, layout, needed="label")
     labels, classes = _classes(store, np.concatenate([train, test]))
     if len(classes) < 2:
         raise DataError(f"{store.path}: expected clips of at least two classes, found only {classes[0]!r}.")
@@ -103,6 +90,30 @@ def open_labelled(path: str | os.PathLike[str], protocol: str | None = None, lay
             "out, or split the set differently."
         )
     return Labelled(store, labels, classes, train, test, protocol)
+
+
+def open_clips(
+    path: str | os.PathLike[str], protocol: str | None, layout: str, needed: str | None = None
+) -> tuple[ClipStore, IntArray, IntArray, str | None]:
+    """A store whose joints are those of the weights, its training and test clips, and the name of the split.
+
+    Raises:
+        DataError: A split is missing, the clips have other joints, or the store lacks the column ``needed``.
+    """
+    store = ClipStore(path)
+    if store.layout.name != layout:
+        raise DataError(
+            f"{store.path}: the weights expect the layout {layout}, the clips have {store.layout.name}. Prepare the "
+            f"data for {layout}, or choose weights for {store.layout.name}."
+        )
+    if needed is not None and needed not in store.columns:
+        raise DataError(
+            f"{store.path}: expected a column {needed!r} with the class of each clip, found "
+            f"{', '.join(store.columns)}. Prepare a set that has labels."
+        )
+    column = store.split_column(protocol)
+    protocol = protocol if column == "split" else column.removeprefix("split_")
+    return store, store.split("train", protocol), store.split("test", protocol), protocol
 
 
 def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:

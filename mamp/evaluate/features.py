@@ -60,7 +60,7 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
     folder = (job.cache or job.output.parent / "features") / name
     path = folder.with_suffix(".npy")
-    found = _read(path, len(store)) if world.is_main else None
+    found = read_features(path, len(store)) if world.is_main else None
     if world.sum([float(found is not None)])[0]:
         if world.is_main:
             shutil.rmtree(folder, ignore_errors=True)  # a process that was killed may have left its parts
@@ -74,10 +74,10 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
     ):
         for first in mine:
             clips = range(first, min(first + PART, len(store)))
-            part = _read(folder / f"{first}.npy", len(clips))
+            part = read_features(folder / f"{first}.npy", len(clips))
             if part is None:
                 part = _features(source, store, clips, pool)
-                _write(folder / f"{first}.npy", part)
+                write_features(folder / f"{first}.npy", part)
             parts.append((first, part))
             bar.update()
     gathered = dict(world.gather(parts))
@@ -85,12 +85,12 @@ def extract(job: Job, seed: int, pool: FeaturePool = "clip") -> FloatArray | Non
         return None
     features = np.concatenate([gathered[first] for first in firsts])
     write_whole(path.with_suffix(".json"), dump_json(facts) + "\n")
-    _write(path, features)  # last: where it is, everything is
+    write_features(path, features)  # last: where it is, everything is
     shutil.rmtree(folder, ignore_errors=True)
     return features
 
 
-def identity(source: Representation, data: Labelled, pool: FeaturePool) -> dict[str, Any]:
+def identity(source: Representation, data: Labelled, pool: str) -> dict[str, Any]:
     """Everything that features depend on: the weights, and the clips themselves, whatever the store states."""
     digest = hashlib.sha256()
     for column in ("name", "people", "frames", "fps"):
@@ -136,7 +136,7 @@ def _encode(source: Representation, recordings: list[Skeleton], pool: FeaturePoo
     return np.stack([np.concatenate([h.mean(axis=0), h.std(axis=0)]) for h in tokens])
 
 
-def _read(path: Path, rows: int) -> FloatArray | None:
+def read_features(path: Path, rows: int) -> FloatArray | None:
     """Features in a file; ``None`` if there is no file, or not one of this module."""
     try:
         found = np.load(path, allow_pickle=False)
@@ -149,7 +149,7 @@ def _read(path: Path, rows: int) -> FloatArray | None:
     return np.asarray(found) if whole else None
 
 
-def _write(path: Path, features: FloatArray) -> None:
+def write_features(path: Path, features: FloatArray) -> None:
     """Write features, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

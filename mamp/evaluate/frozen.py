@@ -86,11 +86,11 @@ def run_frozen(
         x = features[seed if fresh else seeds[0]]
         assert x is not None
         path = job.output / f"seed={seed}" / "trial.npz"
-        done = _read_trial(path)
+        done = read_trial(path)
         if done is None:
             new: list[str] = []
             done = trial(Features(x, job.data, seed, new)), new
-            _write_trial(path, *done)
+            write_trial(path, *done)
         trials.append(done[0])
         found += [note for note in done[1] if note not in found]
     return job.result(headline, source, trials, found)
@@ -124,7 +124,8 @@ def need_sklearn() -> None:
         ) from None
 
 
-def _write_trial(path: Path, trial: Trial, notes: list[str]) -> None:
+def write_trial(path: Path, trial: Trial, notes: list[str]) -> None:
+    """Write a trial that is done, and its notes."""
     arrays = {name: getattr(trial, name) for name in ("labels", "predicted", "scores", "values")}
     facts = {"seed": trial.seed, "metrics": trial.metrics, "intervals": trial.intervals, "notes": notes}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def _write_trial(path: Path, trial: Trial, notes: list[str]) -> None:
         )
 
 
-def _read_trial(path: Path) -> tuple[Trial, list[str]] | None:
+def read_trial(path: Path) -> tuple[Trial, list[str]] | None:
     """A trial that is done, and its notes."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mamp.evaluate.data import Labelled
+from mamp.evaluate.data import Labelled, open_labelled
 from mamp.evaluate.predictions import Trial
 from mamp.evaluate.representation import Representation, load_representation
 from mamp.evaluate.result import Result
@@ -76,6 +77,7 @@ class Protocol:
         fresh: Whether it takes only the architecture from the weights.
         free: Fields, or groups of fields, that may change when an evaluation resumes, since the result does not depend
             on them.
+        open: Opens the store, from its path, the name of the split and the layout that the weights expect.
     """
 
     name: str
@@ -86,3 +88,4 @@ class Protocol:
     poses: bool = False
     fresh: bool = False
     free: tuple[str, ...] = ()
+    open: Callable[[str | os.PathLike[str], str | None, str], Labelled] = open_labelled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mamp.config import suggest
 from mamp.errors import ConfigError
-from mamp.evaluate import cluster, fewshot, finetune, frozen, knn, linear
+from mamp.evaluate import cluster, fewshot, finetune, frozen, knn, linear, segment
 from mamp.evaluate.protocol import Protocol
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -16,6 +16,7 @@ PROTOCOLS: dict[str, Protocol] = {
         knn.PROTOCOL,
         fewshot.PROTOCOL,
         cluster.PROTOCOL,
+        segment.PROTOCOL,
     )
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mamp.errors import ConfigError, DataError
-from mamp.evaluate.data import Labelled, open_labelled
+from mamp.evaluate.data import Labelled
 from mamp.evaluate.protocol import Job, Protocol
 from mamp.evaluate.recipes import get_evaluation_recipe
 from mamp.evaluate.registry import get_protocol
@@ -82,12 +82,12 @@ def evaluate(
         opened, finished = None, False
         with here.together():
             if here.is_main:
-                opened = _open(weights, seeds[0], changed, data, split_protocol)
+                opened = _open(chosen, weights, seeds[0], changed, data, split_protocol)
                 held.enter_context(one_writer(path, "evaluation", ConfigError))
                 finished = _claim(path, _identity(chosen, config, *opened), seeds, chosen.free)
         if here.sum([float(finished)])[0]:
             return read_results(path) if here.is_main else {}
-        representation, labelled = opened or _open(weights, seeds[0], changed, data, split_protocol)
+        representation, labelled = opened or _open(chosen, weights, seeds[0], changed, data, split_protocol)
         kept = None if cache is None else Path(cache)
         job = Job(labelled, weights, path, seeds, config, here, progress, changed, kept, representation)
         result = chosen.run(job)
@@ -116,10 +116,15 @@ def _checked(seeds: Sequence[int]) -> tuple[int, ...]:
 
 
 def _open(
-    weights: str, seed: int, changed: dict[str, Any], data: str | os.PathLike[str], split_protocol: str | None
+    protocol: Protocol,
+    weights: str,
+    seed: int,
+    changed: dict[str, Any],
+    data: str | os.PathLike[str],
+    split_protocol: str | None,
 ) -> tuple[Representation, Labelled]:
     source = load_representation(weights, seed, changed)
-    return source, open_labelled(data, split_protocol, source.config.preprocessing.layout)
+    return source, protocol.open(data, split_protocol, source.config.preprocessing.layout)
 
 
 def _identity(protocol: Protocol, config: Any, source: Representation, data: Labelled) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
 from mamp.preprocessing import normalize
-from mamp.skeleton import Skeleton
+from mamp.skeleton import WHOLE, Skeleton
 
 FloatArray = NDArray[np.float32]
 Column = str | int | float | bool
@@ -169,6 +169,7 @@ def normalized_clip(
     name: str,
     columns: dict[str, Column] | None = None,
     with_confidence: bool = False,
+    untrimmed: bool = False,
 ) -> Clip:
     """Normalise a recording into a clip, neither cropped nor resized.
 
@@ -178,11 +179,14 @@ def normalized_clip(
         name: Name of the clip.
         columns: Columns of the clip.
         with_confidence: Store the confidence of the recording, or 1 if it has none; 0 for filled joints.
+        untrimmed: Keep every frame, with the nearest pose where nobody is tracked, so that times stay what they are.
 
     Raises:
         MAMPError: The recording cannot be used.
     """
-    clip = normalize(recording, expected)
+    if untrimmed:
+        recording = recording.replace(info={**recording.info, **WHOLE})
+    clip = normalize(recording, expected, keep_gaps=untrimmed)
     left = recording.num_frames - len(clip.frames)
     confidence = None
     if with_confidence:

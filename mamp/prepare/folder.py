@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mamp.config import Preprocessing
-from mamp.errors import DataError, MAMPError, MissingFileError, RecordingError
+from mamp.data.intervals import write_intervals
+from mamp.errors import MAMPError, MissingFileError, RecordingError
 from mamp.prepare.dataset import (
     Clip,
     Column,
@@ -22,9 +23,11 @@ from mamp.prepare.dataset import (
     normalized_clip,
     store_preprocessing,
 )
+from mamp.prepare.labels import read_labels
 from mamp.readers import FORMATS, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
+from mamp.skeleton import Skeleton
 from mamp.workers import captured_warnings
 
 PEEKED = 10  # files that are tried to see whether recordings have a confidence
@@ -36,7 +39,8 @@ class Folder(Dataset):
     Args:
         raw: The folder, searched recursively.
         expected: Preprocessing of the clips.
-        labels: CSV file for :func:`read_labels`; adds the column ``label``, of integers if all labels are.
+        labels: CSV file for :func:`mamp.prepare.labels.read_labels`; adds the column ``label``, of integers if all
+            labels are, or the column ``intervals`` if it labels parts, and the column ``split`` if it has it.
         reading: Options of :func:`mamp.load`.
         confidence: Store the tracking confidence; by default if the first readable recording has one.
 
@@ -59,7 +63,8 @@ class Folder(Dataset):
         self.labels = None if labels is None else read_labels(labels)
         self.reading = reading or {}
         self.confidence = confidence
-        self.whole = self.labels is not None and all(label.lstrip("-").isdigit() for label in self.labels.values())
+        whole = () if self.labels is None else self.labels.whole.values()
+        self.numbers = all(label.lstrip("-").isdigit() for label in whole)
 
     def list_items(self) -> Listing:
         """All files with a known suffix."""
@@ -71,7 +76,7 @@ class Folder(Dataset):
         if not files and not failed:
             raise MissingFileError(f"{self.raw}: expected recordings in it ({', '.join(suffixes)}), found none.")
         items = tuple(Item(key_of(self.raw, path), path) for path in files)
-        for name in sorted(set(self.labels or ()) - {item.key for item in items}):
+        for name in sorted((set() if self.labels is None else self.labels.files) - {item.key for item in items}):
             failed[name] = "has a label, but there is no such file"
         if self.confidence is None:
             self.confidence = self._first_has_confidence(items)
@@ -85,52 +90,57 @@ class Folder(Dataset):
 
     def read(self, item: Item) -> list[Clip]:
         """Read one recording."""
-        columns: dict[str, Column] = {}
-        if self.labels is not None:
-            if item.key not in self.labels:
-                raise RecordingError(f"{item.key}: has no label in the CSV.")
-            label = self.labels[item.key]
-            columns["label"] = int(label) if self.whole else label
+        if self.labels is not None and item.key not in self.labels.files:
+            raise RecordingError(f"{item.key}: has no label in the CSV.")
         recording = load(item.path, **self.reading)
-        return [normalized_clip(recording, self.expected, item.key, columns, bool(self.confidence))]
+        columns = self._columns(item.key, recording)
+        untrimmed = self.labels is not None and self.labels.parts is not None
+        return [normalized_clip(recording, self.expected, item.key, columns, bool(self.confidence), untrimmed)]
+
+    def _columns(self, key: str, recording: Skeleton) -> dict[str, Column]:
+        """Label or intervals, and split."""
+        labels, columns = self.labels, dict[str, Column]()
+        if labels is None:
+            return columns
+        if labels.split is not None:
+            columns["split"] = labels.split[key]
+        if labels.parts is None:
+            columns["label"] = int(labels.whole[key]) if self.numbers else labels.whole[key]
+            return columns
+        if recording.fps is None:
+            raise RecordingError(f"{key}: its intervals are in seconds, and its frame rate is unknown; give it.")
+        rows = []
+        for start, end, label in labels.parts[key]:
+            first, last = round(start * recording.fps), min(round(end * recording.fps), recording.num_frames)
+            if first >= last:
+                raise RecordingError(
+                    f"{key}: expected intervals within its {recording.duration:g} s, found {start:g} to {end:g} s."
+                )
+            rows.append([labels.classes.index(label) + 1, first, last, 0])
+        columns["intervals"] = write_intervals(rows)
+        return columns
 
     def info(self) -> dict[str, Any]:
         """Preprocessing of the clips."""
-        return {"preprocessing": store_preprocessing(self.expected)}
+        known = {} if self.labels is None or self.labels.parts is None else {"classes": self.labels.classes}
+        return {"preprocessing": store_preprocessing(self.expected), **known}
 
     def options(self) -> dict[str, Any]:
         """Adds people, labels, reading options and confidence."""
         people = {"max_people": self.expected.max_people, "absent_person": self.expected.absent_person}
-        given = {"labels": self.labels, "reading": self.reading, "confidence": self.confidence}
+        labels = None if self.labels is None else asdict(self.labels)
+        given = {"labels": labels, "reading": self.reading, "confidence": self.confidence}
         return {**self.info(), **people, **given}
-
-
-def read_labels(path: Path) -> dict[str, str]:
-    """Read labels from a CSV file with the header ``file,label``, files relative to the folder.
-
-    Raises:
-        DataError: The file is malformed, or has two labels for a file.
-    """
-    labels: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise DataError(f"{path}: expected the columns file and label, found {rows.fieldnames or 'nothing'}.")
-            for row in rows:
-                name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-                if not name or not label:
-                    raise DataError(f"{path}: line {rows.line_num}: expected a file and its label, found {row}.")
-                if labels.setdefault(Path(name).as_posix(), label) != label:
-                    raise DataError(f"{path}: line {rows.line_num}: {name} has a second label.")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot read the labels ({error}).") from None
-    return labels
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--labels", type=Path, metavar="CSV", help="columns file (path below RAW_DIR) and label; fills the column label"
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="columns file (path below RAW_DIR) and label; with start and end, in seconds, it labels parts of "
+        "untrimmed recordings, any number of each (a row with nothing but the file says that there are none); a "
+        "column split, train or test, is kept",
     )
     group = add_clip_options(parser)
     group.add_argument("--max-people", type=int, metavar="N", help="keep those who move most [all; 2 with --absent]")

@@ -3,13 +3,12 @@
 The store has a clip per instance, in camera coordinates: rows ``start`` (from 0) to ``end`` (exclusive), at most 300.
 As in the published feeder, which counts the non-empty frames and takes that many from the start, each empty frame
 inside an instance drops one at its end. The store in the folder ``untrimmed`` has the complete recordings with their
-intervals (:func:`read_intervals`).
+intervals (:func:`mamp.data.intervals.read_intervals`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 from functools import partial
@@ -21,8 +20,8 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
-from mamp.data import ClipStore
-from mamp.errors import DataError, MissingFileError, ReadError
+from mamp.data.intervals import write_intervals
+from mamp.errors import MissingFileError, ReadError
 from mamp.prepare.dataset import Clip, Column, Dataset, Item, Listing, Source, store_preprocessing
 from mamp.readers import pku
 from mamp.readers.files import read_lines
@@ -117,7 +116,7 @@ class PKU(Dataset):
                     dropped_frames={why: count for why, count in dropped.items() if count},
                 )
             )
-        whole = {"intervals": json.dumps(intervals.tolist()), **shared}
+        whole = {"intervals": write_intervals(intervals), **shared}
         return [*clips, Clip(name, _people(rows, exact=True), pku.FPS, whole, store=UNTRIMMED)]
 
     def info(self) -> dict[str, Any]:
@@ -205,17 +204,6 @@ def published_instance(rows: NDArray[np.float32], start: int, end: int) -> NDArr
     """Rows [start, end) of a recording [T, 150], at most 300; none where all of them sum to exactly 0."""
     instance = rows[start:end] if start >= 0 else rows[:0]
     return instance[:MAX_FRAMES] if instance.sum() != 0 else instance[:0]
-
-
-def read_intervals(store: ClipStore, clip: int) -> NDArray[np.int64]:
-    """Intervals of a recording of the store ``untrimmed``, [n, 4]: action (from 1), start, end (exclusive), confidence.
-
-    Raises:
-        DataError: The store is another one.
-    """
-    if "intervals" not in store.columns:
-        raise DataError(f"{store.path}: expected the store 'untrimmed' of PKU-MMD, found no column 'intervals'.")
-    return np.array(json.loads(str(store.columns["intervals"][clip])), dtype=np.int64).reshape(-1, 4)
 
 
 def _people(rows: NDArray[np.float32], exact: bool = False) -> NDArray[np.float32]:

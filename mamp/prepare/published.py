@@ -9,6 +9,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from mamp.data import ClipStore
+from mamp.data.intervals import read_intervals
 from mamp.errors import DataError
 from mamp.prepare import ntu, pku
 from mamp.readers.files import StrPath
@@ -62,7 +63,7 @@ def _pku(path: Path, protocol: str, split: str) -> tuple[FloatArray, NDArray[np.
         rows = np.zeros((int(store.columns["frames"][clip]), 150), dtype=np.float32)
         wide = rearrange(store.read(clip), "m t v c -> t (m v c)")
         rows[:, : wide.shape[1]] = wide
-        for action, start, end, _ in pku.read_intervals(store, clip).tolist():
+        for action, start, end, _ in read_intervals(store, clip).tolist():
             instance = pku.published_instance(rows, start, end)
             if len(instance):
                 instances.append(instance)

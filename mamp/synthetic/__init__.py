@@ -7,5 +7,6 @@ lengths.
 
 from mamp.synthetic.actions import ACTIONS, Style
 from mamp.synthetic.recordings import FPS, synthesize, write_recordings
+from mamp.synthetic.untrimmed import string_together
 
-__all__ = ["ACTIONS", "FPS", "Style", "synthesize", "write_recordings"]
+__all__ = ["ACTIONS", "FPS", "Style", "string_together", "synthesize", "write_recordings"]

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mamp import frames
 from mamp.encoder import MAMPEncoder
 from mamp.skeleton import Skeleton
-from mamp.view.content import cut, rate_of
+from mamp.view.content import rate_of
 from mamp.view.packing import Block, share_of
 from mamp.windows import window_starts
 
@@ -41,27 +42,10 @@ def default_window(recording: Skeleton) -> tuple[float | None, float | None]:
 
 
 def frame_embeddings(recording: Skeleton, encoder: MAMPEncoder, progress: bool = False) -> FloatArray:
-    """Unit vectors [T, D] of the frames, NaN where nobody is: of the whole, or of overlapping windows if it is long.
-
-    Windows count less towards their ends, so that where one begins leaves no step.
-    """
-    window, stride = default_window(recording)
-    rows = encoder.encode(recording, pool="frame") if window is None else None
-    if rows is None:
-        fps, length = rate_of(recording), recording.num_frames
-        sums, weights = np.zeros((length, encoder.config.embedding_dim), np.float32), np.zeros((length, 1), np.float32)
-        spans = window_spans(recording, window, stride)
-        parts = [cut(recording, start, end) for start, end in spans]
-        known = [i for i, part in enumerate(parts) if part.tracked.any()]
-        several = encoder.encode([parts[i] for i in known], pool="frame", progress=progress)
-        for i, found in zip(known, several, strict=True):
-            first = round(spans[i][0] * fps)
-            where, there = slice(first, first + len(found)), np.isfinite(found).all(axis=1, keepdims=True)
-            weight = np.minimum(np.arange(1, len(found) + 1), np.arange(len(found), 0, -1))[:, None] * there
-            sums[where] += np.where(there, found, np.float32(0)) * weight
-            weights[where] += weight
-        with np.errstate(invalid="ignore"):
-            rows = sums / weights
+    """Unit vectors [T, D] of the frames, NaN where nobody is: of the whole, or of overlapping windows if it is long."""
+    whole, fps = recording.num_frames, rate_of(recording)
+    window, stride = (whole if one is None else max(round(one * fps), 1) for one in default_window(recording))
+    rows = frames.frame_embeddings(recording, encoder, window, stride, progress=progress)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12), np.float32)
 
 
