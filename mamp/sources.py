@@ -14,7 +14,7 @@ from typing import Any
 
 from mamp.data import ClipStore
 from mamp.errors import MAMPError, MissingFileError, RecordingError
-from mamp.readers import FORMATS, load
+from mamp.readers import SUFFIXES, load
 from mamp.readers.archive import is_archive
 from mamp.readers.files import StrPath, frame_files, read_bytes
 from mamp.readers.find import find_files, key_of
@@ -141,14 +141,13 @@ def _at_path(
 ) -> list[Source]:
     if is_store(path):
         return _clips(path.absolute())
-    suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
-    if not (path.is_dir() and not _is_recording(path, suffixes)) and not (path.is_file() and is_archive(path)):
+    if not (path.is_dir() and not _is_recording(path)) and not (path.is_file() and is_archive(path)):
         folder = path.parent if path.is_absolute() else Path.cwd()
         return [FileSource(str(folder), key_of(folder, folder / path), reading)]
     hidden = [os.path.realpath(one) for one in leave_out]
-    found = [one for one in find_files(path, suffixes, failed) if not _is_in(one, hidden)]
+    found = [one for one in find_files(path, SUFFIXES, failed) if not _is_in(one, hidden)]
     if not found and not failed:
-        raise MissingFileError(f"{path}: expected recordings in it ({', '.join(suffixes)}), found none.")
+        raise MissingFileError(f"{path}: expected recordings in it ({', '.join(SUFFIXES)}), found none.")
     return [FileSource(str(path.absolute()), key_of(path, one), reading) for one in found]
 
 
@@ -232,12 +231,12 @@ def _clips(path: Path) -> list[Source]:
     return [ClipSource(str(path), str(name), store, clip) for clip, name in enumerate(store.columns["name"])]
 
 
-def _is_recording(folder: Path, suffixes: Collection[str]) -> bool:
+def _is_recording(folder: Path) -> bool:
     """Whether a folder holds the frames of one recording: JSON files with numbers, and no other recordings."""
     frames = frame_files(folder)
     others = [one for one in folder.iterdir() if one.suffix.lower() != ".json"]
     numbered = bool(frames) and all(re.search(r"\d", frame.stem) for frame in frames)
-    return numbered and not any(one.is_dir() or one.suffix.lower() in suffixes for one in others)
+    return numbered and not any(one.is_dir() or one.suffix.lower() in SUFFIXES for one in others)
 
 
 def _clip(folder: str, file: str, clip: int) -> ClipSource:

@@ -38,8 +38,7 @@ from mutations import mutate
 from mamp.errors import LayoutError, MAMPError
 from mamp.layouts import get_layout
 from mamp.prepare import ctrgcn, pyskl
-from mamp.readers import load
-from mamp.readers.load import FORMATS
+from mamp.readers import formats, load
 from mamp.skeleton import FARTHEST, FASTEST, SLOWEST, Skeleton
 
 SECONDS, KILLED_AFTER, MEMORY = 10, 40, 1 << 30
@@ -169,7 +168,7 @@ def real() -> list[Case]:
     """Recordings of the shared data, where it is there."""
     cases = []
     folders = (SHARED / "data" / "raw", SHARED / "cases")
-    suffixes = {suffix for one in FORMATS.values() for suffix in one.suffixes}
+    suffixes = {suffix for one in formats().values() for suffix in one.suffixes}
     for path in sorted(file for folder in folders for file in folder.rglob("*")):
         end = Path(path.name.removesuffix(".gz")).suffix
         if end not in suffixes or path.name == "expected.txt" or path.stat().st_size > MOST_SHARED:

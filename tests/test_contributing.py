@@ -17,7 +17,7 @@ from mamp.evaluate.runner import evaluate
 from mamp.layouts import layout as registry
 from mamp.prepare.build import Settings, prepare
 from mamp.prepare.recordings import Recordings
-from mamp.readers.load import FORMATS
+from mamp.readers.load import READERS
 from mamp.synthetic import synthesize
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,8 @@ def test_layout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("Adding a reader", monkeypatch)
-    monkeypatch.setitem(FORMATS, "kin", module.FORMAT)
+    monkeypatch.setitem(sys.modules, "mamp.readers.kin", module)
+    monkeypatch.setitem(READERS, "kin", ".kin")
     positions = np.random.default_rng(0).normal(scale=300, size=(4, 20, 3)).round(3)
     np.savetxt(tmp_path / "walk.kin", positions.reshape(4, 60), fmt="%.3f")
     recording = load(tmp_path / "walk.kin")

@@ -82,10 +82,10 @@ def test_blocks_of_a_page_run(
 
 def test_formats_and_layouts_of_the_docs_are_those_of_the_package() -> None:
     from mamp import list_layouts
-    from mamp.readers.load import FORMATS
+    from mamp.readers import formats
 
     table = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## ")[0]
-    for name, known in FORMATS.items():
+    for name, known in formats().items():
         assert f"| `{name}` |" in table, name
         for suffix in known.suffixes:
             assert f"`{suffix}`" in table, suffix

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from campaign import check, made_up
 
-from mamp.readers.load import FORMATS
+from mamp.readers import formats
 
 TESTS = Path(__file__).parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits the memory of a process as Linux does")
@@ -59,4 +59,4 @@ def test_every_format_is_in_the_campaign(tmp_path: Path):
         for recording in recordings:
             check(recording)
         read |= {recording.info.get("format", case.name) for recording in recordings}
-    assert read >= set(FORMATS), f"no file of {set(FORMATS) - read}"
+    assert read >= set(formats()), f"no file of {set(formats()) - read}"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+import subprocess
+import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from mamp.errors import LayoutError, MissingFileError, ReadError
 from mamp.layouts import get_layout
-from mamp.readers import FORMATS, find_format, list_formats, load
+from mamp.readers import find_format, formats, list_formats, load
+from mamp.readers.load import READERS
+from mamp.synthetic import synthesize
 
 NTU25 = get_layout("ntu25").joints
 
@@ -300,11 +305,26 @@ def test_bad_npz(tmp_path):
         load(save(tmp_path, standing(), "clip.npz", confidence=np.ones((5, 25))), layout="ntu25")
 
 
+def test_the_table_of_readers_has_the_suffixes_of_their_formats():
+    for name, suffixes in READERS.items():
+        module = import_module(f"mamp.readers.{name}")
+        assert tuple(suffixes.split()) == (module.FORMAT.suffixes if hasattr(module, "FORMAT") else ()), name
+
+
+def test_only_the_readers_that_a_file_may_need_are_imported(tmp_path):
+    path = tmp_path / "walk.bvh"
+    path.write_text(synthesize("walk", seconds=1))
+    script = "import sys; from mamp import load; load(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    found = {name.removeprefix("mamp.readers.") for name in done.stdout.split() if name.startswith("mamp.readers.")}
+    assert "bvh" in found and not found & {"amc", "gltf", "mvnx", "panoptic", "trc", "smpl"}
+
+
 def test_formats_are_told(tmp_path):
     everyday = {"uiprmd", "utdmhad", "sbu", "utkinect"}
     estimators = {"mediapipe", "openpose", "mmpose", "azure", "smpl", "c3d", "trc", "panoptic", "easymocap"}
     tables = {"motive", "nexus", "freemocap", "qtm", "mvnx", "gltf"}
-    assert set(FORMATS) == {
+    assert set(formats()) == {
         "ntu",
         "bvh",
         "amc",
@@ -332,7 +352,7 @@ def test_unknown_formats_list_the_known(tmp_path):
     (tmp_path / "a.asf").write_bytes(b"x")
     with pytest.raises(ReadError, match=r"no format is known by the suffix '\.fbx'") as caught:
         load(tmp_path / "a.fbx")
-    assert list_formats() in str(caught.value) and all(name in list_formats() for name in FORMATS)
+    assert list_formats() in str(caught.value) and all(name in list_formats() for name in formats())
     with pytest.raises(ReadError, match=r"give the \.amc"):
         load(tmp_path / "a.asf")
     with pytest.raises(ReadError, match="format='fbx' is unknown"):

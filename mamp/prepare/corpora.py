@@ -19,7 +19,7 @@ from mamp.prepare.build import check_output
 from mamp.prepare.dataset import Source
 from mamp.prepare.packed import read_packed, split_glitches
 from mamp.preprocessing import normalize
-from mamp.readers.load import SETS
+from mamp.readers import sets
 from mamp.skeleton import Skeleton
 
 # Two partners of one long dance make up a third of the CMU takes in BVH: a group of their own, to weight it down.
@@ -55,7 +55,8 @@ def build_pretraining_store(
     info: dict[str, Any] = {"corpora": [path.stem for path in corpora]}
     if len(corpora) == 1:
         info["source"] = corpora[0].stem
-        named = SETS[corpora[0].stem].classes if corpora[0].stem in SETS else ()
+        own = sets().get(corpora[0].stem)
+        named = own.classes if own else ()
         info |= {"classes": list(named)} if named else {}
     columns = _common_columns(corpora)
     if test is not None and test[0] not in columns:

@@ -24,7 +24,7 @@ from mamp.prepare.dataset import (
     store_preprocessing,
 )
 from mamp.prepare.labels import read_labels
-from mamp.readers import FORMATS, load
+from mamp.readers import SUFFIXES, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
 from mamp.skeleton import Skeleton
@@ -68,13 +68,12 @@ class Folder(Dataset):
 
     def list_items(self) -> Listing:
         """All files with a known suffix."""
-        suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
         failed: dict[str, str] = {}
-        files = find_files(self.raw, suffixes, failed)
+        files = find_files(self.raw, SUFFIXES, failed)
         if self.labels_file is not None:
             files = [path for path in files if path.resolve() != self.labels_file.resolve()]
         if not files and not failed:
-            raise MissingFileError(f"{self.raw}: expected recordings in it ({', '.join(suffixes)}), found none.")
+            raise MissingFileError(f"{self.raw}: expected recordings in it ({', '.join(SUFFIXES)}), found none.")
         items = tuple(Item(key_of(self.raw, path), path) for path in files)
         for name in sorted((set() if self.labels is None else self.labels.files) - {item.key for item in items}):
             failed[name] = "has a label, but there is no such file"

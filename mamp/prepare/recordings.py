@@ -19,8 +19,8 @@ from mamp.prepare.dataset import (
     normalized_clip,
     store_preprocessing,
 )
+from mamp.readers import sets
 from mamp.readers.find import find_files, key_of
-from mamp.readers.load import SETS
 from mamp.readers.sets import RecordingSet
 from mamp.skeleton import Skeleton
 
@@ -122,5 +122,5 @@ SOURCES = tuple(
         partial(_open, kind),
         _add_arguments,
     )
-    for name, kind in SETS.items()
+    for name, kind in sets().items()
 )

@@ -2,6 +2,6 @@
 
 from mamp.readers.dataframe import from_dataframe
 from mamp.readers.format import Format
-from mamp.readers.load import FORMATS, find_format, list_formats, load
+from mamp.readers.load import SUFFIXES, find_format, formats, list_formats, load, sets
 
-__all__ = ["FORMATS", "Format", "find_format", "from_dataframe", "list_formats", "load"]
+__all__ = ["SUFFIXES", "Format", "find_format", "formats", "from_dataframe", "list_formats", "load", "sets"]

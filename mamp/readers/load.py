@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
+from operator import itemgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,17 @@ from mamp.readers.format import NO, Contents, Format
 from mamp.readers.sets import RecordingSet
 from mamp.skeleton import Skeleton
 
-# Modules of this package with a FORMAT, a SET (mamp.readers.sets), or both. Where several formats fit a file equally
-# well, the first is taken.
-READERS = (
-    "ntu", "bvh", "amc", "arrays", "table", "motive", "nexus", "freemocap", "mediapipe", "openpose", "mmpose",
-    "panoptic", "easymocap", "azure", "smpl", "c3d", "trc", "qtm", "mvnx", "gltf", "nwucla", "pku", "msr", "uiprmd",
-    "utdmhad", "sbu", "utkinect", "cmu", "hdm05", "bandai",
-)  # fmt: skip
-
-_MODULES = [import_module(f"mamp.readers.{module}") for module in READERS]
-FORMATS: dict[str, Format] = {one.FORMAT.name: one.FORMAT for one in _MODULES if hasattr(one, "FORMAT")}
-SETS: dict[str, type[RecordingSet]] = {one.SET.name: one.SET for one in _MODULES if hasattr(one, "SET")}
+# Modules of this package with a FORMAT, a SET (mamp.readers.sets), or both, and the suffixes of the format. A module is
+# imported when a file may need it. Where several formats fit a file equally well, the first is taken.
+READERS = {
+    "ntu": ".skeleton .txt", "bvh": ".bvh", "amc": ".amc", "arrays": ".npz .npy", "table": ".csv .tsv",
+    "motive": ".csv", "nexus": ".csv", "freemocap": ".csv", "mediapipe": ".json .jsonl .csv", "openpose": ".json",
+    "mmpose": ".json", "panoptic": ".json", "easymocap": ".json", "azure": ".json", "smpl": ".npz", "c3d": ".c3d",
+    "trc": ".trc", "qtm": ".tsv", "mvnx": ".mvnx", "gltf": ".glb .gltf", "nwucla": ".json", "pku": ".txt",
+    "msr": ".txt", "uiprmd": ".txt", "utdmhad": ".mat", "sbu": ".txt", "utkinect": ".txt", "cmu": "", "hdm05": "",
+    "bandai": "",
+}  # fmt: skip
+SUFFIXES = sorted({suffix for suffixes in READERS.values() for suffix in suffixes.split()})
 
 # What to do about files that are not read.
 HINTS = {
@@ -61,7 +63,7 @@ def load(
     Args:
         path: The file, possibly gzipped; a folder of files of one frame each (OpenPose, MMPose); or a data frame of
             pandas (:mod:`mamp.readers.dataframe`).
-        format: A key of :data:`FORMATS`; by default found by the suffix, and the content if formats share it.
+        format: Name of a format (:func:`formats`); by default found by the suffix, and the content if formats share it.
         layout: Registered layout name, layout, or the joint names in order.
         fps: Frames per second.
         unit: ``m``, ``cm``, ``mm``, ``in``, ``ft``, ``asf`` (CMU's unit), or the metres in one unit.
@@ -92,10 +94,28 @@ def load(
     if not isinstance(path, str | PathLike):
         raise ReadError(f"expected the path of a file or a data frame, found {str(path)[:80]!r}.")
     if format is None:
-        format = find_format(path)
-    elif not isinstance(format, str) or format not in FORMATS:
+        return _find(path).read(path, options)
+    if not isinstance(format, str) or format not in formats():
         raise ReadError(f"format={format!r} is unknown. Known formats:\n{list_formats()}")
-    return FORMATS[format].read(path, options)
+    return formats()[format].read(path, options)
+
+
+@cache
+def formats() -> dict[str, Format]:
+    """All formats by name."""
+    return {one.FORMAT.name: one.FORMAT for one in _modules() if hasattr(one, "FORMAT")}
+
+
+@cache
+def sets() -> dict[str, type[RecordingSet]]:
+    """All data sets by name."""
+    return {one.SET.name: one.SET for one in _modules() if hasattr(one, "SET")}
+
+
+def _modules(suffix: str | None = None) -> list[Any]:
+    """The modules of :data:`READERS`, or those whose format goes by a suffix."""
+    names = [name for name, suffixes in READERS.items() if suffix is None or suffix in suffixes.split()]
+    return [import_module(f"mamp.readers.{name}") for name in names]
 
 
 def find_format(path: StrPath) -> str:
@@ -104,12 +124,16 @@ def find_format(path: StrPath) -> str:
     Raises:
         ReadError: It is none that is known.
     """
+    return _find(path).name
+
+
+def _find(path: StrPath) -> Format:
     if Path(path).is_dir():
         return _find_folder_format(Path(path))
     suffix = Path(Path(path).name.lower().removesuffix(".gz")).suffix
-    candidates = [one for one in FORMATS.values() if suffix in one.suffixes]
+    candidates: list[Format] = [module.FORMAT for module in _modules(suffix)]
     if len(candidates) == 1:
-        return candidates[0].name
+        return candidates[0]
     if not candidates:
         read_bytes(path)
         hint = HINTS.get(suffix, "")
@@ -121,18 +145,17 @@ def find_format(path: StrPath) -> str:
     found = _surest(candidates, contents)
     if found is None:
         raise ReadError(_unlike(candidates, contents, suffix))
-    return found.name
+    return found
 
 
 def list_formats() -> str:
     """One line for each format: name and suffixes."""
-    return "\n".join(f"  {key:12}{' '.join(one.suffixes)}" for key, one in FORMATS.items())
+    return "\n".join(f"  {key:12}{' '.join(one.suffixes)}" for key, one in formats().items())
 
 
 def _surest(candidates: Iterable[Format], contents: Contents) -> Format | None:
-    surety = {one.name: one.surety(contents) for one in candidates}
-    best = max(surety, key=surety.__getitem__)  # the first of equals
-    return None if surety[best] == NO else FORMATS[best]
+    surety, best = max(((one.surety(contents), one) for one in candidates), key=itemgetter(0))  # the first of equals
+    return None if surety == NO else best
 
 
 def _unlike(candidates: Sequence[Format], contents: Contents, suffix: str) -> str:
@@ -149,12 +172,12 @@ def _unlike(candidates: Sequence[Format], contents: Contents, suffix: str) -> st
     )
 
 
-def _find_folder_format(folder: Path) -> str:
+def _find_folder_format(folder: Path) -> Format:
     files = frame_files(folder)
     if not files:
         raise ReadError(
             f"{folder} is a folder; expected a file with one recording, or a folder of JSON files of one frame each "
             f"(OpenPose, MMPose). It holds {len(list_folder(folder))} other files."
         )
-    found = _surest([one for one in FORMATS.values() if one.folders], Contents(files[0]))
-    return found.name if found is not None else "openpose"
+    found = _surest([one for one in formats().values() if one.folders], Contents(files[0]))
+    return found or formats()["openpose"]
