@@ -8,6 +8,7 @@ A rule computes a sort key per token from a clip and uniform noise u; the tokens
 ``confidence``  as ``motion``, with ``I * c``: the tracking confidence c reduces the weight of jitter
 ``tube``        ``rank of u over joints + u``: a few joints are visible at (nearly) all times
 ``parts``       ``rank of u over body parts at each time + u``: at most one body part is visible at a time
+``future``      ``time + u / 2``: what comes later is masked (:mod:`mamp.future`)
 ==============  ======================================================================================================
 """
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from mamp.errors import ConfigError
 
-Masking = Literal["motion", "random", "confidence", "tube", "parts"]
+Masking = Literal["motion", "random", "confidence", "tube", "parts", "future"]
 
 
 class Mask(NamedTuple):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError
+from mamp.future import Extrapolation, displacement, future_key, mean_distance
 from mamp.layouts.tables import NTU25_PARTS
 from mamp.masking import (
     Mask,
@@ -28,7 +29,7 @@ from mamp.masking import (
 )
 from mamp.transformer import Backbone, Block, init_weights, reduce_present
 
-Target = Literal["motion", "joints"]
+Target = Literal["motion", "joints", "displacement"]
 
 
 @dataclass
@@ -67,12 +68,13 @@ class Objective:
     """Masking and prediction targets.
 
     Attributes:
-        target: ``motion`` (MAMP), or ``joints``: masked reconstruction of coordinates, as in SkeletonMAE.
+        target: ``motion`` (MAMP), ``joints``: masked reconstruction of coordinates, as in SkeletonMAE, or
+            ``displacement``: forecasting, with the mean distance to the coming positions as the loss.
         mask_ratio: Share of masked tokens (published: 0.9, which keeps 74 of 750).
         mask_ratio_low: Lower limit of a mask ratio drawn at each step, such that the number of visible tokens is
             log-uniform. None always uses ``mask_ratio``.
-        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), or ``confidence``
-            (motion weighted by tracking confidence); see :mod:`mamp.masking`.
+        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), ``future``, or
+            ``confidence`` (motion weighted by tracking confidence); see :mod:`mamp.masking`.
         motion_aware_tau: Temperature of motion-aware masking (published: 0.8 or 0.75); zero masks uniformly at random.
         motion_stride: Stride s of the motion target ``x[t + s] - x[t]``, in frames.
         norm_target: Normalise the target of each token to zero mean and unit variance.
@@ -111,9 +113,23 @@ class Objective:
         if self.masking not in get_args(Masking):
             raise ConfigError(f"masking: expected one of {', '.join(get_args(Masking))}; found {self.masking!r}.")
         if self.target not in get_args(Target):
-            raise ConfigError(f"target: expected 'motion' or 'joints', found {self.target!r}.")
+            raise ConfigError(f"target: expected one of {', '.join(get_args(Target))}; found {self.target!r}.")
         if self.joints_weight and self.target == "joints":
             raise ConfigError("joints_weight: expected 0 when target is 'joints', which is that objective already.")
+        if self.target == "displacement":
+            fixed = {
+                "masking": "future",
+                "norm_target": False,
+                "joints_weight": 0,
+                "mask_ratio_low": None,
+                "missing_parts": 0,
+            }
+            for name, value in fixed.items():
+                if getattr(self, name) != value:
+                    raise ConfigError(
+                        f"objective.{name}: expected {value!r} with target 'displacement', found "
+                        f"{getattr(self, name)!r}."
+                    )
         if self.decoded_tokens is not None and self.decoded_tokens < 1:
             raise ConfigError(f"decoded_tokens: expected at least 1, or None for all, found {self.decoded_tokens!r}.")
         low_ratio = self.mask_ratio_low
@@ -166,6 +182,11 @@ class MAMPForPretraining(Backbone):
             )
 
         t, v = config.grid
+        if objective.target == "displacement" and (self.num_kept % v or not self.num_kept):
+            raise ConfigError(
+                f"mask_ratio: expected a share of whole time steps of {v} tokens with target 'displacement', found "
+                f"{objective.mask_ratio}, which leaves {self.num_kept} of {self.num_tokens} tokens."
+            )
         rates = self.drop_path_rates(drop_path_rate)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim_feat))
         self.decoder_temp_embed = nn.Parameter(torch.zeros(1, t, 1, decoder_dim_feat))
@@ -192,6 +213,9 @@ class MAMPForPretraining(Backbone):
                 module.apply(init_weights)
         for parameter in (self.mask_token, self.decoder_temp_embed, self.decoder_pos_embed):
             nn.init.trunc_normal_(parameter, std=0.02)
+        if objective.target == "displacement":
+            nn.init.zeros_(self.decoder_pred.weight)
+            self.decoder_past = Extrapolation(self.past_frames, config.num_frames - self.past_frames)
 
     def forward(
         self,
@@ -234,6 +258,9 @@ class MAMPForPretraining(Backbone):
         h = self._decode(latent, ids)
 
         prediction = self.decoder_pred(h)
+        if goal.target == "displacement":
+            coming = patchify(self.decoder_past(x), cfg.t_patch_size, cfg.patch_size)
+            prediction = prediction + coming.gather(1, repeat(ids, "n k -> n k c", c=self.patch_values))
         losses: dict[str, Tensor] = {goal.target: self._loss(prediction, target_x, goal.target, ids_hidden)}
         loss = losses[goal.target]
         if goal.joints_weight:
@@ -251,6 +278,8 @@ class MAMPForPretraining(Backbone):
     def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None) -> Tensor:
         """Sort key [N, L] of the masking rule, for bodies [N, T, V, C]."""
         cfg, goal = self.config, self.objective
+        if goal.masking == "future":
+            return future_key(noise, cfg.grid[0])
         if goal.masking == "tube":
             return tube_key(noise, cfg.grid[0])
         if goal.masking == "parts":
@@ -269,6 +298,11 @@ class MAMPForPretraining(Backbone):
     def num_kept(self) -> int:
         """Number of visible tokens of a body, K."""
         return num_kept(self.num_tokens, self.objective.mask_ratio)
+
+    @property
+    def past_frames(self) -> int:
+        """Number of visible frames when the future is masked."""
+        return self.num_kept // self.config.grid[1] * self.config.t_patch_size
 
     def _decoded_ids(self, mask: Mask, draw: Tensor | None) -> Tensor:
         """Indices [N, P] of the masked tokens to decode: all, or a random subset."""
@@ -291,12 +325,19 @@ class MAMPForPretraining(Backbone):
             h = block(h)
         return self.decoder_norm(h)
 
+    def target_of(self, x: Tensor, target: Target) -> Tensor:
+        """Values [N, T, V, C] of a target of clips [N, T, V, C], before normalisation."""
+        if target == "displacement":
+            return displacement(x, self.past_frames)
+        return temporal_motion(x, self.objective.motion_stride) if target == "motion" else x
+
     def _loss(self, prediction: Tensor, x: Tensor, target: Target, ids_hidden: Tensor) -> Tensor:
-        """Mean squared error over the hidden tokens, the last rows of ``prediction`` [N, P, C]."""
+        """Mean squared error over the hidden tokens, the last rows of ``prediction`` [N, P, C]; or mean distance."""
         cfg = self.config
-        values = temporal_motion(x, self.objective.motion_stride) if target == "motion" else x
-        patches = patchify(values, cfg.t_patch_size, cfg.patch_size)
+        patches = patchify(self.target_of(x, target), cfg.t_patch_size, cfg.patch_size)
         patches = patches.gather(1, repeat(ids_hidden, "n k -> n k c", c=self.patch_values))
+        if target == "displacement":
+            return mean_distance(prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype), patches)
         if self.objective.norm_target:
             patches = normalize_target(patches)
         error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches

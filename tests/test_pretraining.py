@@ -479,7 +479,7 @@ def test_masking_rules(clips: Tensor, noise: Tensor) -> None:
         output = tiny(masking=rule)(clips, noise, confidence=confidence)
         assert output.loss.isfinite() and (output.mask.sum(1) == 91).all()
         masks[rule] = output.mask
-    assert len({tuple(mask.flatten().tolist()) for mask in masks.values()}) == 5
+    assert len({tuple(mask.flatten().tolist()) for mask in masks.values()}) == len(masks)
     assert torch.equal(masks["random"], tiny(motion_aware_tau=0.0)(clips, noise).mask)
     full_trust = tiny(masking="confidence")(clips, noise, confidence=torch.ones(3, 2, 16, 25)).mask
     assert torch.equal(full_trust, masks["motion"])
@@ -500,12 +500,15 @@ def test_body_parts_of_other_joints() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"masking": "blocks"}, r"masking: expected one of motion, random, confidence, tube, parts; found 'blocks'"),
+        (
+            {"masking": "blocks"},
+            r"masking: expected one of motion, random, confidence, tube, parts, future; found 'blocks'",
+        ),
         ({"mask_ratio": 1.5}, r"mask_ratio: expected a share in \[0, 1\], found 1.5"),
         ({"mask_ratio": -0.1}, r"mask_ratio: .*found -0.1"),
         ({"motion_stride": 0}, r"motion_stride: expected 1 to 15 \(num_frames - 1\), found 0"),
         ({"motion_stride": 16}, r"motion_stride: expected 1 to 15 .*found 16"),
-        ({"target": "bones"}, r"target: expected 'motion' or 'joints', found 'bones'"),
+        ({"target": "bones"}, r"target: expected one of motion, joints, displacement; found 'bones'"),
         ({"decoder_dim_feat": 30}, r"decoder_dim_feat: expected a multiple of num_heads \(4\), found 30"),
         ({"decoded_tokens": 0}, r"decoded_tokens: expected at least 1, or None for all, found 0"),
         ({"target": "joints", "joints_weight": 1.0}, r"joints_weight: expected 0 when target is 'joints'"),

@@ -25,7 +25,7 @@ PARAMETERS = {3: 8_789_004, 5: 10_368_524}
 
 
 def test_names() -> None:
-    ours = {"openmocap", "openmocap-v1", "openmocap-v2", "openmocap-v3", "openmocap-small", "smoke"}
+    ours = {"openmocap", "openmocap-v1", "openmocap-v2", "openmocap-v3", "openmocap-small", "forecast", "smoke"}
     assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), *ours}
     assert all(recipe.name == name and recipe.description and recipe.source for name, recipe in RECIPES.items())
     for alias, name in ALIASES.items():
@@ -79,7 +79,8 @@ def test_every_recipe_parses_and_builds(name: str) -> None:
     typed = {setting.name: shlex.split(show(setting.default)) for setting in settings(config)}
     assert override(config, typed) == config == TrainConfig(**config.to_dict())
     model = config.build_model()
-    kept = {"openmocap": 149, "openmocap-small": 75}  # 80 % of 750 masked, half of 150; else 90 %
+    # 80 % of 750 masked, half of 150, half of 400; else 90 %
+    kept = {"openmocap": 149, "openmocap-small": 75, "forecast": 200}
     assert model.num_kept == kept.get(name, 74)
     if name in TABLE:
         assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[TABLE[name][0]]

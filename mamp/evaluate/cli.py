@@ -25,7 +25,7 @@ from mamp.console import (
     say_result,
 )
 from mamp.errors import ConfigError
-from mamp.evaluate.page import show_headline
+from mamp.evaluate.page import markdown_table, show_headline
 from mamp.evaluate.protocol import Protocol
 from mamp.evaluate.recipes import RECIPES, get_evaluation_recipe
 from mamp.evaluate.registry import PROTOCOLS, get_protocol
@@ -52,7 +52,7 @@ examples:
   torchrun --nproc-per-node 4 -m mamp.evaluate logistic --weights runs/a --data store --output results/logistic
 
 The same command resumes an evaluation that was stopped or killed. Features are extracted once and kept in the folder
-"features" beside the output. All numbers are in per cent.
+"features" beside the output. All numbers are in per cent, except where a unit is stated.
 {EXIT_STATUSES}
 """
 
@@ -156,6 +156,8 @@ def describe_result(found: dict[str, Any], output: Path) -> str:
     lines += [", ".join(f"{name} {mean:.1f}" for name, mean in means.items())] if means else []
     if found.get("best"):
         lines.append(f"{found['best']['chosen']}: {found['best']['metric']} {found['best']['mean']:.1f}")
+    for title, rows in found.get("tables", {}).items():
+        lines += ["", title, *markdown_table(rows[0], rows[1:]), ""]
     return "\n".join([*lines, f"results: {output}"])
 
 

@@ -100,12 +100,7 @@ def open_clips(
     Raises:
         DataError: A split is missing, the clips have other joints, or the store lacks the column ``needed``.
     """
-    store = ClipStore(path)
-    if store.layout.name != layout:
-        raise DataError(
-            f"{store.path}: the weights expect the layout {layout}, the clips have {store.layout.name}. Prepare the "
-            f"data for {layout}, or choose weights for {store.layout.name}."
-        )
+    store = _open_store(path, layout)
     if needed is not None and needed not in store.columns:
         raise DataError(
             f"{store.path}: expected a column {needed!r} with the class of each clip, found "
@@ -114,6 +109,30 @@ def open_clips(
     column = store.split_column(protocol)
     protocol = protocol if column == "split" else column.removeprefix("split_")
     return store, store.split("train", protocol), store.split("test", protocol), protocol
+
+
+def open_unlabelled(path: str | os.PathLike[str], protocol: str | None = None, layout: str = "ntu25") -> Labelled:
+    """Open a store whose test clips need no labels; all clips are of class 0, which has no name.
+
+    Raises:
+        DataError: There is no split ``test``, or the clips have other joints than the weights expect.
+    """
+    store = _open_store(path, layout)
+    column = store.split_column(protocol)
+    protocol = protocol if column == "split" else column.removeprefix("split_")
+    train = np.flatnonzero(store.columns[column].astype(str) == "train")
+    return Labelled(store, np.zeros(len(store), np.int64), (), train, store.split("test", protocol), protocol)
+
+
+def _open_store(path: str | os.PathLike[str], layout: str) -> ClipStore:
+    """Open a store whose joints are those of the weights."""
+    store = ClipStore(path)
+    if store.layout.name != layout:
+        raise DataError(
+            f"{store.path}: the weights expect the layout {layout}, the clips have {store.layout.name}. Prepare the "
+            f"data for {layout}, or choose weights for {store.layout.name}."
+        )
+    return store
 
 
 def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:

@@ -204,27 +204,46 @@ def logistic_trial(config: LogisticConfig, features: Features) -> Trial:
 
 def _choose(model: Any, config: LogisticConfig, features: Features) -> Any:
     """The model with the penalty that does best on folds of the training clips."""
-    from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
+    from sklearn.model_selection import GridSearchCV
 
     data = features.data
     x, labels = features.x[data.train].astype(np.float64), data.labels[data.train]
-    column = data.store.columns.get(config.group)
-    groups = None if column is None else column[data.train]
-    count = 0 if groups is None else len(np.unique(groups))
-    if count > 1:
-        folds, how = GroupKFold(min(FOLDS, count)), f"{min(FOLDS, count)} folds of whole groups of {config.group!r}"
-    else:
-        smallest = int(np.bincount(labels).min())
-        if smallest < 2:
-            raise ConfigError(
-                "C: to choose it, each class needs two training clips or a column of groups; give a number instead."
-            )
-        size = min(FOLDS, smallest)
-        folds, how, groups = StratifiedKFold(size, shuffle=True, random_state=features.seed), f"{size} folds", None
-    search = GridSearchCV(model, {"logisticregression__C": GRID}, cv=folds, refit=False).fit(x, labels, groups=groups)
+    folds, how = folds_of(data, config.group, features.seed)
+    search = GridSearchCV(model, {"logisticregression__C": GRID}, cv=folds, refit=False).fit(x, labels)
     chosen = search.best_params_["logisticregression__C"]
     features.notes.append(f"Seed {features.seed}: C = {chosen:g}, chosen on the training clips by {how}.")
     return model.set_params(logisticregression__C=chosen)
+
+
+def folds_of(data: Labelled, group: str, seed: int) -> tuple[list[tuple[IntArray, IntArray]], str]:
+    """Folds of the training clips to choose settings on, and what to call them.
+
+    Args:
+        data: Labels and split.
+        group: Column of the store whose groups are not split between folds, if the store has it.
+        seed: Of the folds, if there are no groups.
+
+    Returns:
+        For each fold, indices into the training clips of the others and of its own.
+
+    Raises:
+        ConfigError: A class has a single training clip, and there are no groups.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedKFold
+
+    labels, column = data.labels[data.train], data.store.columns.get(group)
+    groups = None if column is None else column[data.train]
+    count = 0 if groups is None else len(np.unique(groups))
+    if count > 1:
+        size = min(FOLDS, count)
+        return list(GroupKFold(size).split(labels, labels, groups)), f"{size} folds of whole groups of {group!r}"
+    size = min(FOLDS, int(np.bincount(labels).min()))
+    if size < 2:
+        raise ConfigError(
+            "C: to choose it, each class needs two training clips or a column of groups; give a number instead."
+        )
+    folds = StratifiedKFold(size, shuffle=True, random_state=seed)
+    return list(folds.split(labels, labels)), f"{size} folds"
 
 
 def run_logistic(job: Job) -> Result:

@@ -34,8 +34,10 @@ def result_page(found: dict[str, Any]) -> str:
     head, data, weights = found["headline"], found["data"], found["weights"]
     split = f", {data['protocol']}" if data.get("protocol") else ""
     lines = [f"# {found['protocol']}: {weights['name']} on {data['name']}{split}", ""]
-    lines += [f"**{head['metric']} {show_headline(head)}** per cent", "", *_headline_notes(found)]
+    lines += [f"**{head['metric']} {show_headline(head)}** {head['unit']}", "", *_headline_notes(found)]
     lines += ["", "## Metrics", "", *_metrics(found)]
+    for title, rows in found.get("tables", {}).items():
+        lines += ["", f"## {title}", "", *markdown_table(rows[0], rows[1:])]
     if found["classes"]:
         rows = [[row["class"], show(row["recall"]), show(row["precision"]), row["count"]] for row in found["classes"]]
         lines += ["", "## Classes", "", *markdown_table(["class", "recall", "precision", "test clips"], rows)]
@@ -69,7 +71,7 @@ def _headline_notes(found: dict[str, Any]) -> list[str]:
 def _metrics(found: dict[str, Any]) -> list[str]:
     """Every metric in every trial, and the mean."""
     trials, metrics = found["trials"], found["metrics"]
-    header = ["metric, per cent", *(f"seed {trial['seed']}" for trial in trials)]
+    header = [f"metric, {found['headline']['unit']}", *(f"seed {trial['seed']}" for trial in trials)]
     rows = [[name, *(show(trial["metrics"].get(name)) for trial in trials)] for name in metrics]
     if len(trials) > 1:
         header += ["mean", "std"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mamp.config import suggest
 from mamp.errors import ConfigError
-from mamp.evaluate import cluster, fewshot, finetune, frozen, knn, linear, segment
+from mamp.evaluate import cluster, ensemble, fewshot, finetune, forecast, frozen, knn, linear, segment
 from mamp.evaluate.protocol import Protocol
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -17,6 +17,8 @@ PROTOCOLS: dict[str, Protocol] = {
         fewshot.PROTOCOL,
         cluster.PROTOCOL,
         segment.PROTOCOL,
+        ensemble.PROTOCOL,
+        forecast.PROTOCOL,
     )
 }
 

@@ -43,8 +43,10 @@ class Result:
         trials: One for each seed.
         notes: What a reader should know, one sentence each.
         device: Where it ran.
-        interval: Interval of the headline in per cent, if the protocol has its own (over episodes, for example).
+        interval: Interval of the headline in its unit, if the protocol has its own (over episodes, for example).
         interval_over: What the interval covers, and how.
+        unit: Unit of the metrics.
+        tables: Further tables by title: the header and rows, of which the first column is text.
     """
 
     protocol: str
@@ -57,6 +59,8 @@ class Result:
     device: str | None = None
     interval: tuple[float, float] | None = None
     interval_over: str = "test clips, by bootstrap"
+    unit: str = "per cent"
+    tables: dict[str, list[list[Any]]] = field(default_factory=dict)
 
 
 def write_result(result: Result, output: Path) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _to_dict(result: Result, classes: list[str], predictions: Predictions) -> di
         "protocol": result.protocol,
         "headline": {
             "metric": result.headline,
-            "unit": "per cent",
+            "unit": result.unit,
             **metrics[result.headline],
             "interval": None if interval is None else list(interval),
             "level": LEVEL,
@@ -146,6 +150,7 @@ def _to_dict(result: Result, classes: list[str], predictions: Predictions) -> di
         "classes": None if confusion is None else _class_rows(confusion, classes),
         "confusion": None if confusion is None else confusion.tolist(),
         "worst_confusions": None if confusion is None else _worst(confusion, classes),
+        "tables": result.tables,
         "notes": list(result.notes),
         "device": result.device,
         "environment": environment(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from mamp.train.loop import Loop, Share
 from mamp.train.memory import available_bytes, clips_at_a_time
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import recorded_per_device, write_run_file
-from mamp.transformer import lengthen_tokens
+from mamp.transformer import lengthen_tokens, resize_temp_embed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 # Clips that a thread takes at a time; their number changes the sums of gradients in the last bit.
 CLIPS_AT_ONCE = 4
+FITTED = 1024  # clips to which the linear part of a forecast is fitted
 
 
 class Trainer(Loop):
@@ -81,6 +83,8 @@ class Trainer(Loop):
         model = config.build_model()
         if config.init is not None:
             start_from(model, config.init)
+        if isinstance(model, MAMPForPretraining) and config.objective.target == "displacement":
+            model.decoder_past.fit(self.targets(FITTED // optim.batch_size + 1))
         model.to(world.device)
         if config.run.compile:
             model.compile()
@@ -105,6 +109,15 @@ class Trainer(Loop):
             self.clips,
             2 if cfg.objective.agreement_weight else 1,
         )
+
+    def targets(self, steps: int) -> Iterator[Tensor]:
+        """Targets [N, T, V, C] of the first steps."""
+        cfg = self.config
+        batches = self.batches(0)
+        for step in range(min(steps, len(batches))):
+            for part in batches[step]:
+                clips = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames)
+                yield rearrange(clips.target, "b m t v c -> (b m) t v c")
 
     def losses(self, part: PackedBatch, micro: int) -> dict[str, Tensor]:
         """Loss of the masked prediction, and its terms."""
@@ -214,6 +227,8 @@ def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> in
 def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
     """Initialise the encoder of a model from pretrained weights, which may have more blocks, and shorter tokens.
 
+    Temporal embeddings are resized to another number of frames, as published for fine-tuning.
+
     Raises:
         WeightsError: There are no such weights.
         ConfigError: Their shapes differ.
@@ -221,14 +236,15 @@ def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
     source = MAMPEncoder.from_pretrained(weights)
     times, rest = divmod(model.config.t_patch_size, source.config.t_patch_size)
     found = source.state_dict() if rest else lengthen_tokens(source.state_dict(), times)
+    found["temp_embed"] = resize_temp_embed(found["temp_embed"], model.config.grid[0])
     wanted = MAMPEncoder(model.config).state_dict()
     for name, value in wanted.items():
         if name not in found or found[name].shape != value.shape:
             other = list(found[name].shape) if name in found else "none"
             raise ConfigError(
                 f"init: {weights!r} does not fit this encoder: {name} is to have shape {list(value.shape)}, found "
-                f"{other}. Width, heads, joints and frames must be those of the weights, tokens as long or several "
-                "times as long, and the blocks no more."
+                f"{other}. Width, heads and joints must be those of the weights, tokens as long or several times as "
+                "long, and the blocks no more."
             )
     model.load_state_dict(model.state_dict() | {name: found[name] for name in wanted})
 

@@ -15,7 +15,7 @@ from mamp.data.loader import generator_for
 from mamp.figures import LIGHT, new_figure
 from mamp.layouts import Layout
 from mamp.masking import patchify
-from mamp.pretraining import MAMPForPretraining, temporal_motion
+from mamp.pretraining import MAMPForPretraining
 from mamp.stick import Look, draw_body
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def predict_clip(
     finally:
         model.objective = objective
         model.train(training)
-    target = temporal_motion(target_x[0], objective.motion_stride) if objective.target == "motion" else target_x[0]
-    truth = patchify(target, cfg.t_patch_size, cfg.patch_size)
+    truth = patchify(model.target_of(target_x[0], objective.target), cfg.t_patch_size, cfg.patch_size)
     prediction = output.prediction.float()
     if objective.norm_target:
         std = (truth.var(dim=-1, keepdim=True) + 1e-6).sqrt()

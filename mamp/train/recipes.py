@@ -174,6 +174,41 @@ SMOKE = TrainConfig(
     run=Run(log_every=10, checkpoint_every=100),
 )
 
+# Forecasting: clips of 64 frames at 30 frames a second, of which the second half is to come. The first half of the
+# blocks of the weights in the package, a light decoder, and crops that are not resampled except for speed: some five
+# minutes of a core.
+FORECAST = TrainConfig(
+    init="openmocap",
+    encoder=MAMPConfig(
+        depth=2,
+        num_frames=64,
+        preprocessing=Preprocessing(facing=True, max_people=None, absent_person="none", crop=1.0),
+    ),
+    objective=Objective(
+        target="displacement",
+        masking="future",
+        mask_ratio=0.5,
+        norm_target=False,
+        decoder_dim_feat=128,
+        decoder_depth=2,
+    ),
+    augment=Augmentation(
+        window=(64, 64),
+        center=True,
+        facing=True,
+        view_rotation=1.0,
+        rotation=0.0,
+        mirror=0.5,
+        scale=(0.9, 1.1),
+        speed=(0.8, 1.25),
+    ),
+    optim=Optimization(
+        batch_size=8, epochs=6, warmup_epochs=0.25, lr=5e-4, min_lr=1e-5, weight_decay=0.05, clip_grad=1.0
+    ),
+    data=Sampling(samples_per_epoch=1024, weight_by="name"),
+    run=Run(precision="bfloat16", checkpoint_every=64),
+)
+
 _RELEASES = {
     "openmocap": (
         "open motion capture and rehabilitation recordings, one person: the weights inside the package",
@@ -191,6 +226,12 @@ OUR_RECIPES = [
     *(
         Recipe(name, about, "this project; the card of the weights describes the data", config)
         for name, (about, config) in _RELEASES.items()
+    ),
+    Recipe(
+        "forecast",
+        "forecasting: the coming second of a movement, on any store of 30 frames a second",
+        "this project; after the pre-training of the paper, with the future masked",
+        FORECAST,
     ),
     Recipe(
         "smoke",

@@ -49,6 +49,7 @@ def write_run_file(
         "data_sha256": meta.get("sha256"),
         "data_columns": columns_digest(data),
         "data_clips": meta.get("num_clips"),
+        "data_fps": float(np.median(ClipStore(data).columns["fps"])),
         "clips_at_a_time": at_a_time,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "arguments": sys.argv[1:],

@@ -15,7 +15,7 @@ from mamp.inference import equal_counts, in_place
 from mamp.layouts import get_layout
 from mamp.masking import mask_tokens, motion_aware_key, motion_intensity, patchify
 from mamp.preprocessing import prepare_clip, token_presence
-from mamp.pretraining import MAMPForPretraining, Objective, temporal_motion
+from mamp.pretraining import MAMPForPretraining, Objective
 from mamp.skeleton import Skeleton
 from mamp.transformer import Backbone
 from mamp.view.content import cut, rate_of
@@ -117,8 +117,8 @@ def predict(model: MAMPForPretraining, x: Tensor, noise: Tensor) -> tuple[Tensor
     finally:
         model.objective = objective
         model.train(training)
-    target = temporal_motion(x, objective.motion_stride) if objective.target == "motion" else x
-    patches, predicted = patchify(target, config.t_patch_size, config.patch_size), output.prediction.float()
+    patches = patchify(model.target_of(x, objective.target), config.t_patch_size, config.patch_size)
+    predicted = output.prediction.float()
     if objective.norm_target:
         spread = (patches.var(dim=-1, keepdim=True) + 1e-6).sqrt()
         predicted = predicted * spread + patches.mean(dim=-1, keepdim=True)
