@@ -320,6 +320,16 @@ def lengthen_tokens(state: Mapping[str, Tensor], times: int) -> dict[str, Tensor
     }
 
 
+def choose_blocks(state: Mapping[str, Tensor], blocks: Sequence[int]) -> dict[str, Tensor]:
+    """Weights with some of the blocks only, in this order."""
+    chosen = {name: value for name, value in state.items() if not name.startswith("blocks.")}
+    for number, block in enumerate(blocks):
+        before = f"blocks.{block}."
+        own = {name.removeprefix(before): value for name, value in state.items() if name.startswith(before)}
+        chosen |= {f"blocks.{number}.{name}": value for name, value in own.items()}
+    return chosen
+
+
 def reduce_present(values: Tensor, dim: int | tuple[int, ...], pooling: str = "mean") -> Tensor:
     """Reduce the values that are not NaN over ``dim``, as ``MAMPConfig.pooling`` says; NaN if there are none.
 

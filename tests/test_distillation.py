@@ -93,6 +93,16 @@ def test_a_pupil_starts_from_its_teacher_with_longer_tokens(store: Path, teacher
         start_from(Distillation(TEACHER.replace(dim_feat=8), SEEN, make_teacher()), str(teacher))
 
 
+def test_of_more_blocks_those_at_even_distances_are_kept(tmp_path: Path) -> None:
+    teacher = make_teacher(TEACHER.replace(depth=4))
+    teacher.save_pretrained(tmp_path / "teacher")
+    for depth, kept in ((4, [0, 1, 2, 3]), (3, [0, 1, 3]), (2, [0, 3]), (1, [0])):
+        pupil = Distillation(TEACHER.replace(depth=depth), SEEN, teacher)
+        start_from(pupil, str(tmp_path / "teacher"))
+        for ours, theirs in zip(pupil.blocks, kept, strict=True):
+            assert_same(dict(ours.state_dict()), dict(teacher.blocks[theirs].state_dict()))
+
+
 def test_hidden_tokens_change_nothing() -> None:
     pupil = Distillation(TEACHER, SEEN, make_teacher())
     x, missing = torch.randn(1, 1, 16, 25, 3), torch.zeros(1, 100, dtype=torch.bool)
@@ -131,8 +141,8 @@ def test_a_trial_names_size_and_time(store: Path, teacher: Path, capsys: pytest.
     arguments = ["openmocap-small", "--data", str(store), "--dry-run", "--json", "--run.precision", "float32"]
     assert main([*arguments, "--encoder.depth", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["tokens"] == 150 and found["tokens_decoded"] == found["tokens_kept"] == 75
-    assert found["decoder_parameters"] == 257 * 5 * 256  # the map to the tokens of the teacher, which is no part
+    assert found["tokens"] == 250 and found["tokens_decoded"] == found["tokens_kept"] == 175
+    assert found["decoder_parameters"] == 257 * 3 * 256  # the map to the tokens of the teacher, which is no part
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from mamp.train.loop import Loop, Share
 from mamp.train.memory import available_bytes, clips_at_a_time
 from mamp.train.pictures import draw_prediction, predict_clip
 from mamp.train.record import recorded_per_device, write_run_file
-from mamp.transformer import lengthen_tokens, resize_temp_embed
+from mamp.transformer import choose_blocks, lengthen_tokens, resize_temp_embed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,16 +227,22 @@ def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> in
 def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
     """Initialise the encoder of a model from pretrained weights, which may have more blocks, and shorter tokens.
 
-    Temporal embeddings are resized to another number of frames, as published for fine-tuning.
+    Of more blocks, the first are used, and in distillation as many at even distances, from the first to the last. Temporal
+    embeddings are resized to another number of frames, as published for fine-tuning.
 
     Raises:
         WeightsError: There are no such weights.
         ConfigError: Their shapes differ.
     """
     source = MAMPEncoder.from_pretrained(weights)
+    found = source.state_dict()
     times, rest = divmod(model.config.t_patch_size, source.config.t_patch_size)
-    found = source.state_dict() if rest else lengthen_tokens(source.state_dict(), times)
+    if not rest:
+        found = lengthen_tokens(found, times)
     found["temp_embed"] = resize_temp_embed(found["temp_embed"], model.config.grid[0])
+    if isinstance(model, Distillation) and 1 < model.config.depth < source.config.depth:
+        last, ours = source.config.depth - 1, model.config.depth - 1
+        found = choose_blocks(found, [last * block // ours for block in range(ours + 1)])
     wanted = MAMPEncoder(model.config).state_dict()
     for name, value in wanted.items():
         if name not in found or found[name].shape != value.shape:
