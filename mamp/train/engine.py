@@ -227,8 +227,8 @@ def choose_per_device(config: TrainConfig, store: ClipStore, world: World) -> in
 def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
     """Initialise the encoder of a model from pretrained weights, which may have more blocks, and shorter tokens.
 
-    Of more blocks, the first are used, and in distillation as many at even distances, from the first to the last. Temporal
-    embeddings are resized to another number of frames, as published for fine-tuning.
+    Of more blocks, the first are used, and in distillation as many at even distances, from the first to the last.
+    Temporal embeddings are resized to another number of frames, as published for fine-tuning.
 
     Raises:
         WeightsError: There are no such weights.
