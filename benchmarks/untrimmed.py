@@ -1,6 +1,7 @@
 """Untrimmed recordings with known intervals, strung together from NW-UCLA, MSR-Action3D and UI-PRMD.
 
-    python benchmarks/untrimmed.py DATA_DIR STORES [nw-ucla msr-action3d ui-prmd]
+    python benchmarks/untrimmed.py strings DATA_DIR STORES [nw-ucla msr-action3d ui-prmd]
+    python benchmarks/untrimmed.py changes STORE [--penalty 0.6] [--recordings 12]
 
 DATA_DIR holds the packed corpora (mamp/prepare/packed.py). A store is written for each, to be evaluated with
 ``python -m mamp.evaluate segment``. Takes of one person (and camera) are strung together in a random order by
@@ -11,8 +12,11 @@ DATA_DIR holds the packed corpora (mamp/prepare/packed.py). A store is written f
 - ``msr-action3d``: trained on subjects 1, 3, 5, 7, 9, tested on the others (published). Every fifth class is
   background: forward punch, hand clap, side kick, pick up and throw.
 - ``ui-prmd``: odd people, tested on even ones. Each goes through the ten exercises twice, in a random order, three
-  correct repetitions of each; an interval is an exercise, and the column ``repetitions`` has each repetition. There is
-  no background.
+  correct repetitions of each; an interval is an exercise. There is no background.
+
+The column ``takes`` has the first frame and the end of every take. ``changes`` compares the changes that are found
+without labels with where takes begin, in the first training recordings of a store: F1 of those that lie within 0.5 s of
+one that no other lies at, beside that of as many changes at equal distances.
 """
 
 from __future__ import annotations
@@ -25,12 +29,16 @@ from typing import Any
 
 import numpy as np
 
-from mamp import Preprocessing, Skeleton
-from mamp.data import StoreWriter
+from mamp import MAMPEncoder, Preprocessing, Skeleton
+from mamp.data import ClipStore, StoreWriter
+from mamp.data.intervals import write_intervals
 from mamp.layouts import MODEL_LAYOUT
 from mamp.prepare.packed import read_packed
 from mamp.preprocessing import normalize
 from mamp.readers.load import SETS
+from mamp.segment import STRIDE, WINDOW
+from mamp.segment.changes import PENALTY, find_changes
+from mamp.segment.features import features
 from mamp.skeleton import WHOLE
 from mamp.synthetic import string_together
 
@@ -90,19 +98,53 @@ def build(name: str, data: Path, output: Path) -> None:
             number = counts[split] = counts.get(split, 0) + 1
             whole = Skeleton(positions[None], mine[0].layout, fps, name=f"{split}-{number:03d}", info=dict(WHOLE))
             clip = normalize(whole, expected, keep_gaps=True)
-            repetitions = json.dumps([[start, end] for start, end in spans])
-            columns = {**columns, "split": split, "intervals": json.dumps(rows), "repetitions": repetitions}
+            columns = {**columns, "split": split, "intervals": write_intervals(rows), "takes": json.dumps(spans)}
             writer.add(whole.name, clip.positions, fps, **columns)
     print(output, counts)
 
 
+def found_of(found: np.ndarray, true: list[float], tolerance: float = 0.5) -> int:
+    """How many of the true moments, in seconds, one of those found is near; each counts once."""
+    left = list(true)
+    for moment in found.tolist():
+        near = [one for one in left if abs(one - moment) <= tolerance]
+        if near:
+            left.remove(min(near, key=lambda one: abs(one - moment)))
+    return len(true) - len(left)
+
+
+def measure_changes(path: Path, penalty: float, recordings: int) -> None:
+    """Print F1 of changes, and of as many at equal distances."""
+    store, encoder = ClipStore(path), MAMPEncoder.from_pretrained()
+    sums = np.zeros(4)
+    for clip in store.split("train")[:recordings]:
+        recording, fps = store.recording(clip), float(store.columns["fps"][clip])
+        steps, edges = features(recording, encoder, WINDOW, STRIDE)
+        found = edges[find_changes(steps, penalty)[1:-1]] / fps
+        equal = np.linspace(0, edges[-1] / fps, len(found) + 2)[1:-1]
+        true = [start / fps for start, _ in json.loads(str(store.columns["takes"][clip]))][1:]
+        sums += [found_of(found, true), found_of(equal, true), len(found), len(true)]
+    hits, hits_equal, count, truths = sums
+    print(f"penalty {penalty:g}: {count:g} changes, {truths:g} true; F1 {200 * hits / (count + truths):.1f}", end="")
+    print(f", at equal distances {200 * hits_equal / (count + truths):.1f}")
+
+
 def main() -> None:
-    """Write the stores."""
+    """Write the stores, or measure changes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, metavar="DATA_DIR")
-    parser.add_argument("output", type=Path, metavar="STORES")
-    parser.add_argument("sets", nargs="*", default=list(BACKGROUND), metavar="SET")
+    commands = parser.add_subparsers(dest="command", required=True)
+    strings = commands.add_parser("strings", help="write the stores")
+    strings.add_argument("data", type=Path, metavar="DATA_DIR")
+    strings.add_argument("output", type=Path, metavar="STORES")
+    strings.add_argument("sets", nargs="*", default=list(BACKGROUND), metavar="SET")
+    changes = commands.add_parser("changes", help="measure the changes that are found without labels")
+    changes.add_argument("store", type=Path, metavar="STORE")
+    changes.add_argument("--penalty", type=float, default=PENALTY)
+    changes.add_argument("--recordings", type=int, default=12)
     args = parser.parse_args()
+    if args.command == "changes":
+        measure_changes(args.store, args.penalty, args.recordings)
+        return
     for name in args.sets:
         build(name, args.data, args.output / name)
 

@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-SLOW = {"evaluation", "pictures", "pretraining", "recordings", "view"}
+SLOW = {"evaluation", "pictures", "pretraining", "recordings", "segment", "view"}
 # Packages of extras that pages need.
 NEEDS = {
     "deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"),
     "pictures": ("matplotlib", "imageio_ffmpeg", "sklearn"),
     "quickstart": ("lancedb",),
     "search": ("lancedb",),
+    "segment": ("ruptures",),
     "view": ("lancedb",),
 }
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from evaluate_helpers import make_weights, tiny
+from evaluate_helpers import make_weights
 
 from mamp import MAMPEncoder, Skeleton, load
 from mamp.cli.main import main
@@ -440,11 +442,16 @@ def test_the_command_without_labels(
     assert not Path("b.csv").exists()
 
 
+@needs_ruptures
+def test_the_example(tmp_path: Path) -> None:
+    (file,) = write_recordings(tmp_path, variations=1, seconds=3, actions=["bow"])
+    command = [sys.executable, "examples/segment_session.py", str(file)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("   0.0 to ")
+    assert "\nA: " in done.stdout
+
+
 def test_changes_need_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ruptures", None)
+    monkeypatch.setitem(sys.modules, "ruptures", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mamp\[segment\]'"):
         find_changes(np.zeros((20, 3), np.float32))
-
-
-def test_the_tiny_encoder_is_the_one_of_the_tests(encoder: MAMPEncoder) -> None:
-    assert encoder.config == tiny()

@@ -16,7 +16,7 @@ from mamp.segment.segments import Segment, Segments
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-PENALTY = 3.0
+PENALTY = 1.2
 SHORTEST = 0.6  # seconds of a segment
 COMPONENTS = 16  # principal ones of the features that are looked at
 ALIKE = 0.6  # least cosine of two parts that are the same movement

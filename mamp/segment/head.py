@@ -50,8 +50,8 @@ class HeadConfig:
 
     window: float = 2.0
     stride: float = 1.0
-    poses: bool = True
-    layers: int = 3
+    poses: bool = False
+    layers: int = 4
     width: int = 64
     dropout: float = 0.3
     epochs: int = 40
