@@ -16,7 +16,6 @@ import mamp
 ROOT = Path(__file__).resolve().parents[1]
 # Files beside docs/ have pages here, which include them; search.html is the page on which Sphinx shows what it found.
 MOVED = {"../README": "index", "../CONTRIBUTING": "contributing", "../CHANGELOG": "changelog", "search": "archive"}
-TO_COME = ("segment", "forecast")
 
 project = "mamp"
 author = copyright = "the authors of mamp"
@@ -98,13 +97,10 @@ sphinx_gallery_conf = {
 
 
 def _relink(app: Any, docname: str, source: list[str]) -> None:
-    """Lead links to where a page is here, and leave pages that are still to come out of the contents."""
+    """Lead links to where a page is here."""
     for file, page in MOVED.items():
         source[0] = source[0].replace(f"]({file}.md", f"]({page}.md")
     source[0] = re.sub(r"\]\(\.\./examples/(\w+)\.py", r"](gallery/\1.rst", source[0])
-    for name in TO_COME if docname == "index" else ():
-        if name not in app.env.found_docs:
-            source[0] = re.sub(rf"^{name}\n", "", source[0], flags=re.MULTILINE)
 
 
 def _mathml(translator: Any, node: nodes.math | nodes.math_block) -> None:
