@@ -9,10 +9,11 @@ STORE is that of the recipe ``openmocap``. The sets were seen by no arm; they ha
 mamp.prepare packed ... --test view=3``) and their labels in ``label`` or else ``content``, of which classes with fewer
 than five training clips are left out. Of a set, each N-th clip is taken (``--every``).
 
-An arm is an encoder of 3 blocks of width 128, from nothing, over 32,768 clips: some six minutes of a core; "untrained"
-is the same encoder before the first of them. Then a readout to 256 numbers is fitted to 2,048 crops. ``linear`` is
-``python -m mamp.evaluate logistic``, ``1-NN`` is ``knn``, ``raw`` the same of what is not standardised, ``5-shot`` is
-``fewshot`` with 100 draws. It is an ablation as ``mamp ablate`` makes it: the same command resumes.
+An arm is an encoder of 3 blocks of width 128, from nothing, over 32,768 clips (``--epochs 8`` of 4,096): some six
+minutes of a core; "untrained" is the same encoder before the first of them. Then a readout to 256 numbers is fitted to
+2,048 crops. ``linear`` is ``python -m mamp.evaluate logistic``, ``1-NN`` is ``knn``, ``raw`` the same of what is not
+standardised, ``5-shot`` is ``fewshot`` with 100 draws. It is an ablation as ``mamp ablate`` makes it: the same command
+resumes.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ SMALL = {
     "run.precision": "float32",
     "run.storage": "float32",
 }
+# What masks by learned importance needs, and the rules that it is compared with have too.
+AVERAGED: dict[str, str | list[str]] = {"optim.ema": "0.95"}
 # Recipe of each arm, made small, and what the arm changes of it; "recipe" is that of v2.
 ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     UNTRAINED: ("openmocap-v2", {}),
@@ -75,13 +78,18 @@ ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
         "openmocap-v2",
         {"objective.decoder_dim_feat": "128", "objective.decoder_depth": "2"},
     ),
+    "averaged, motion": ("openmocap-v2", AVERAGED),
+    "averaged, random": ("openmocap-v2", {**AVERAGED, "objective.masking": "random"}),
+    "averaged, learned": ("openmocap-v2", {**AVERAGED, "objective.masking": "learned"}),
+    "recipe, factorised attention": ("openmocap-v2", {"encoder.attention": "factorised"}),
+    "recipe, local attention": ("openmocap-v2", {"encoder.attention": "local"}),
 }
 
 
-def make_arm(name: str) -> Arm:
+def make_arm(name: str, epochs: str = SMALL["optim.epochs"]) -> Arm:
     """An arm by its name."""
     recipe, changes = ARMS[name]
-    config = override(get_recipe(recipe).config, {**SMALL, **changes})
+    config = override(get_recipe(recipe).config, {**SMALL, "optim.epochs": epochs, **changes})
     values = {field: value if isinstance(value, str) else " ".join(value) for field, value in changes.items()}
     return Arm(name, values, config, recipe, UNTRAINED if name == UNTRAINED else None)
 
@@ -139,6 +147,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM", help=names)
     parser.add_argument("--weights", nargs="+", default=[], help="evaluate these, as they are, in place of arms")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--probes", nargs="+", choices=PROBES, default=list(PROBES), help="[all]")
+    parser.add_argument("--epochs", default=SMALL["optim.epochs"], help="of 4,096 clips [%(default)s]")
     parser.add_argument("--output", type=Path, default=Path("arms"), help="folder of the runs [%(default)s]")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print the table of an ablation that is there")
     args = parser.parse_args()
@@ -157,10 +167,11 @@ def main() -> None:
         Column(f"{name} {probe}", protocol, store, settings)
         for name, store in sets.items()
         for probe, (protocol, settings) in PROBES.items()
+        if probe in args.probes
     ]
     plain = get_recipe("openmocap")
     arms = [Arm(UNFIT.sub("-", name), {}, plain.config, plain.name, name) for name in args.weights]
-    arms = arms or [make_arm(name) for name in args.arms]
+    arms = arms or [make_arm(name, args.epochs) for name in args.arms]
     corpora = get_recipe("openmocap-v1").config.data.weights
     readout = None if args.weights else ReadoutSettings(weight_by="corpus", weights=corpora)
     data = None if args.weights else args.store

@@ -65,6 +65,7 @@ MIXAMO = ["Hips", "Spine", "Spine1", "Spine2", "Neck", "Head", "HeadTop_End"] + 
 def layouts() -> dict[str, Layout]:
     """The layouts to measure, by name."""
     known = {name: get_layout(name) for name in list_layouts() if name not in ("bvh", MODEL_LAYOUT.name)}
+    known = {name: layout for name, layout in known.items() if layout.body == MODEL_LAYOUT.name}
     parents = [-1, 0, 1, 2, 3, 4, 5]
     for start in (7, 7 + (len(MIXAMO) - 7) // 2):
         parents += [3, start, start + 1, start + 2, start + 3, start + 4, start + 3]  # arm, thumb, finger

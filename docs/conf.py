@@ -65,7 +65,13 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing of the site needs a network, and nothing is to ask for one
-RUN = ("quickstart", "plot_neighbours", "plot_timeline", "plot_repetitions")  # the others need files or a camera
+RUN = (
+    "quickstart",
+    "plot_neighbours",
+    "plot_timeline",
+    "plot_repetitions",
+    "time_series",
+)  # the others need files or a camera
 
 
 def in_order(file: str) -> tuple[int, str]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MissingExtraError, RecordingError
-from mamp.layouts import get_layout
-from mamp.posture import LAYOUT, body_centred, one_person
+from mamp.layouts import body_of
+from mamp.posture import body_centred, one_person
 from mamp.skeleton import Skeleton
 
 FloatArray = NDArray[np.float32]
@@ -104,7 +104,7 @@ def compare(
     x, y = (np.asarray(encoder.encode(one, pool="frame", **options)) for one in (first, second))
     path, distance = align(x, y)
     differences = _differences(path, body_centred(first), body_centred(second))
-    return Comparison(path, distance, get_layout(LAYOUT).joints, differences, a.fps)
+    return Comparison(path, distance, body_of(first.layout).joints, differences, a.fps)
 
 
 def align(x: FloatArray, y: FloatArray) -> tuple[NDArray[np.int64], float]:

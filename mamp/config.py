@@ -8,12 +8,13 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from mamp.errors import ConfigError
 
 POOLINGS = ("mean", "max", "std")
 Pool = Literal["clip", "person", "frame", "joint", "tokens"]  # unit of an embedding
+Attending = Literal["joint", "factorised", "local"]  # which tokens attend to which
 
 _T = TypeVar("_T")
 
@@ -77,7 +78,8 @@ class Preprocessing:
         center: ``"clip"`` subtracts the position of ``center_joint`` in the first frame in which the first person is
             tracked from the whole clip (published for NTU RGB+D). ``"none"`` keeps camera coordinates (published for
             PKU-MMD).
-        center_joint: Joint used by ``center``.
+        center_joint: Joint used by ``center``; the default stands for the centre of the layout where that is of another
+            body than a person's.
         facing: Rotate the clip about the vertical so that the first person faces the camera (negative z) on average.
         max_people: Maximum number of people; those who move most are kept. ``None`` keeps all.
         absent_person: Padding of clips with fewer than ``max_people`` people: ``"zeros"`` (NTU-60), ``"copy"`` of the
@@ -86,7 +88,8 @@ class Preprocessing:
         stream: Input of the model: ``joint`` positions, ``bone`` vectors, ``motion`` between frames (of the resized
             clip), or ``bone_motion``.
         height: Scale each clip so that the first person has this height in metres, measured from tracked trunk and
-            limbs; ``None`` (published) keeps the size.
+            limbs; ``None`` (published) keeps the size. Of another body, it is the length of the longest chain of bones
+            from the root.
         missing: Handling of joints, frames and people that were not tracked: ``"drop"`` removes their tokens,
             ``"fill"`` interpolates them. The padding of ``absent_person`` is encoded either way.
     """
@@ -117,8 +120,6 @@ class Preprocessing:
         _check_choice(where, "missing", self.missing, ("drop", "fill"))
         if self.height is not None:
             _check_number(where, "height", self.height, 1e-3, whole=False, high=1000)
-        if self.stream.startswith("bone") and self.layout != "ntu25":
-            raise ConfigError(f"{where}.stream: bones are known for layout 'ntu25', found {self.layout!r}.")
         _check_choice(where, "facing", self.facing, (True, False))
         if self.max_people is not None:
             _check_number(where, "max_people", self.max_people, 1, whole=True, high=1000)
@@ -165,6 +166,10 @@ class MAMPConfig:
             ``+``, which are concatenated.
         readout_dim: Length E of an embedding if a linear map follows the pooling (see :mod:`mamp.train.readout`). None
             (published) uses the pooled tokens.
+        attention: Tokens that attend to each other: ``joint`` (published), all of a body; ``factorised``, those of the
+            same joint in half of the heads, those of the same time in the others; ``local``, those at most
+            ``attention_window`` steps apart. See :mod:`mamp.attention`.
+        attention_window: Reach of ``local`` attention, in tokens over time (4 are 16 frames).
         preprocessing: Input format; a :class:`Preprocessing` or a dict of its fields.
     """
 
@@ -180,6 +185,8 @@ class MAMPConfig:
     qkv_bias: bool = True
     pooling: str = "mean"
     readout_dim: int | None = None
+    attention: Attending = "joint"
+    attention_window: int = 4
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
@@ -197,6 +204,12 @@ class MAMPConfig:
         _check_pooling(self.pooling)
         if self.readout_dim is not None:
             _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
+        _check_choice("config", "attention", self.attention, get_args(Attending))
+        _check_number("config", "attention_window", self.attention_window, 0, whole=True)
+        if self.attention == "factorised" and self.num_heads % 2:
+            raise ConfigError(
+                f"config.num_heads: expected an even number for attention 'factorised', found {self.num_heads}."
+            )
         for name, part in (("dim_feat", "num_heads"), ("num_frames", "t_patch_size"), ("num_joints", "patch_size")):
             whole, by = getattr(self, name), getattr(self, part)
             if whole % by:

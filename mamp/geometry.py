@@ -5,12 +5,14 @@ Everything is numpy, so that recordings can be prepared without torch.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.layouts import Layout
+from mamp.errors import LayoutError
+from mamp.layouts import MODEL_LAYOUT, Layout
 
 FloatArray = NDArray[np.float32]
 _Array = TypeVar("_Array", bound=Any)
@@ -37,12 +39,26 @@ def rotation_matrix(angles: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def to_the_right(positions: _Array, layout: Layout) -> _Array:
-    """Vector [..., 3] from the left to the right side of a person [..., V, 3], by hips and shoulders."""
-    left_hip, right_hip, left_shoulder, right_shoulder = (
-        positions[..., layout.joints.index(name), :]
-        for name in ("hip_left", "hip_right", "shoulder_left", "shoulder_right")
-    )
-    return right_hip - left_hip + right_shoulder - left_shoulder
+    """Vector [..., 3] from the left to the right side of a body [..., V, 3]: of a person, by hips and shoulders.
+
+    Raises:
+        LayoutError: The body has no sides.
+    """
+    (left, right), *others = facing_joints(layout)
+    total = positions[..., right, :] - positions[..., left, :]
+    for left, right in others:
+        total = total + positions[..., right, :] - positions[..., left, :]
+    return total
+
+
+def facing_joints(layout: Layout) -> list[tuple[int, int]]:
+    """Indices of the left and right joints that tell which way a body faces; :class:`LayoutError` if it has none."""
+    if not layout.facing:
+        raise LayoutError(
+            f"layout {layout.name!r} has no pairs of left and right joints, so there is no way that it faces; expected "
+            "facing to be off."
+        )
+    return [(layout.joints.index(left), layout.joints.index(right)) for left, right in layout.facing]
 
 
 def facing_angle(right: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -115,15 +131,19 @@ _SEGMENTS = (
 def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> FloatArray:
     """Rotate [M, T, V, 3], y up, so that the first person faces the camera (negative z) on average.
 
-    Uses the frames in which both hips or both shoulders are ``tracked`` [T, V]; without any, nothing is rotated.
+    Uses the frames in which both joints of a pair (hips or shoulders) are ``tracked`` [T, V]; without any, nothing is
+    rotated.
+
+    Raises:
+        LayoutError: The body has no sides.
     """
     person = positions[0]
 
-    def across(right: str, left: str) -> FloatArray:
-        a, b = layout.joints.index(right), layout.joints.index(left)
-        return np.where((tracked[:, a] & tracked[:, b])[:, None], person[:, a] - person[:, b], np.float32(0))
+    def across(left: int, right: int) -> FloatArray:
+        seen = (tracked[:, right] & tracked[:, left])[:, None]
+        return np.where(seen, person[:, right] - person[:, left], np.float32(0))
 
-    right = across("hip_right", "hip_left") + across("shoulder_right", "shoulder_left")
+    right = reduce(np.add, (across(*pair) for pair in facing_joints(layout)))
     if not right[:, ::2].any():
         return positions
     turn = np.array([[0, float(facing_angle(right)), 0]], np.float32)
@@ -133,13 +153,24 @@ def face_camera(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layou
 def body_height(person: FloatArray, tracked: NDArray[np.bool_], layout: Layout) -> float | None:
     """Body height of a person [T, V, 3] in metres, independent of the pose: from the lengths of trunk and limbs.
 
-    Lengths are medians over the frames in which both ends are ``tracked`` [T, V]; ``None`` if there are none.
+    Of another body, the length of the longest chain of bones from its root. Lengths are medians over the frames in
+    which both ends are ``tracked`` [T, V]; ``None`` if there are none.
     """
+
+    def length_of(a: int, b: int) -> float | None:
+        both = tracked[:, a] & tracked[:, b]
+        return float(np.median(np.linalg.norm(person[both, a] - person[both, b], axis=-1))) if both.any() else None
+
+    if layout.body != MODEL_LAYOUT.name:
+        chains = np.zeros(len(layout.joints))
+        for joint in from_the_root(layout):
+            parent = layout.parents[joint]
+            chains[joint] = chains[parent] + (length_of(parent, joint) or 0.0)
+        return float(chains.max()) or None
     length = share = 0.0
     for start, end, part in _SEGMENTS:
-        a, b = layout.joints.index(start), layout.joints.index(end)
-        both = tracked[:, a] & tracked[:, b]
-        if both.any():
-            length += float(np.median(np.linalg.norm(person[both, a] - person[both, b], axis=-1)))
+        found = length_of(layout.joints.index(start), layout.joints.index(end))
+        if found is not None:
+            length += found
             share += part
     return length / share if length > 0 else None

@@ -9,6 +9,7 @@ A rule computes a sort key per token from a clip and uniform noise u; the tokens
 ``tube``        ``rank of u over joints + u``: a few joints are visible at (nearly) all times
 ``parts``       ``rank of u over body parts at each time + u``: at most one body part is visible at a time
 ``future``      ``time + u / 2``: what comes later is masked (:mod:`mamp.future`)
+``learned``     as ``motion``, with the loss of each token in place of I: what an averaged teacher predicts badly
 ==============  ======================================================================================================
 """
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from mamp.errors import ConfigError
 
-Masking = Literal["motion", "random", "confidence", "tube", "parts", "future"]
+Masking = Literal["motion", "random", "confidence", "tube", "parts", "future", "learned"]
 
 
 class Mask(NamedTuple):

@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
 from mamp.errors import RecordingError
-from mamp.layouts import get_layout
+from mamp.layouts import body_of
 from mamp.preprocessing import normalize
 from mamp.skeleton import Skeleton
 
 FloatArray = NDArray[np.float32]
 
-LAYOUT, ORIGIN, HEIGHT = "ntu25", "spine_base", 1.7
-_EXPECTED = Preprocessing(layout=LAYOUT, facing=True, height=HEIGHT, max_people=1, absent_person="none")
+HEIGHT = 1.7  # metres
 
 
 def one_person(recording: Skeleton, person: int | None) -> Skeleton:
@@ -42,7 +41,7 @@ def one_person(recording: Skeleton, person: int | None) -> Skeleton:
 
 
 def body_centred(recording: Skeleton) -> FloatArray:
-    """Positions [T, V, 3] of the joints of the model's layout, in metres from the pelvis in each frame.
+    """Positions [T, V, 3] of the joints of the body, those of the model, in metres from its root in each frame.
 
     The body is scaled to 1.70 m by the lengths of its trunk and limbs, and turned about the vertical so that over the
     recording it faces the camera on average: leaning and turning remain, where somebody stood does not. NaN where a
@@ -51,11 +50,14 @@ def body_centred(recording: Skeleton) -> FloatArray:
     Args:
         recording: Of one person.
     """
-    clip = normalize(recording, _EXPECTED, keep_gaps=True)
-    layout = get_layout(LAYOUT)
+    layout = body_of(recording.layout)
+    expected = Preprocessing(
+        layout=layout.name, facing=bool(layout.facing), height=HEIGHT, max_people=1, absent_person="none"
+    )
+    clip = normalize(recording, expected, keep_gaps=True)
     positions = np.where(clip.tracked[0][..., None], clip.positions[0], np.float32(np.nan))
-    # The pelvis is filled in where it was not tracked, or everything would be missing there.
-    centred = positions - clip.positions[0][:, [layout.joints.index(ORIGIN)]]
+    # The root is filled in where it was not tracked, or everything would be missing there.
+    centred = positions - clip.positions[0][:, [layout.parents.index(-1)]]
     poses = np.full((recording.num_frames, *centred.shape[1:]), np.nan, np.float32)
     poses[clip.frames] = centred
     return poses

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.config import MAMPConfig, Preprocessing
-from mamp.errors import ConfigError, RecordingError
+from mamp.errors import RecordingError
 from mamp.geometry import body_height, face_camera, lerp, middle_crop, resample_index
-from mamp.layouts import Layout, get_layout
-from mamp.layouts.tables import NTU25_BONES
+from mamp.layouts import MODEL_LAYOUT, Layout, get_layout
 from mamp.skeleton import WHOLE, Skeleton
 
 logger = logging.getLogger(__name__)
@@ -187,12 +186,7 @@ def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, 
 
 def center_index(expected: Preprocessing, layout: Layout) -> int:
     """Index of the joint on which clips are centred; :class:`ConfigError` if the layout has no such joint."""
-    if expected.center_joint not in layout.joints:
-        raise ConfigError(
-            f"preprocessing.center_joint: expected a joint of layout {layout.name!r} ({', '.join(layout.joints)}), "
-            f"found {expected.center_joint!r}. Name one of these, or set center='none' and height=None."
-        )
-    return layout.joints.index(expected.center_joint)
+    return layout.joints.index(layout.center_of(expected.center_joint))
 
 
 def _clear_absent(bodies: _Bodies) -> _Bodies:
@@ -234,16 +228,16 @@ def prepare_clip(
     start, length = middle_crop(clip.positions.shape[1], expected.crop)
     low, high, share = resample_index(start, length, num_frames)
     resized = lerp(clip.positions[:, low], clip.positions[:, high], share[:, None, None])
-    return to_stream(resized, expected.stream), clip
+    return to_stream(resized, expected.stream, get_layout(expected.layout)), clip
 
 
-def to_stream(x: _Array, stream: str) -> _Array:
+def to_stream(x: _Array, stream: str, layout: Layout = MODEL_LAYOUT) -> _Array:
     """Convert joint positions [..., T, V, C], an array or tensor, to bones, to motion, or to the motion of bones.
 
     Motion is zero in the last frame.
     """
     if stream.startswith("bone"):
-        x = x - x[..., NTU25_BONES, :]
+        x = x - x[..., layout.bones, :]
     if stream.endswith("motion"):
         following = x[..., [*range(1, x.shape[-3]), -1], :, :]
         x = following - x
@@ -301,16 +295,19 @@ def token_presence(clip: NormalizedClip, config: MAMPConfig) -> NDArray[np.bool_
     start, length = middle_crop(clip.positions.shape[1], config.preprocessing.crop)
     low, high, share = resample_index(start, length, config.num_frames)
     tracked = clip.tracked.astype(np.float32)
-    tracked = _tracked_stream(lerp(tracked[:, low], tracked[:, high], share[:, None]), config.preprocessing.stream)
+    layout = get_layout(config.preprocessing.layout)
+    tracked = _tracked_stream(
+        lerp(tracked[:, low], tracked[:, high], share[:, None]), config.preprocessing.stream, layout
+    )
     (t, v), u, p = config.grid, config.t_patch_size, config.patch_size
     there = tracked.reshape(-1, t, u, v, p).mean(axis=(2, 4)).reshape(-1, t * v) > 1e-6
     return np.asarray(there | ~there.any(axis=1, keepdims=True))
 
 
-def _tracked_stream(tracked: FloatArray, stream: str) -> FloatArray:
+def _tracked_stream(tracked: FloatArray, stream: str, layout: Layout) -> FloatArray:
     """Visibility [M, T, V] of the stream: bones need both joints, motion both frames."""
     if stream.startswith("bone"):
-        tracked = np.minimum(tracked, tracked[..., NTU25_BONES])
+        tracked = np.minimum(tracked, tracked[..., layout.bones])
     if stream.endswith("motion"):
         tracked = np.minimum(tracked, np.concatenate([tracked[:, 1:], tracked[:, -1:]], axis=1))
     return tracked

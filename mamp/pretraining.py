@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError
 from mamp.future import Extrapolation, displacement, future_key, mean_distance
-from mamp.layouts.tables import NTU25_PARTS
+from mamp.layouts import get_layout
 from mamp.masking import (
     Mask,
     Masking,
@@ -73,8 +73,9 @@ class Objective:
         mask_ratio: Share of masked tokens (published: 0.9, which keeps 74 of 750).
         mask_ratio_low: Lower limit of a mask ratio drawn at each step, such that the number of visible tokens is
             log-uniform. None always uses ``mask_ratio``.
-        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), ``future``, or
-            ``confidence`` (motion weighted by tracking confidence); see :mod:`mamp.masking`.
+        masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), ``future``,
+            ``confidence`` (motion weighted by tracking confidence), or ``learned`` (by the loss of an averaged teacher,
+            which needs ``optim.ema``); see :mod:`mamp.masking`.
         motion_aware_tau: Temperature of motion-aware masking (published: 0.8 or 0.75); zero masks uniformly at random.
         motion_stride: Stride s of the motion target ``x[t + s] - x[t]``, in frames.
         norm_target: Normalise the target of each token to zero mean and unit variance.
@@ -162,9 +163,16 @@ class MAMPForPretraining(Backbone):
         self.objective = objective = replace(objective or Objective(), **changes)
         self.num_tokens, self.patch_values = config.num_tokens, config.patch_values
         by_part = objective.masking == "parts" or objective.missing_parts
-        if by_part and (config.num_joints, config.patch_size) != (len(NTU25_PARTS), 1):
+        if by_part:
             what = "masking 'parts'" if objective.masking == "parts" else "missing_parts"
-            raise ConfigError(f"{what} knows the body parts of the 25 joints of ntu25, one joint a token.")
+            layout = get_layout(config.preprocessing.layout)
+            if (config.num_joints, config.patch_size) != (len(layout.joints), 1):
+                raise ConfigError(
+                    f"{what} knows the body parts of the {len(layout.joints)} joints of {layout.name}, one joint a "
+                    "token."
+                )
+            if objective.missing_parts and max(layout.part_of) == 0:
+                raise ConfigError(f"missing_parts: expected a body of two parts or more; {layout.name} is one part.")
         if not 1 <= objective.motion_stride < config.num_frames:
             raise ConfigError(
                 f"motion_stride: expected 1 to {config.num_frames - 1} (num_frames - 1), found "
@@ -226,6 +234,7 @@ class MAMPForPretraining(Backbone):
         confidence: Tensor | None = None,
         mask_ratio: float | None = None,
         missing: Tensor | None = None,
+        importance: Tensor | None = None,
     ) -> PretrainingOutput:
         """Mask, encode, decode, and compute the loss.
 
@@ -238,6 +247,8 @@ class MAMPForPretraining(Backbone):
             confidence: [B, M, T, V] tracking confidence in [0, 1], for ``masking="confidence"``.
             mask_ratio: Replaces that of the objective.
             missing: [B * M, L], true for tokens to mask first.
+            importance: [B * M, L] importance of the tokens for ``masking="learned"``, from :meth:`importance` of a
+                teacher; by default from this model.
         """
         self.check_input(x)
         cfg, goal, batch = self.config, self.objective, len(x)
@@ -248,7 +259,9 @@ class MAMPForPretraining(Backbone):
         elif noise.shape != (x.shape[0], self.num_tokens):
             raise ConfigError(f"noise: expected shape {(x.shape[0], self.num_tokens)}, found {tuple(noise.shape)}.")
 
-        key = self._mask_key(x, noise, confidence)
+        if goal.masking == "learned" and importance is None:
+            importance = self._importance(x, target_x, noise)
+        key = self._mask_key(x, noise, confidence, importance)
         if missing is not None:
             key = key.masked_fill(missing, torch.inf)
         mask = mask_tokens(key, goal.mask_ratio if mask_ratio is None else mask_ratio)
@@ -275,7 +288,25 @@ class MAMPForPretraining(Backbone):
         in_token_order = in_token_order.scatter(1, repeat(ids, "n k -> n k c", c=self.patch_values), prediction)
         return PretrainingOutput(loss, in_token_order, mask.mask, losses)
 
-    def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None) -> Tensor:
+    def importance(self, x: Tensor, target_x: Tensor, noise: Tensor) -> Tensor:
+        """Loss [B * M, L] of each token of clips [B, M, T, V, C] when masked at random, for ``masking="learned"``.
+
+        Visible tokens have no loss, and take the mean of the others of their body. No gradient.
+        """
+        self.check_input(x)
+        x, target_x = (rearrange(clips, "b m t v c -> (b m) t v c") for clips in (x, target_x))
+        return self._importance(x, target_x, noise)
+
+    @torch.no_grad()
+    def _importance(self, x: Tensor, target_x: Tensor, noise: Tensor) -> Tensor:
+        mask = mask_tokens(noise, self.objective.mask_ratio)
+        hidden = mask.ids_shuffle[:, mask.ids_keep.shape[1] :]
+        prediction = self.decoder_pred(self._decode(self.encode_tokens(x, mask.ids_keep), mask.ids_shuffle))
+        losses = self._errors(prediction, target_x, self.objective.target, hidden).mean(dim=-1)
+        every = losses.mean(dim=1, keepdim=True).expand(-1, self.num_tokens)
+        return every.scatter(1, hidden, losses)
+
+    def _mask_key(self, x: Tensor, noise: Tensor, confidence: Tensor | None, importance: Tensor | None) -> Tensor:
         """Sort key [N, L] of the masking rule, for bodies [N, T, V, C]."""
         cfg, goal = self.config, self.objective
         if goal.masking == "future":
@@ -283,9 +314,13 @@ class MAMPForPretraining(Backbone):
         if goal.masking == "tube":
             return tube_key(noise, cfg.grid[0])
         if goal.masking == "parts":
-            return parts_key(noise, cfg.grid[0], torch.tensor(NTU25_PARTS, device=noise.device))
+            return parts_key(
+                noise, cfg.grid[0], torch.tensor(get_layout(cfg.preprocessing.layout).part_of, device=noise.device)
+            )
         if goal.masking == "random" or goal.motion_aware_tau <= 0:
             return noise
+        if goal.masking == "learned" and importance is not None:
+            return motion_aware_key(importance.to(noise.dtype), noise, goal.motion_aware_tau)
         intensity = motion_intensity(x, cfg.t_patch_size, cfg.patch_size)
         if goal.masking == "confidence":
             if confidence is None:
@@ -333,15 +368,23 @@ class MAMPForPretraining(Backbone):
 
     def _loss(self, prediction: Tensor, x: Tensor, target: Target, ids_hidden: Tensor) -> Tensor:
         """Mean squared error over the hidden tokens, the last rows of ``prediction`` [N, P, C]; or mean distance."""
+        if target == "displacement":
+            return mean_distance(*self._hidden(prediction, x, target, ids_hidden))
+        return self._errors(prediction, x, target, ids_hidden).mean()
+
+    def _errors(self, prediction: Tensor, x: Tensor, target: Target, ids_hidden: Tensor) -> Tensor:
+        """Squared errors [N, K, C] of the K hidden tokens, the last rows of ``prediction`` [N, P, C]."""
+        predicted, patches = self._hidden(prediction, x, target, ids_hidden)
+        if self.objective.norm_target:
+            patches = normalize_target(patches)
+        return (predicted - patches).square()
+
+    def _hidden(self, prediction: Tensor, x: Tensor, target: Target, ids_hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted and true values [N, K, C] of the hidden tokens, before normalisation."""
         cfg = self.config
         patches = patchify(self.target_of(x, target), cfg.t_patch_size, cfg.patch_size)
         patches = patches.gather(1, repeat(ids_hidden, "n k -> n k c", c=self.patch_values))
-        if target == "displacement":
-            return mean_distance(prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype), patches)
-        if self.objective.norm_target:
-            patches = normalize_target(patches)
-        error = prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype) - patches
-        return error.square().mean()
+        return prediction[:, prediction.shape[1] - ids_hidden.shape[1] :].to(patches.dtype), patches
 
 
 class Projection(nn.Sequential):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mamp.errors import LayoutError, RecordingError
-from mamp.layouts import Layout, find_layout, get_layout
+from mamp.layouts import Layout, find_layout, get_layout, read_layout
 
 FloatArray = NDArray[np.float32]
 
@@ -34,8 +34,9 @@ class Skeleton:
     Args:
         positions: [M, T, V, 3], or [T, V, 3] for one person; metres, y up, right-handed. NaN marks joints that were
             not tracked; a person is absent from a frame if all joints are NaN.
-        layout: A registered layout name, a :class:`~mamp.layouts.Layout`, or the list of the V joint names (which is
-            matched against the registered layouts).
+        layout: A registered layout name, a :class:`~mamp.layouts.Layout`, a JSON file of one
+            (:mod:`mamp.layouts.stored`), or the list of the V joint names (which is matched against the registered
+            layouts).
         fps: Frames per second, or ``None`` when unknown.
         confidence: [M, T, V] (or [T, V]) tracking confidence in [0, 1], if there is one.
         name: What to call the recording in messages, usually its file name.
@@ -205,7 +206,7 @@ def real_numbers(values: ArrayLike, where: str) -> FloatArray:
 
 
 def resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
-    """Return the layout for a registered name, a list of joint names, or a layout itself.
+    """Return the layout for a registered name, a JSON file, a list of joint names, or a layout itself.
 
     Raises:
         LayoutError: There is no such layout.
@@ -213,7 +214,7 @@ def resolve_layout(layout: str | Layout | Sequence[str]) -> Layout:
     if isinstance(layout, Layout):
         return layout
     if isinstance(layout, str):
-        return get_layout(layout)
+        return read_layout(layout) if layout.endswith(".json") else get_layout(layout)
     if not isinstance(layout, Sequence) or not all(isinstance(joint, str) for joint in layout):
         raise LayoutError(
             "layout: expected a registered name, a mamp.Layout or a list of joint names, found "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import ConfigError, LayoutError
 from mamp.figures import LIGHT, Theme
-from mamp.layouts import MODEL_LAYOUT, Layout, between
+from mamp.layouts import Layout, between, body_of
 from mamp.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ VIEWS = {"front": (0.0, 0.0), "side": (-90.0, 0.0), "top": (0.0, 90.0), "corner"
 UP = np.array([0.0, 1.0, 0.0])
 
 
-def to_the_left(model: Array) -> Array:
-    """Horizontal direction [3] to the left of a person, of the model's joints [..., V, 3].
+def to_the_left(model: Array, body: Layout) -> Array:
+    """Horizontal direction [3] to the left of somebody, of the joints [..., V, 3] of a body.
 
-    Of several frames it is the mean; of a person without hips and shoulders x.
+    Of several frames it is the mean; of a person without hips and shoulders, and of a body without sides, x.
     """
     across = np.zeros(3)
-    for part in ("shoulder", "hip"):
-        left, right = (model[..., MODEL_LAYOUT.joints.index(f"{part}_{side}"), :] for side in ("left", "right"))
+    for pair in body.facing:
+        left, right = (model[..., body.joints.index(joint), :] for joint in pair)
         across = across + np.nan_to_num(left - right).reshape(-1, 3).sum(0)
     across[1] = 0.0
     length = float(np.linalg.norm(across))
@@ -50,7 +50,8 @@ def camera(recording: Skeleton, view: str = "corner", level: bool = False) -> Ar
     if view not in VIEWS:
         raise ConfigError(f"view: expected one of {', '.join(VIEWS)}, found {view!r}.")
     try:
-        left = to_the_left(recording.to_layout(MODEL_LAYOUT).positions[most_seen(recording)])
+        body = body_of(recording.layout)
+        left = to_the_left(recording.to_layout(body).positions[most_seen(recording)], body)
     except LayoutError:  # joints that are none of the model's: as the axes of the file are
         left = np.array([1.0, 0.0, 0.0])
     around, above = np.radians(VIEWS[view])

@@ -21,9 +21,10 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamp.attention import JOINT, Pattern, Places
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, RecordingError
-from mamp.kernels import Linear, attention
+from mamp.kernels import Linear
 from mamp.threads import share
 
 _Network = TypeVar("_Network", bound="Network")
@@ -49,18 +50,19 @@ class DropPath(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over the tokens of one body.
 
-    Bodies never attend to each other. ``forward`` maps [N, L, D] to [N, L, D].
+    Bodies never attend to each other. ``forward`` maps [N, L, D] to [N, L, D]; other patterns than ``joint`` need
+    the places of the tokens.
     """
 
-    def __init__(self, dim: int, num_heads: int, qkv_bias: bool) -> None:
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool, pattern: Pattern = JOINT) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.pattern = num_heads, pattern
         self.proj = Linear(dim, dim)
         self.qkv = Linear(dim, dim * 3, bias=qkv_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "n l (three h d) -> three n h l d", three=3, h=self.num_heads)
-        return self.proj(rearrange(attention(q, k, v), "n h l d -> n l (h d)"))
+        return self.proj(rearrange(self.pattern.attend(q, k, v, places), "n h l d -> n l (h d)"))
 
 
 class FeedForward(nn.Sequential):
@@ -73,16 +75,24 @@ class FeedForward(nn.Sequential):
 class Block(nn.Module):
     """Pre-norm transformer block: ``x += attention(norm(x)); x += feed_forward(norm(x))``."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, qkv_bias: bool, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        drop_path: float = 0.0,
+        pattern: Pattern = JOINT,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = Attention(dim, num_heads, qkv_bias)
+        self.attn = Attention(dim, num_heads, qkv_bias, pattern)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), places))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -145,8 +155,9 @@ class Backbone(nn.Module):
         self.temp_embed = nn.Parameter(torch.zeros(1, t, 1, config.dim_feat))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1, v, config.dim_feat))
         self.joints_embed = JointEmbedding(config.dim_in, config.dim_feat, config.t_patch_size, config.patch_size)
+        pattern = Pattern(config.attention, config.attention_window)
         self.blocks = nn.ModuleList(
-            Block(config.dim_feat, config.num_heads, config.mlp_ratio, config.qkv_bias, rate)
+            Block(config.dim_feat, config.num_heads, config.mlp_ratio, config.qkv_bias, rate, pattern)
             for rate in self.drop_path_rates(drop_path_rate)
         )
         self.norm = nn.LayerNorm(config.dim_feat)
@@ -200,12 +211,19 @@ class Backbone(nn.Module):
             return map(function, pieces)
         return share(function, pieces)
 
-    def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
-        h = rearrange(self.joints_embed(x) + self.pos_embed + self.temp_embed, "n t v d -> n (t v) d")
+    def embed_tokens(self, x: Tensor, ids_keep: Tensor | None = None) -> tuple[Tensor, Places]:
+        """What the blocks take: embedded tokens [N, L, D] or [N, K, D] of bodies [N, T, V, C], and where they are."""
+        grid = self.joints_embed(x) + self.pos_embed + self.temp_embed
+        places = Places(grid.shape[1], grid.shape[2], ids_keep)
+        h = rearrange(grid, "n t v d -> n (t v) d")
         if ids_keep is not None:
             h = h.gather(1, repeat(ids_keep, "n k -> n k d", d=h.shape[-1]))
+        return h, places
+
+    def _encode_at_once(self, x: Tensor, ids_keep: Tensor | None) -> Tensor:
+        h, places = self.embed_tokens(x, ids_keep)
         for block in self.blocks:
-            h = block(h)
+            h = block(h, places)
         return self.norm(h)
 
 

@@ -93,10 +93,6 @@ def test_replace_checks_again() -> None:
         ({"preprocessing": {"unit": "feet"}}, r"preprocessing.unit: expected one of 'm', 'cm', 'mm'; found 'feet'"),
         ({"preprocessing": {"up": "x"}}, r"preprocessing.up: expected one of 'y', 'z'; found 'x'"),
         ({"preprocessing": {"stream": "speed"}}, r"preprocessing.stream: expected one of 'joint', 'bone', 'motion'"),
-        (
-            {"preprocessing": {"stream": "bone", "layout": "kinect20"}},
-            r"bones are known for layout 'ntu25', found 'kin",
-        ),
         ({"preprocessing": {"absent_person": "ones"}}, r"preprocessing.absent_person: expected one of 'zeros', 'copy'"),
         ({"preprocessing": {"facing": "no"}}, r"preprocessing.facing: expected one of True, False; found 'no'"),
         (

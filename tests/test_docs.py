@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-SLOW = {"evaluation", "pictures", "pretraining", "recordings", "segment", "view"}
+SLOW = {"bodies", "evaluation", "pictures", "pretraining", "recordings", "segment", "view"}
 # Packages of extras that pages need.
 NEEDS = {
     "deploy": ("onnx", "onnxscript", "onnxruntime", "openvino"),
@@ -91,7 +91,8 @@ def test_formats_and_layouts_of_the_docs_are_those_of_the_package() -> None:
         for suffix in known.suffixes:
             assert f"`{suffix}`" in table, suffix
     overview = (ROOT / "docs" / "layouts.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"^\| \[`(\w+)`\]", overview, re.MULTILINE))
+    bodies = (ROOT / "docs" / "bodies.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\| \[?`(\w+)`", overview + bodies, re.MULTILINE))
     assert {name for name in list_layouts() if name != "bvh"} <= shown
 
 

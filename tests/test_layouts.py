@@ -16,7 +16,7 @@ from mamp.layouts import MODEL_LAYOUT, between, beyond, find_layout
 from mamp.layouts import layout as registry
 from mamp.layouts.names import parse_names
 
-NAMES = [name for name in list_layouts() if name != "bvh"]
+NAMES = [name for name in list_layouts() if name != "bvh" and get_layout(name).body == "ntu25"]
 SIDED = [joint for joint in MODEL_LAYOUT.joints if joint.endswith(("_left", "_right"))]
 
 # Joint names as exported by common tools. Each joint stands at the start of the limb that it is named after.

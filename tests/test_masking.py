@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mamp import get_layout
 from mamp.errors import ConfigError
-from mamp.layouts.tables import NTU25_PARTS
+from mamp.layouts import MODEL_LAYOUT
 from mamp.masking import (
     mask_ratio_between,
     mask_tokens,
@@ -186,12 +186,12 @@ def test_tubes_take_any_joint(noise: Tensor) -> None:
     assert counts.min() > 100 and counts.max() < 220
 
 
-PARTS = torch.tensor(NTU25_PARTS)
+PARTS = torch.tensor(MODEL_LAYOUT.part_of)
 
 
 def test_parts_of_the_model() -> None:
     joints = get_layout("ntu25").joints
-    for joint, part in zip(joints, NTU25_PARTS, strict=True):
+    for joint, part in zip(joints, MODEL_LAYOUT.part_of, strict=True):
         side = joint.rsplit("_", 1)[-1]
         leg = joint.startswith(("hip", "knee", "ankle", "foot"))
         assert part == (0 if side not in ("left", "right") else 1 + (side == "right") + 2 * leg), joint

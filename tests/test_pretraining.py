@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import ConfigError, RecordingError
-from mamp.masking import Masking
+from mamp.masking import Masking, mask_tokens, motion_aware_key, patchify
 from mamp.pretraining import MAMPForPretraining, Objective, agreement, normalize_target, temporal_motion
 from mamp.train.config import TrainConfig
 from mamp.train.engine import weight_decay_groups
@@ -485,6 +485,37 @@ def test_masking_rules(clips: Tensor, noise: Tensor) -> None:
     assert torch.equal(full_trust, masks["motion"])
 
 
+def test_learned_importance_is_the_loss_of_each_token(clips: Tensor, noise: Tensor) -> None:
+    """The loss of a random mask with all tokens decoded, and the mean of a body where a token was visible."""
+    teacher, random = tiny(masking="learned").eval(), tiny(masking="random").eval()
+    found = teacher.importance(clips, clips, noise)
+    assert found.shape == noise.shape and not found.requires_grad
+    with torch.no_grad():
+        output = random(clips, noise)
+    target = normalize_target(patchify(temporal_motion(clips.flatten(0, 1), 1), 4))
+    losses = (output.prediction - target).square().mean(-1)
+    hidden = output.mask.bool()
+    torch.testing.assert_close(found[hidden], losses[hidden], rtol=1e-5, atol=1e-6)
+    assert found[hidden].mean().item() == pytest.approx(output.loss.item(), rel=1e-5)
+    for body, seen in zip(found, ~hidden, strict=True):
+        torch.testing.assert_close(body[seen], body[~seen].mean().expand(int(seen.sum())))
+
+
+def test_learned_masks_hide_what_is_important(clips: Tensor) -> None:
+    """A given importance takes the place of motion, with the same draw."""
+    model = tiny(masking="learned", mask_ratio=0.5)
+    important = torch.zeros(6, 100)
+    important[:, ::2] = 50.0
+    hidden = torch.zeros(100)
+    for seed in range(8):
+        draw = torch.rand(6, 100, generator=torch.Generator().manual_seed(seed))
+        hidden += model(clips, draw, importance=important).mask.sum(0)
+    assert hidden[::2].mean() > 1.2 * hidden[1::2].mean()
+    draw = torch.rand(6, 100, generator=torch.Generator().manual_seed(0))
+    key = motion_aware_key(important, draw, model.objective.motion_aware_tau)
+    assert torch.equal(model(clips, draw, importance=important).mask, mask_tokens(key, 0.5).mask)
+
+
 def test_confidence_is_needed(clips: Tensor, noise: Tensor) -> None:
     with pytest.raises(
         ConfigError, match="masking 'confidence' needs the tracking confidence of the clips; found none"
@@ -502,7 +533,7 @@ def test_body_parts_of_other_joints() -> None:
     [
         (
             {"masking": "blocks"},
-            r"masking: expected one of motion, random, confidence, tube, parts, future; found 'blocks'",
+            r"masking: expected one of motion, random, confidence, tube, parts, future, learned; found 'blocks'",
         ),
         ({"mask_ratio": 1.5}, r"mask_ratio: expected a share in \[0, 1\], found 1.5"),
         ({"mask_ratio": -0.1}, r"mask_ratio: .*found -0.1"),

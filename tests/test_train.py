@@ -220,6 +220,21 @@ def test_the_last_checkpoints_and_the_best_are_kept(store: Path, tmp_path: Path,
 # Switches.
 
 
+def test_masks_by_an_averaged_teacher(store: Path, tmp_path: Path) -> None:
+    """They differ from random ones, resume as they were, and need an average."""
+    learned = {"objective__masking": "learned", "optim__ema": 0.8}
+    train(tiny(**learned), store, tmp_path / "whole")
+    train(tiny(**learned, run__stop_after=5), store, tmp_path / "parts")
+    train(tiny(**learned), store, tmp_path / "parts")
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    train(tiny(objective__masking="random", optim__ema=0.8), store, tmp_path / "random")
+    assert metrics(tmp_path / "whole")[-1]["loss"] != metrics(tmp_path / "random")[-1]["loss"]
+    with pytest.raises(
+        ConfigError, match=r"'learned' takes the loss of an averaged teacher, expected a decay in optim.ema"
+    ):
+        tiny(objective__masking="learned")
+
+
 def test_the_moving_average_is_exported(store: Path, tmp_path: Path) -> None:
     train(tiny(optim__ema=0.8, run__checkpoint_every=1, run__keep=100), store, tmp_path)
     states = [torch.load(path, weights_only=True) for path in list_checkpoints(tmp_path / "checkpoints")]

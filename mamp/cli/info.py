@@ -14,7 +14,7 @@ from mamp.data import ClipStore
 from mamp.data.summary import describe_store, is_store, store_text
 from mamp.errors import MissingFileError
 from mamp.hub import describe, list_pretrained
-from mamp.layouts import get_layout
+from mamp.layouts import MODEL_LAYOUT, body_of
 from mamp.prepare.pictures import contact_sheet
 from mamp.readers.infer import HUMAN, Body
 from mamp.readers.options import add_recording_options
@@ -32,7 +32,6 @@ clips made by python -m mamp.prepare: clips by class, subject, camera and split,
 lengths, rates, and preprocessing."""
 EXAMPLE = "mamp info walk.bvh"
 
-MODEL_LAYOUT = "ntu25"
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 
 
@@ -96,7 +95,7 @@ def _is_weights(target: str) -> bool:
 
 def recording_facts(recording: Skeleton) -> dict[str, Any]:
     """Facts about a recording as plain values."""
-    target = get_layout(MODEL_LAYOUT)
+    target = body_of(recording.layout)
     length = Body(recording.positions, recording.layout).head_to_ankle
     return {
         "recording": recording.name,
@@ -106,6 +105,7 @@ def recording_facts(recording: Skeleton) -> dict[str, Any]:
         "fps": recording.fps,
         "seconds": None if recording.duration is None else round(recording.duration, 3),
         "layout": recording.layout.name,
+        "body": recording.layout.body,
         "joints": list(recording.layout.joints),
         "unit": recording.info.get("unit"),
         "unit_from": recording.info.get("unit_from"),
@@ -155,6 +155,8 @@ def _recording_text(facts: dict[str, Any]) -> str:
 
 def _size(facts: dict[str, Any]) -> str:
     length = facts["head_to_ankle"]
+    if facts["body"] != MODEL_LAYOUT.name:
+        return f"{facts['body']}, not that of a person"
     if length is None:
         return "unknown, parts are missing"
     low, high = HUMAN

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import DataError
 from mamp.figures import LIGHT, new_figure, save_figure
-from mamp.layouts import MODEL_LAYOUT, Layout
+from mamp.layouts import Layout, body_of
 from mamp.skeleton import Skeleton
 from mamp.stick import UP, Look, draw_body, most_seen, to_the_left
 
@@ -39,14 +39,15 @@ def draw_recording(recording: Skeleton, path: str | Path, words: list[str], fram
     person = most_seen(recording)
     there = np.flatnonzero(recording.tracked[person].any(-1))
     chosen = there[np.linspace(0, len(there) - 1, min(frames, len(there))).round().astype(int)]
-    bodies = ((recording, "as read"), (recording.to_layout(MODEL_LAYOUT), "the model's joints"))
+    model = body_of(recording.layout)
+    bodies = ((recording, "as read"), (recording.to_layout(model), "the model's joints"))
     lines = [recording.name, *words]
     below = 0.3 + 0.17 * len(lines)  # inches
     height = 2.9 * len(chosen) + 0.3 + below
     figure = new_figure(figsize=(11, height))
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, frame in zip(axes, chosen, strict=True):
-        across = to_the_left(bodies[1][0].positions[person, frame])
+        across = to_the_left(bodies[1][0].positions[person, frame], model)
         ahead = np.cross(across, UP)
         seen = recording.positions[person, frame][recording.tracked[person, frame]]
         middle = (seen.min(0) + seen.max(0)) / 2
@@ -106,5 +107,5 @@ def say_inferred(recording: Skeleton) -> dict[str, str]:
     words["joints"] = how.get(layout, f"those of layout {layout}")
     if info.get("joints_from"):
         words["joints"] = "placed among the markers of a usual marker set"
-    absent = recording.layout.absent(MODEL_LAYOUT)
+    absent = recording.layout.absent(body_of(recording.layout))
     return words | ({"absent": ", ".join(absent)} if absent else {})

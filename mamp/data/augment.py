@@ -51,7 +51,7 @@ class Augmentation:
         crop_min: Minimum length of a crop in frames, unless the clip is shorter.
         window: Range of the length of a crop in frames; replaces ``crop_share`` for long recordings.
         rotation: Maximum angle about each axis in radians; one rotation per clip.
-        center: Move ``spine_mid`` of the first person in the first frame of the crop to the origin.
+        center: Move the centre of the first person (``spine_mid``) in the first frame of the crop to the origin.
         facing: Rotate the crop about the vertical so that the first person faces the camera on average.
         view_rotation: Maximum angle about the vertical in radians.
         mirror: Probability of swapping left and right.
@@ -194,7 +194,7 @@ def augment(
     if stream != "joint":
         for clips in (target,) if x is target else (x, target):
             for part in clips.split(group_size(clips.device, len(clips))):
-                part.copy_(to_stream(part, stream))
+                part.copy_(to_stream(part, stream, layout))
     return TrainingClips(x, target, confidence)
 
 
@@ -207,7 +207,7 @@ def placement(batch: PackedBatch, bodies: Bodies, settings: Augmentation, layout
 
     origin = None
     if settings.center:
-        spine = layout.joints.index("spine_mid")
+        spine = layout.joints.index(layout.center)
         origin = between(batch.rows.flatten(1), rows[:, 0], weight[:, 0])[:, 3 * spine : 3 * spine + 3]
     steps, turn = [], None
     if settings.facing or settings.view_rotation:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import DataError
-from mamp.layouts import Layout, get_layout
+from mamp.layouts import Layout, adopt_body, get_layout
 from mamp.outputs import recover
 from mamp.skeleton import WHOLE, Skeleton
 
@@ -76,6 +76,7 @@ class ClipStore:
         missing = [name for name in REQUIRED if name not in self.columns]
         if missing:
             raise DataError(f"{self.path}: clips.npz lacks the columns {', '.join(missing)}; prepare the data again.")
+        adopt_body(self.info, str(self.path))
         self.layout: Layout = get_layout(self.info["layout"])
         self._files: dict[str, int] = {}
         self._check_index()

@@ -14,7 +14,7 @@ import numpy as np
 
 from mamp.data.store import FORMAT, WRITER, FloatArray, sha256_of
 from mamp.errors import DataError
-from mamp.layouts import Layout
+from mamp.layouts import Layout, stored_body
 from mamp.outputs import dump_json, folder_beside, put_in_place, through_links
 
 Mark = tuple[int, int]
@@ -94,6 +94,7 @@ class StoreFiles:
             "format": FORMAT,
             "writer": WRITER,
             "layout": self.layout.name,
+            **stored_body(self.layout),
             "num_clips": len(self.columns["name"]),
             "num_rows": self._rows,
             "sha256": sha256_of(self.folder / "positions.bin"),
@@ -101,7 +102,7 @@ class StoreFiles:
         }
         if described["confidence"]:
             described["confidence_sha256"] = sha256_of(self.folder / "confidence.bin")
-        free = {name: value for name, value in info.items() if name != "confidence_sha256"}
+        free = {name: value for name, value in info.items() if name not in ("confidence_sha256", "body")}
         text = dump_json(described | free | described)
         (self.folder / "meta.json").write_text(text + "\n", encoding="utf-8")
         return {"positions.bin": str(described["sha256"]), "clips.npz": sha256_of(self.folder / "clips.npz")}

@@ -41,7 +41,7 @@ EPILOG = f"""\
 weights:
   openmocap, another name of "mamp list", a folder, a run of mamp.train, or a repository on the Hugging Face Hub
   untrained or untrained:NAME   the architecture and preprocessing of NAME [openmocap] with randomly initialised weights
-  poses                         no encoder: normalised poses (protocols on frozen features only)
+  poses, poses:NAME             no encoder: normalised poses (protocols on frozen features only)
 
 examples:
   python -m mamp.evaluate --list

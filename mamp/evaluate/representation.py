@@ -55,7 +55,8 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
 
     Args:
         weights: Anything that :meth:`mamp.MAMPEncoder.from_pretrained` takes; ``untrained`` or ``untrained:NAME`` for
-            random weights with the architecture and preprocessing of NAME; ``poses`` for no encoder.
+            random weights with the architecture and preprocessing of NAME; ``poses`` or ``poses:NAME`` for no encoder,
+            with the preprocessing of NAME.
         seed: Seed of random weights.
         overrides: Fields of the encoder's configuration by dotted name, for random weights.
 
@@ -76,8 +77,9 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
             f"encoder.{next(iter(overrides))}: the architecture of {weights!r} is fixed; only random weights can have "
             f"another one: use the weights {UNTRAINED}:{weights}, or the protocol scratch."
         )
-    if weights == POSES:
-        return Representation(POSES, "poses", None, _config_of(DEFAULT), None)
+    if kind == POSES:
+        label = POSES if not name else f"{POSES}:{label_of(name)}"
+        return Representation(label, "poses", None, _config_of(name or DEFAULT), None)
     encoder = MAMPEncoder.from_pretrained(weights)
     return Representation(label_of(weights), "pretrained", fingerprint(encoder), encoder.config, encoder)
 

@@ -100,7 +100,7 @@ def evaluate(
 
 def _weights_for(protocol: Protocol, weights: str) -> str:
     """The weights, or random ones if the protocol needs them."""
-    if weights == POSES and not protocol.poses:
+    if weights.partition(":")[0] == POSES and not protocol.poses:
         raise ConfigError(
             f"{protocol.name}: expected weights of an encoder, found {POSES!r}; only protocols on frozen features take "
             "poses."

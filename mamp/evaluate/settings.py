@@ -131,10 +131,10 @@ def training_augmentation(wanted: Augmentation, expected: Preprocessing, store: 
                 f"{found[name]}, and that cannot be changed while training. Prepare the data for these weights."
             )
     center = expected.center == "clip" and found.get("center") != "clip"
-    if center and expected.center_joint != "spine_mid":
+    if center and store.layout.center_of(expected.center_joint) != store.layout.center:
         raise ConfigError(
             f"{store.path}: the weights expect clips centred on {expected.center_joint}; training can centre on "
-            "spine_mid only. Prepare the data for these weights."
+            f"{store.layout.center} only. Prepare the data for these weights."
         )
     facing = expected.facing and not found.get("facing", False)
     return dataclasses.replace(wanted, center=wanted.center or center, facing=wanted.facing or facing)

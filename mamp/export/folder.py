@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mamp.config import MAMPConfig, from_dict
-from mamp.errors import ConfigError, WeightsError
+from mamp.errors import ConfigError, LayoutError, WeightsError
+from mamp.layouts import adopt_body, stored_body
 from mamp.outputs import dump_json
 
 Format = Literal["onnx", "openvino", "torch"]
@@ -56,7 +57,8 @@ def check_torch(version: str) -> None:
 
 def write_record(folder: Path, config: MAMPConfig, record: Record) -> None:
     """Write both JSON files beside the model."""
-    (folder / CONFIG_NAME).write_text(dump_json(config.to_dict()), encoding="utf-8")
+    values = {**stored_body(config.preprocessing.layout), **config.to_dict()}
+    (folder / CONFIG_NAME).write_text(dump_json(values), encoding="utf-8")
     (folder / RECORD_NAME).write_text(dump_json(asdict(record)), encoding="utf-8")
 
 
@@ -89,7 +91,7 @@ def read_record(folder: Path) -> tuple[MAMPConfig, Record]:
                 f"{folder / name}: expected sha256 {record.files.get(name)!r} as {RECORD_NAME} says, found {found}. "
                 "The file was replaced or damaged: export again."
             )
-    return MAMPConfig.from_dict(_read_json(folder / CONFIG_NAME), str(folder / CONFIG_NAME)), record
+    return _config(folder / CONFIG_NAME), record
 
 
 def sha256(path: Path) -> str:
@@ -109,6 +111,17 @@ def _record(values: Any, where: str) -> Record:
     if record.format not in get_args(Format) or not isinstance(record.files, dict):
         raise ConfigError(f"{where}: expected a format of {', '.join(get_args(Format))}, found {record.format!r}.")
     return record
+
+
+def _config(path: Path) -> MAMPConfig:
+    values = _read_json(path)
+    if isinstance(values, dict):
+        try:
+            adopt_body(values, str(path))
+        except LayoutError as error:
+            raise ConfigError(str(error)) from None
+        values.pop("body", None)
+    return MAMPConfig.from_dict(values, str(path))
 
 
 def _read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from itertools import repeat
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamp.attention import Places
 from mamp.errors import MissingExtraError, WeightsError
 from mamp.export.folder import MODEL_NAMES, OUTPUTS, RECORD_NAME, Format, Record, check_torch, sha256, write_record
 from mamp.hub import fingerprint
@@ -27,6 +29,7 @@ class Graph(nn.Module):
     """Bodies, and which of their tokens are there, to every output that :mod:`mamp.export.runtime` pools from.
 
     A token that is not there is no key of any other's attention, so that the others are what they would be without it.
+    Other attention than ``joint`` is that with more pairs masked: the result is the same, the cost that of ``joint``.
 
     Args:
         network: The encoder.
@@ -42,15 +45,22 @@ class Graph(nn.Module):
         """Map [N, T, V, C] and [N, L] to person [N, E], frame [N, t, E], joint [N, v, E] and tokens [N, t, v, D]."""
         net = self.network
         t, _ = net.config.grid
-        h = rearrange(net.joints_embed(bodies) + net.pos_embed + net.temp_embed, "n t v d -> n (t v) d")
-        bias = rearrange(torch.where(there, 0.0, -1e9), "n l -> n 1 1 l")
+        h, places = net.embed_tokens(bodies)
         for block in net.blocks:
             assert isinstance(block, Block)
             x = block.attn.qkv(block.norm1(h))
             q, k, v_ = rearrange(x, "n l (three h d) -> three n h l d", three=3, h=block.attn.num_heads)
             together = 1 if self.one_by_one else block.attn.num_heads
             heads = zip(q.split(together, 1), k.split(together, 1), v_.split(together, 1), strict=True)
-            y = torch.cat([F.scaled_dot_product_attention(*head, attn_mask=bias) for head in heads], dim=1)
+            bias = self._bias(there, block, places)
+            masks = bias.split(together, 1) if bias.shape[1] > 1 else repeat(bias)
+            y = torch.cat(
+                [
+                    F.scaled_dot_product_attention(*head, attn_mask=mask)
+                    for head, mask in zip(heads, masks, strict=False)
+                ],
+                dim=1,
+            )
             h = h + block.attn.proj(rearrange(y, "n h l d -> n l (h d)"))
             h = h + block.mlp(block.norm2(h))
         tokens = rearrange(net.norm(h), "n (t v) d -> n t v d", t=t)
@@ -58,6 +68,14 @@ class Graph(nn.Module):
         pooled = (self._pool(tokens, known, over) for over in ((1, 2), (2,), (1,)))
         person, frame, joint = (x if net.readout is None else net.readout(x) for x in pooled)
         return person, frame, joint, torch.where(known, tokens, torch.nan)
+
+    def _bias(self, there: Tensor, block: Block, places: Places) -> Tensor:
+        """What is added to the scores of a block, [N, 1 or H, 1 or L, L]: little for pairs that do not attend."""
+        bias = rearrange(torch.where(there, 0.0, -1e9), "n l -> n 1 1 l")
+        pattern = block.attn.pattern
+        if pattern.kind == "joint":
+            return bias
+        return bias + torch.where(pattern.pairs(places, block.attn.num_heads, there.device), 0.0, -1e9)
 
     def _pool(self, tokens: Tensor, known: Tensor, over: tuple[int, ...]) -> Tensor:
         """Reduce the tokens that are there; NaN where there is none."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mamp.config import MAMPConfig
-from mamp.errors import ConfigError, WeightsError
+from mamp.errors import ConfigError, LayoutError, WeightsError
 from mamp.fileset import file_set
 from mamp.hub.card import GENERATED, model_card
 from mamp.hub.paths import local_path
@@ -28,7 +28,7 @@ from mamp.hub.tensors import (
     sha256_of,
     tensor_digest,
 )
-from mamp.layouts import get_layout, list_layouts
+from mamp.layouts import adopt_body, get_layout, list_layouts, stored_body
 from mamp.transformer import Network, resize_temp_embed
 
 CARD_NAME = "README.md"
@@ -55,18 +55,32 @@ def read_config(path: Path) -> MAMPConfig:
             raise ConfigError(f"{path}: expected format {FORMAT}, found {version!r}; a newer mamp may be needed.")
         values = {name: value for name, value in values.items() if name not in _OF_FILE}
     try:
-        config = MAMPConfig.from_dict(values)
+        config = config_with_body(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     expected = config.preprocessing
     needs_joint = expected.center != "none" or expected.height is not None
     if needs_joint and expected.layout in list_layouts():  # another may be registered before it is needed
-        joints = get_layout(expected.layout).joints
-        if expected.center_joint not in joints:
-            raise ConfigError(
-                f"{path}: preprocessing.center_joint: expected a joint of layout {expected.layout!r} "
-                f"({', '.join(joints)}), found {expected.center_joint!r}."
-            )
+        try:
+            get_layout(expected.layout).center_of(expected.center_joint)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def config_with_body(values: Any) -> MAMPConfig:
+    """The configuration in a JSON file; the layout of a body of its own, which the file defines, is registered.
+
+    Raises:
+        ConfigError: A field is unknown, or has an invalid value.
+    """
+    if not isinstance(values, dict):
+        return MAMPConfig.from_dict(values)
+    config = MAMPConfig.from_dict({name: value for name, value in values.items() if name != "body"})
+    try:
+        adopt_body(values, "config")
+    except LayoutError as error:
+        raise ConfigError(str(error)) from None
     return config
 
 
@@ -188,6 +202,7 @@ def save_encoder(
         with file_set(target) as aside:
             safetensors.torch.save_file(tensors, aside / WEIGHTS_NAME, metadata={"format": "pt"})
             own = {"model_type": "mamp", "format": FORMAT, "weights_sha256": sha256_of(aside / WEIGHTS_NAME)}
+            own |= stored_body(encoder.config.preprocessing.layout)
             (aside / CONFIG_NAME).write_text(json.dumps(own | encoder.config.to_dict(), indent=2) + "\n")
             if not kept:
                 text = model_card(encoder.config, name or target.resolve().name, facts)

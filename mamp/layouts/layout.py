@@ -7,13 +7,16 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamp.config import suggest
-from mamp.errors import LayoutError
+from mamp.config import Preprocessing, suggest
+from mamp.errors import ConfigError, LayoutError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +55,14 @@ class Layout:
         pairs: (left, right) joint names that are swapped by mirroring.
         mapping: Joint of the model -> joint, or weights over joints that sum to one (see :func:`between` and
             :func:`beyond`). Joints of the model without an entry are absent.
+        body: Name of the layout whose joints ``mapping`` names: ``ntu25`` for people. The layout of another body (a
+            hand, an animal, an object) has its own name here and no mapping. Weights take recordings of one body only.
+        parts: Name of a part of the body -> its joints, each joint in one part; for masks by part. By default, the
+            branches that leave the roots, each a part.
+        center: Joint that stands for the place of the body; by default the first root.
+        facing: (left, right) joint names that tell which way the body faces; by default all pairs.
+        bones: Index of the joint from which the bone of each joint starts, for the bone stream; by default the parent,
+            and the joint itself for roots.
     """
 
     name: str
@@ -59,6 +70,11 @@ class Layout:
     parents: tuple[int, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     mapping: Mapping[str, str | Weights] = field(default_factory=dict, repr=False)
+    body: str = MODEL
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    center: str = ""
+    facing: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    bones: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "joints", tuple(map(str, self.joints)))
@@ -71,8 +87,23 @@ class Layout:
         if len(self.parents) != len(self.joints):
             raise LayoutError(f"{where}: {len(self.joints)} joints need as many parents, found {len(self.parents)}.")
         check_tree(where, self.parents)
-        for name in (name for pair in self.pairs for name in pair):
-            self._check_joint(where, "pairs", name)
+        root = self.joints[self.parents.index(-1)]
+        object.__setattr__(self, "center", self.center or root)
+        object.__setattr__(self, "facing", tuple((a, b) for a, b in self.facing) or self.pairs)
+        bones = tuple(self.bones) or tuple(joint if up < 0 else up for joint, up in enumerate(self.parents))
+        object.__setattr__(self, "bones", bones)
+        object.__setattr__(self, "parts", {name: tuple(joints) for name, joints in self.parts.items()})
+        self._check_joint(where, "center", self.center)
+        for part, pairs in (("pairs", self.pairs), ("facing", self.facing)):
+            for name in chain(*pairs):
+                self._check_joint(where, part, name)
+        for part, joints in self.parts.items():
+            for name in joints:
+                self._check_joint(where, f"parts[{part!r}]", name)
+        if self.parts and sorted(chain(*self.parts.values())) != sorted(self.joints):
+            found = Counter(chain(*self.parts.values()))
+            wrong = [joint for joint in self.joints if found[joint] != 1]
+            raise LayoutError(f"{where}: expected every joint in one part; {', '.join(wrong)} are in none or several.")
         for target, source in self.mapping.items():
             weights = {source: 1.0} if isinstance(source, str) else source
             for name in weights:
@@ -94,7 +125,44 @@ class Layout:
         order = [self.joints.index(joint) for joint in joints]
         new_index = {old: new for new, old in enumerate(order)} | {-1: -1}
         parents = tuple(new_index[self.parents[old]] for old in order)
-        return Layout(self.name, tuple(joints), parents, self.pairs, self.mapping)
+        bones = tuple(new_index[self.bones[old]] for old in order)
+        return replace(self, joints=tuple(joints), parents=parents, bones=bones)
+
+    @cached_property
+    def part_of(self) -> tuple[int, ...]:
+        """Number of the part of each joint."""
+        if self.parts:
+            names = [set(joints) for joints in self.parts.values()]
+            return tuple(next(part for part, one in enumerate(names) if joint in one) for joint in self.joints)
+        roots = {joint for joint, up in enumerate(self.parents) if up < 0}
+        branches = [joint for joint, up in enumerate(self.parents) if up in roots] or [0]
+
+        def branch(joint: int) -> int:
+            while joint not in branches and joint not in roots:
+                joint = self.parents[joint]
+            return branches.index(joint) if joint in branches else 0  # roots go with the first branch
+
+        return tuple(branch(joint) for joint in range(len(self.joints)))
+
+    @property
+    def is_body(self) -> bool:
+        """Whether the joints are those of a body, rather than another layout of one."""
+        return self.body == self.name
+
+    def center_of(self, wanted: str) -> str:
+        """The joint that clips are centred on: ``wanted``; of other bodies than a person's, the default is their own.
+
+        Raises:
+            ConfigError: The layout has no such joint.
+        """
+        if wanted == Preprocessing.center_joint and self.body != MODEL and wanted not in self.joints:
+            return self.center
+        if wanted not in self.joints:
+            raise ConfigError(
+                f"preprocessing.center_joint: expected a joint of layout {self.name!r} ({', '.join(self.joints)}), "
+                f"found {wanted!r}. Name one of these, or set center='none' and height=None."
+            )
+        return wanted
 
     def conversion(self, target: Layout) -> NDArray[np.float32]:
         """Weights [V', V] of the joints of ``target`` over those of this layout; zeros if a joint is absent.
@@ -106,6 +174,11 @@ class Layout:
         if set(self.joints) == set(target.joints):
             weights[range(len(target.joints)), [self.joints.index(joint) for joint in target.joints]] = 1.0
             return weights
+        if self.body != target.body:
+            raise LayoutError(
+                f"expected the body {target.body!r}, found layout {self.name!r} of the body {self.body!r}: weights "
+                "take recordings of the body that they were trained on. Choose weights for this one, or train some."
+            )
         if not set(self.mapping) & set(target.joints):
             raise LayoutError(
                 f"layout {self.name!r} has no mapping to {target.name!r}. Register it with "
@@ -188,24 +261,31 @@ def get_layout(name: str) -> Layout:
 def register_layout(
     name: str,
     joints: Sequence[str],
-    mapping: Mapping[str, str | Weights],
+    mapping: Mapping[str, str | Weights] | None = None,
     parents: Sequence[int] | None = None,
     pairs: Sequence[tuple[str, str]] | None = None,
     *,
+    body: str | None = None,
+    parts: Mapping[str, Sequence[str]] | None = None,
+    center: str = "",
     overwrite: bool = False,
 ) -> Layout:
     """Register a skeleton layout under a name.
 
-    Joints of the model without a mapping are logged as a warning, interpolated and extrapolated ones as information.
+    With a mapping, it is another layout of a known body: joints of the model without a mapping are logged as a warning,
+    interpolated and extrapolated ones as information. Without one, it is a body of its own, to train weights for.
 
     Args:
         name: Name of the layout.
         joints: Joint names, in the order of your positions.
         mapping: Joint of the model (``mamp.get_layout("ntu25").joints``) -> your joint, or weights over your joints
             that sum to one, for example ``{"neck": {"head": 0.3, "chest": 0.7}}``. Joints without an entry are absent
-            from every recording in this layout.
+            from every recording in this layout. None for a body of its own.
         parents: Index of the parent of each joint, -1 for the root; used for pictures and to fill untracked joints.
         pairs: (left, right) joint names that are swapped by mirroring; by default found by name.
+        body: Name of the body whose joints the mapping names, ``ntu25`` by default.
+        parts: Name of a part of the body -> its joints; by default the branches that leave the root.
+        center: Joint that clips are centred on; the root by default.
         overwrite: Replace a layout of the same name.
 
     Returns:
@@ -215,30 +295,54 @@ def register_layout(
         LayoutError: The name is taken, or the mapping is empty, names an unknown joint, or has weights that do not sum
             to one.
     """
-    model = REGISTRY[MODEL]
-    unknown = sorted(set(mapping) - set(model.joints))
-    if unknown:
-        raise LayoutError(
-            f"layout {name!r}: mapping names {', '.join(unknown)}, not joints of the model."
-            f"{suggest(unknown[0], list(model.joints))} The model has: {', '.join(model.joints)}."
-        )
-    if not mapping:
-        raise LayoutError(f"layout {name!r}: the mapping is empty; say which of your joints are which of the model's.")
     joints = tuple(joints)
     layout = Layout(
         name,
         joints,
         tuple(parents) if parents is not None else (-1,) + (0,) * (len(joints) - 1),
         tuple(pairs) if pairs is not None else mirror_pairs(joints),
-        dict(mapping),
+        dict(mapping or {}),
+        name if mapping is None else body or MODEL,
+        parts or {},
+        center,
     )
-    with _lock:
-        if name in _MATCHED or (name in REGISTRY and not overwrite):
-            hint = "" if name in _MATCHED else ", or pass overwrite=True"
-            raise LayoutError(f"layout {name!r} exists; choose another name{hint}.")
-        REGISTRY[name] = layout
+    if mapping is None:
+        if body not in (None, name):
+            raise LayoutError(f"layout {name!r}: a layout of the body {body!r} needs a mapping to its joints.")
+        return register(layout, overwrite)
+    model = get_layout(layout.body)
+    check_mapping(layout, model)
+    register(layout, overwrite)
     _report(layout, model)
     return layout
+
+
+def check_mapping(layout: Layout, model: Layout) -> None:
+    """Raise :class:`LayoutError` if a mapping is empty, or names what are no joints of the model."""
+    where = f"layout {layout.name!r}"
+    unknown = sorted(set(layout.mapping) - set(model.joints))
+    if unknown:
+        raise LayoutError(
+            f"{where}: mapping names {', '.join(unknown)}, not joints of the model."
+            f"{suggest(unknown[0], list(model.joints))} The model has: {', '.join(model.joints)}."
+        )
+    if not layout.mapping:
+        raise LayoutError(f"{where}: the mapping is empty; say which of your joints are which of the model's.")
+
+
+def register(layout: Layout, overwrite: bool = False) -> Layout:
+    """Register a layout; :class:`LayoutError` if its name is taken."""
+    with _lock:
+        if layout.name in _MATCHED or (layout.name in REGISTRY and not overwrite):
+            hint = "" if layout.name in _MATCHED else ", or pass overwrite=True"
+            raise LayoutError(f"layout {layout.name!r} exists; choose another name{hint}.")
+        REGISTRY[layout.name] = layout
+    return layout
+
+
+def body_of(layout: Layout) -> Layout:
+    """The layout with the joints of the body: that of the weights for recordings in ``layout``."""
+    return layout if layout.is_body else get_layout(layout.body)
 
 
 def _report(layout: Layout, model: Layout) -> None:
@@ -258,14 +362,14 @@ def _report(layout: Layout, model: Layout) -> None:
         )
 
 
-def tree(name: str, rows: str, mapping: dict[str, str | Weights] | None = None) -> Layout:
+def tree(name: str, rows: str, mapping: dict[str, str | Weights] | None = None, **more: Any) -> Layout:
     """Build a layout from ``joint parent`` rows, separated by commas or line breaks; the parent of the root is ``-``.
 
-    Pairs are the joints whose names differ only in the side.
+    Pairs are the joints whose names differ only in the side. ``more`` are further fields of the layout.
     """
     joints, parent_names = zip(*(row.split() for row in re.split(",|\n", rows.strip())), strict=True)
     parents = tuple(-1 if parent == "-" else joints.index(parent) for parent in parent_names)
-    return Layout(name, joints, parents, mirror_pairs(joints), mapping or {})
+    return Layout(name, joints, parents, mirror_pairs(joints), mapping or {}, **more)
 
 
 def both_sides(rows: dict[str, str | Weights]) -> dict[str, str | Weights]:

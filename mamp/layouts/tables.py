@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from mamp.layouts.layout import Weights, between, beyond, both_sides, tree
 
+# Published bone stream: the parent of each joint, counted from the shoulders.
+NTU25_BONES = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11)
+
 # Kinect v2 (NTU RGB+D, PKU-MMD): the joints of the published models, in their order.
 NTU25 = tree(
     "ntu25",
@@ -17,15 +20,18 @@ NTU25 = tree(
     spine_shoulder spine_mid, hand_tip_left hand_left, thumb_left hand_left, hand_tip_right hand_right
     thumb_right hand_right
     """,
+    parts={
+        "trunk": ("spine_base", "spine_mid", "neck", "head", "spine_shoulder"),
+        **{
+            f"arm_{s}": tuple(f"{joint}_{s}" for joint in ("shoulder", "elbow", "wrist", "hand", "hand_tip", "thumb"))
+            for s in ("left", "right")
+        },
+        **{f"leg_{s}": tuple(f"{joint}_{s}" for joint in ("hip", "knee", "ankle", "foot")) for s in ("left", "right")},
+    },
+    center="spine_mid",
+    facing=(("hip_left", "hip_right"), ("shoulder_left", "shoulder_right")),
+    bones=NTU25_BONES,
 )
-
-
-# Published bone stream: the parent of each joint, counted from the shoulders.
-NTU25_BONES = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11)
-
-# Body part of each joint: trunk, left arm, right arm, left leg, right leg.
-NTU25_PARTS = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 0, 1, 1, 2, 2)
-
 
 # Joints that all Kinects name like the model.
 _KINECT_LIMBS: dict[str, str | Weights] = {

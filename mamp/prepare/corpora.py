@@ -14,13 +14,13 @@ from mamp.config import Preprocessing
 from mamp.console import DONE, say_result
 from mamp.data import StoreWriter
 from mamp.errors import ConfigError
-from mamp.layouts import MODEL_LAYOUT
+from mamp.layouts import MODEL_LAYOUT, Layout, body_of
 from mamp.prepare.build import check_output
 from mamp.prepare.dataset import Source
 from mamp.prepare.packed import read_packed, split_glitches
 from mamp.preprocessing import normalize
 from mamp.readers import sets
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, resolve_layout
 
 # Two partners of one long dance make up a third of the CMU takes in BVH: a group of their own, to weight it down.
 SALSA = ("60_", "61_")
@@ -38,6 +38,7 @@ def build_pretraining_store(
     max_speed: float | None = 12.0,
     min_frames: int = 30,
     test: tuple[str, Collection[str]] | None = None,
+    body: Layout = MODEL_LAYOUT,
 ) -> dict[str, int]:
     """Write packed corpora into one store, in the joints of the model.
 
@@ -47,11 +48,12 @@ def build_pretraining_store(
         max_speed: Cut recordings where a joint is faster, in metres per second; ``None`` does not cut.
         min_frames: Minimum length; shorter pieces are left out.
         test: Column and values of the split ``test``; the others form ``train``.
+        body: Joints of the model.
 
     Returns:
         Number of clips per corpus.
     """
-    keep_place = Preprocessing(center="none", max_people=None, absent_person="none")
+    keep_place = Preprocessing(layout=body.name, center="none", max_people=None, absent_person="none")
     info: dict[str, Any] = {"corpora": [path.stem for path in corpora]}
     if len(corpora) == 1:
         info["source"] = corpora[0].stem
@@ -64,7 +66,7 @@ def build_pretraining_store(
             f"test: expected one of the columns {', '.join(sorted(columns)) or '(none)'}, found {test[0]!r}."
         )
     counts = {}
-    with StoreWriter(output, MODEL_LAYOUT, info) as writer:
+    with StoreWriter(output, body, info) as writer:
         for path in corpora:
             counts[path.stem] = 0
             for recording in read_packed(path):
@@ -103,6 +105,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-frames", type=int, default=30, metavar="N", help="leave out shorter pieces [%(default)s]"
     )
     parser.add_argument(
+        "--body", metavar="NAME|JSON", help="layout of the clips, for another body than a person's [ntu25]"
+    )
+    parser.add_argument(
         "--test",
         type=_test,
         metavar="COLUMN=VALUE,VALUE",
@@ -124,7 +129,8 @@ def _test(text: str) -> tuple[str, frozenset[str]]:
 
 def _run(args: argparse.Namespace) -> int:
     check_output(args.output, args.overwrite, *args.files)
-    counts = build_pretraining_store(args.files, args.output, args.max_speed, args.min_frames, args.test)
+    body = MODEL_LAYOUT if args.body is None else body_of(resolve_layout(args.body))
+    counts = build_pretraining_store(args.files, args.output, args.max_speed, args.min_frames, args.test, body)
     lines = [f"{name}: {count} clips" for name, count in counts.items()]
     say_result(args.json, {"output": str(args.output), "clips": counts}, "\n".join([*lines, f"store: {args.output}"]))
     return DONE

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.config import Preprocessing
+from mamp.layouts import get_layout
 from mamp.preprocessing import normalize
 from mamp.skeleton import WHOLE, Skeleton
 
@@ -206,4 +207,7 @@ def normalized_clip(
 
 def store_preprocessing(expected: Preprocessing) -> dict[str, Any]:
     """Preprocessing as stated in ``meta.json``, for training to check."""
-    return {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}
+    found = {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}
+    if expected.center != "none":
+        found["center_joint"] = get_layout(expected.layout).center_of(expected.center_joint)
+    return found

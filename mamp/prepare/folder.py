@@ -12,6 +12,7 @@ from typing import Any
 from mamp.config import Preprocessing
 from mamp.data.intervals import write_intervals
 from mamp.errors import MAMPError, MissingFileError, RecordingError
+from mamp.layouts import adopt, body_of, get_layout
 from mamp.prepare.dataset import (
     Clip,
     Column,
@@ -27,7 +28,7 @@ from mamp.prepare.labels import read_labels
 from mamp.readers import SUFFIXES, load
 from mamp.readers.find import find_files, key_of
 from mamp.readers.options import add_recording_options, reading_options
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, resolve_layout
 from mamp.workers import captured_warnings
 
 PEEKED = 10  # files that are tried to see whether recordings have a confidence
@@ -58,6 +59,7 @@ class Folder(Dataset):
     ) -> None:
         self.raw = raw
         self.layout = expected.layout
+        self.body = get_layout(expected.layout)
         self.expected = expected
         self.labels_file = labels
         self.labels = None if labels is None else read_labels(labels)
@@ -65,6 +67,10 @@ class Folder(Dataset):
         self.confidence = confidence
         whole = () if self.labels is None else self.labels.whole.values()
         self.numbers = all(label.lstrip("-").isdigit() for label in whole)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        adopt(self.body, str(self.raw))  # a worker process does not know what this one registered
 
     def list_items(self) -> Listing:
         """All files with a known suffix."""
@@ -151,6 +157,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "holds the nearest pose (none) [%(default)s]",
     )
     group.add_argument(
+        "--body",
+        metavar="NAME|JSON",
+        help="layout of the clips, for another body than a person's [that of the body of --layout, ntu25 without]",
+    )
+    group.add_argument(
         "--confidence",
         choices=("yes", "no"),
         help="keep the tracking confidence, for masking by confidence; for recordings without one it is 1 where they "
@@ -161,7 +172,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _open(args: argparse.Namespace) -> Folder:
     max_people = 2 if args.max_people is None and args.absent != "none" else args.max_people
-    expected = Preprocessing(center=args.center, facing=args.facing, max_people=max_people, absent_person=args.absent)
+    wanted = args.body or args.layout
+    body = "ntu25" if wanted is None else body_of(resolve_layout(wanted)).name
+    expected = Preprocessing(
+        layout=body, center=args.center, facing=args.facing, max_people=max_people, absent_person=args.absent
+    )
     confidence = None if args.confidence is None else args.confidence == "yes"
     return Folder(args.raw, expected, args.labels, reading_options(args), confidence)
 

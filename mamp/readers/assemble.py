@@ -160,7 +160,8 @@ def choose_layout(
     if layout is not None:
         return resolve_layout(layout)
     known = {name: get_layout(name) for name in list_layouts() if name != "bvh"}
-    fitting = candidates = [name for name, one in known.items() if len(one.joints) == joints]
+    people = [name for name, one in known.items() if one.body == MODEL_LAYOUT.name]
+    fitting = candidates = [name for name in people if len(known[name].joints) == joints]
     bodies = [name for name in candidates if positions is not None and Body(positions, known[name]).looks_human]
     if len(candidates) > 1 and bodies and (len(bodies) == 1 or MODEL_LAYOUT.name not in candidates):
         candidates = bodies
@@ -178,6 +179,21 @@ def choose_layout(
         f"{path}: joints are not named, and {found} {joints} of them. Say layout=NAME, with the joint names in order, "
         f"or register yours with mamp.register_layout. Registered: {listed}."
     )
+
+
+def by_name(
+    layout: LayoutLike | None, names: Sequence[str], positions: NDArray[np.float64]
+) -> tuple[Layout | None, NDArray[np.float64]]:
+    """The layout that the caller gives and its joints of positions [T, V, 3], found among the names of the file.
+
+    Where a joint is not among the names, the positions stay as they are, to be taken in order.
+    """
+    if layout is None:
+        return None, positions
+    given = resolve_layout(layout)
+    if not set(given.joints) <= set(names):
+        return given, positions
+    return given, positions[:, [names.index(joint) for joint in given.joints]]
 
 
 def _rate(raw: Raw, options: Options) -> float | None:
@@ -246,6 +262,11 @@ def _facts(raw: Raw, options: Options, body: Body) -> dict[str, Fact]:
     unit, up, handedness = (key not in facts for key in FACTS)
     guess = body.guess(unit, up, handedness, named=not raw.flat)
     if guess.unit is not None:
+        if body.layout.body != MODEL_LAYOUT.name:
+            logger.warning(
+                "%s does not say its unit, and neither does the size of a body like %r; metres taken. Say unit=... if "
+                "that is wrong.", raw.path, body.layout.body,
+            )  # fmt: skip
         facts["unit"] = _unit(raw, guess, *guess.unit)
     elif facts["unit"].source == "format":
         _check_size(raw, guess, facts["unit"])

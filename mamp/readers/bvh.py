@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import LayoutError, ReadError
 from mamp.layouts import find_layout
-from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble
+from mamp.readers.assemble import DEFAULTS, Options, Raw, assemble, by_name
 from mamp.readers.files import (
     LARGEST,
     StrPath,
@@ -169,7 +169,7 @@ def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     motion = parse_bvh_file(path)
     names = [joint.name for joint in motion.joints]
     positions = forward_kinematics(motion)
-    layout = options.layout
+    layout, positions = by_name(options.layout, names, positions)
     if layout is None:
         try:
             layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
@@ -178,7 +178,7 @@ def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
     rate = 1 / motion.frame_time if motion.frame_time else 0.0
     fps = round(rate, 2) if rate > 1 else rate  # 0.0333333 is meant to be 30
     raw = Raw(positions[None], path, "bvh", layout=layout, fps=fps, zeros="keep", info={"joints": tuple(names)})
-    return assemble(raw, options)
+    return assemble(raw, replace(options, layout=layout))
 
 
 def _cut_at(text: str, word: str) -> tuple[str, bool, str]:

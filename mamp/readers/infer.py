@@ -159,6 +159,8 @@ class Body:
 
     def guess_unit(self, named: bool = True) -> tuple[str | float, float]:
         """The unit that makes the people of human size, by its name (if ``named``) or in metres, and metres in it."""
+        if self.layout.body != MODEL_LAYOUT.name:  # of any size
+            return "m", UNITS["m"]
         size = self.size
         if size is None or not size > 0:
             extent = self._extent()

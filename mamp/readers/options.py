@@ -13,7 +13,7 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
     """Options that say what a file does not: its format, layout, rate, unit and axes."""
     group = parser.add_argument_group("reading", "what the files do not say themselves")
     group.add_argument("--format", help="read as this format, whatever the file name ends in")
-    group.add_argument("--layout", help="joint layout, for example ntu25 or kinect20")
+    group.add_argument("--layout", help="joint layout, for example ntu25 or kinect20, or a JSON file of your own")
     group.add_argument("--fps", type=float, help="frames per second")
     group.add_argument("--unit", type=_unit, help="unit of the positions: m, cm, mm, in, ..., or its length in metres")
     group.add_argument("--up", help="axis that points up, for example y or z")

@@ -21,7 +21,7 @@ from mamp.train.estimate import estimate
 from mamp.train.grids import GRIDS
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
-from mamp.train.start import TOLD_BY_MAIN, check_device, check_store, interrupt_saves, silence
+from mamp.train.start import TOLD_BY_MAIN, check_device, check_store, for_body, interrupt_saves, silence
 
 PROG = "python -m mamp.train"
 USAGE = "%(prog)s RECIPE --data DIR --output DIR [--section.field VALUE ...]"
@@ -127,6 +127,7 @@ def _recipes_text() -> str:
 def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
     """Train, and print the result."""
     check_device(config.run.device)
+    config = for_body(config, recipe.config, args.data)
     check_store(config, args.data, recipe)
     began = time.perf_counter()
     with interrupt_saves() as interrupted:
@@ -159,6 +160,7 @@ def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk
     check_device(config.run.device)
     if not talk:
         return DONE
+    config = config if args.data is None else for_body(config, recipe.config, args.data)
     store = None if args.data is None else check_store(config, args.data, recipe)
     found = estimate(config, store, clips=recipe.clips, devices=int(os.environ.get("WORLD_SIZE", 1)))
     say_result(args.json, {"recipe": recipe.name, **found.to_dict()}, found.text())

@@ -164,6 +164,11 @@ class TrainConfig:
                 f"optim.batch_size, optim.per_device_batch: objective.agreement_weight takes pairs of views; expected "
                 f"an even number of clips at a time, found {together}."
             )
+        if self.teacher is None and self.objective.masking == "learned" and self.optim.ema is None:
+            raise ConfigError(
+                "objective.masking: 'learned' takes the loss of an averaged teacher, expected a decay in optim.ema "
+                "(0.99, say), found none."
+            )
         if self.optim.epochs <= self.optim.warmup_epochs:
             raise ConfigError(
                 f"optim.epochs: expected more than warmup_epochs ({self.optim.warmup_epochs:g}), "

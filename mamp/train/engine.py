@@ -22,7 +22,7 @@ from mamp.data.store import ClipStore
 from mamp.distillation import Distillation
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError, TrainingError
-from mamp.layouts.tables import NTU25_PARTS
+from mamp.layouts import get_layout
 from mamp.masking import mask_ratio_between, missing_tokens
 from mamp.outputs import one_writer
 from mamp.pretraining import MAMPForPretraining, PretrainingOutput
@@ -135,7 +135,12 @@ class Trainer(Loop):
         cfg = self.config
         epoch, step = divmod(self.step, self.steps_per_epoch)
         clips = augment(part, cfg.augment, self.store.layout, cfg.encoder.num_frames, cfg.encoder.preprocessing.stream)
-        return clips, self.visibility(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
+        seen = self.visibility(epoch, step, self.shard.rows(cfg.optim.batch_size, micro))
+        if "teacher_noise" in seen:
+            assert self.average is not None
+            teacher = cast(MAMPForPretraining, self.average.module.eval())
+            seen["importance"] = teacher.importance(clips.x, clips.target, seen.pop("teacher_noise"))
+        return clips, seen
 
     def predict(self, clips: TrainingClips, seen: dict[str, Any], rows: slice) -> dict[str, Tensor]:
         """Loss of the masked prediction of some of the clips, and its parts."""
@@ -158,8 +163,10 @@ class Trainer(Loop):
 
         tokens = self.model.num_tokens
         seen: dict[str, Any] = {"noise": draw("mask", tokens), "decoded_noise": draw("decoded", tokens)}
+        if goal.masking == "learned" and cfg.teacher is None:
+            seen["teacher_noise"] = draw("teacher", tokens)
         if goal.missing_parts:
-            parts = torch.tensor(NTU25_PARTS)
+            parts = torch.tensor(get_layout(cfg.encoder.preprocessing.layout).part_of)
             seen["missing"] = missing_tokens(draw("missing", 4), goal.missing_parts, cfg.encoder.grid[0], parts)
         seen = {name: to_device(drawn, self.world.device) for name, drawn in seen.items()}
         if goal.mask_ratio_low is not None:
@@ -235,6 +242,11 @@ def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
         ConfigError: Their shapes differ.
     """
     source = MAMPEncoder.from_pretrained(weights)
+    bodies = [one.config.preprocessing.layout for one in (source, model)]
+    if bodies[0] != bodies[1]:
+        raise ConfigError(
+            f"init: {weights!r} are weights for the body {bodies[0]!r}, these clips are of {bodies[1]!r}."
+        )
     found = source.state_dict()
     times, rest = divmod(model.config.t_patch_size, source.config.t_patch_size)
     if not rest:

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,16 @@ def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -
     for surprise in surprises(config, store, recipe):
         logger.warning("%s: %s", data, surprise)
     return store
+
+
+def for_body(config: TrainConfig, recipe: TrainConfig, data: Path) -> TrainConfig:
+    """The configuration for the body of the clips, unless it names another layout than its recipe."""
+    layout, expected = ClipStore(data).layout, config.encoder.preprocessing
+    if layout.name == expected.layout or expected.layout != recipe.encoder.preprocessing.layout:
+        return config
+    logger.info("the clips are of the body %s: %d joints", layout.name, len(layout.joints))
+    expected = replace(expected, layout=layout.name)
+    return replace(config, encoder=config.encoder.replace(preprocessing=expected, num_joints=len(layout.joints)))
 
 
 def surprises(config: TrainConfig, store: ClipStore, recipe: Recipe | None = None) -> list[str]:

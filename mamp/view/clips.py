@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.errors import MAMPError, MissingFileError
-from mamp.layouts import MODEL_LAYOUT
+from mamp.layouts import Layout
 from mamp.skeleton import Skeleton
 from mamp.sources import Source, is_store, known_source, load_part
 from mamp.view.points import Part, Points
@@ -85,10 +85,12 @@ class Clip:
     """A few seconds of the joints of the model, as they are seen in a picture.
 
     Attributes:
-        metres: What 127 stands for.
+        body: Layout of the model.
+        metres: What 127 stands for; of another body than a person's, if it were as large as one.
         values: [T, M, V, 2] int8: to the right, and up from a metre above the floor; -128 for what was not tracked.
     """
 
+    body: Layout
     metres: float
     values: NDArray[np.int8]
 
@@ -103,10 +105,10 @@ class Clip:
         frames = np.unique((np.arange(max(count, 1)) * scene.rate / RATE).round().astype(int))
         people = list(scene.people[::-1][:PEOPLE])
         shown = [scene.points(int(frame))[people] for frame in frames if frame < movement.num_frames]
-        points = np.stack(shown) - np.array([0.0, 1.0])
+        points = np.stack(shown) / scene.size - np.array([0.0, 1.0])
         metres = float(np.nanmax(np.abs(points)))
         values = np.nan_to_num((points / max(metres, 1e-6) * 127).round(), nan=ABSENT).astype(np.int8)
-        return cls(round(metres, 3), values)
+        return cls(scene.recording.layout, round(metres, 3), values)
 
     @property
     def changes(self) -> bytes:
@@ -115,11 +117,11 @@ class Clip:
         return bytes(np.diff(frames, axis=0, prepend=np.zeros_like(frames[:1])).tobytes())
 
 
-def bones() -> list[tuple[int, int, str]]:
-    """Joint, parent and side (``left``, ``right``, ``middle``) of each bone of the model."""
-    sides = {name: side for pair in MODEL_LAYOUT.pairs for name, side in zip(pair, ("left", "right"), strict=True)}
+def bones(body: Layout) -> list[tuple[int, int, str]]:
+    """Joint, parent and side (``left``, ``right``, ``middle``) of each bone of a body."""
+    sides = {name: side for pair in body.pairs for name, side in zip(pair, ("left", "right"), strict=True)}
     return [
-        (joint, parent, sides.get(MODEL_LAYOUT.joints[joint], "middle"))
-        for joint, parent in enumerate(MODEL_LAYOUT.parents)
+        (joint, parent, sides.get(body.joints[joint], "middle"))
+        for joint, parent in enumerate(body.parents)
         if parent >= 0
     ]

@@ -11,6 +11,7 @@ from mamp.errors import LayoutError
 from mamp.layouts import Layout
 from mamp.skeleton import Skeleton
 from mamp.view.packing import Block
+from mamp.view.scene import relative_size
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def thinning(recording: Skeleton, fps: float) -> int:
 
 
 def describe(recording: Skeleton, model: Layout, block: Block, every: int = 1) -> dict[str, Any]:
-    """A recording for the page, its arrays in ``block``.
+    """A recording for the page, its arrays in ``block``; other bodies than people are made as large as these.
 
     Args:
         recording: Any recording.
@@ -47,7 +48,7 @@ def describe(recording: Skeleton, model: Layout, block: Block, every: int = 1) -
         "people": positions.shape[0],
         "every": every,
         "layout": describe_layout(layout),
-        "positions": block.add_positions(positions, layout.parents),
+        "positions": block.add_positions(positions / relative_size(recording), layout.parents),
         "tracked": None if tracked.all() else block.add_bits(tracked),
         "conversion": _conversion(recording, model),
         "facts": _facts(recording, every),
@@ -81,6 +82,7 @@ def _facts(recording: Skeleton, every: int) -> list[tuple[str, str]]:
         "duration": f"{seconds:.1f} s" if recording.fps is not None else None,
         "not tracked": f"{missing:.1%} of the joints" if missing else None,
         "unit": recording.info.get("unit"),
+        "size": None if (size := relative_size(recording)) == 1 else f"shown {1 / size:.2g} times as large",
     }
     return [(name, str(value)) for name, value in facts.items() if value is not None]
 

@@ -98,11 +98,11 @@ def _note(points: Points, method: str) -> str:
 def _packed(points: Points, finder: Finder, most: int) -> dict[int, Clip]:
     """Movements of the points, or of some that are spread over them."""
     chosen = np.unique(np.linspace(0, len(points) - 1, min(len(points), max(most, 0))).round().astype(int))
-    found = {}
+    found: dict[int, Clip] = {}
     for i in chosen:
         movement = finder.movement(points.parts[i])
         clip = None if movement is None else Clip.of(movement)
-        if clip is not None:
+        if clip is not None and clip.body == next(iter(found.values()), clip).body:
             found[int(i)] = clip
     return found
 
@@ -110,6 +110,7 @@ def _packed(points: Points, finder: Finder, most: int) -> dict[int, Clip]:
 def _page(points: Points, place: NDArray[np.float32], method: str, clips: Mapping[int, Clip]) -> str:
     order, group = _groups(points)
     colours = group_colours(len(order))
+    body = next((clip.body for clip in clips.values()), MODEL_LAYOUT)
     values = {
         "x": place[:, 0].round(4).tolist(),
         "y": place[:, 1].round(4).tolist(),
@@ -123,9 +124,9 @@ def _page(points: Points, place: NDArray[np.float32], method: str, clips: Mappin
             [*clips[i].values.shape[:2], clips[i].metres] if i in clips else 0 for i in range(len(points))
         ],
         "rate": RATE,
-        "joints": len(MODEL_LAYOUT.joints),
-        "bones": bones(),
-        "head": MODEL_LAYOUT.joints.index("head"),
+        "joints": len(body.joints),
+        "bones": bones(body),
+        "head": body.joints.index("head") if "head" in body.joints else None,
     }  # fmt: skip
     here = files("mamp.view") / "assets"
     parts = {
@@ -180,7 +181,7 @@ def _picture(
         pose = pose * clip.metres / 127 * 0.11
         pose -= np.nanmean(pose, axis=0)
         away = np.array([0.0, -0.14 if place[i, 1] < 0 else 0.14])
-        draw_body(axes, place[i] + away + pose, MODEL_LAYOUT, Look(theme, width=1.3, head=6))
+        draw_body(axes, place[i] + away + pose, clip.body, Look(theme, width=1.3, head=6))
     save_figure(figure, path, DataError, dpi=120)
     return found
 

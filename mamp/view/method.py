@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from mamp.preprocessing import prepare_clip, token_presence
 from mamp.pretraining import MAMPForPretraining, Objective
 from mamp.skeleton import Skeleton
 from mamp.transformer import Backbone
+from mamp.transformer import Block as Layer
 from mamp.view.content import cut, rate_of
 from mamp.view.packing import Block, share_of
 from mamp.view.trace import WHOLE_UP_TO, WINDOW, window_spans
@@ -137,15 +138,16 @@ def _lengths(patches: Tensor, model: Backbone) -> FloatArray:
 
 def attention_map(model: Backbone, x: Tensor, there: NDArray[np.bool_]) -> Tensor:
     """Attention [K, K] of the last block, mean over heads, among the tokens ``there`` [1, L] of a body [1, T, V, C]."""
-    h = rearrange(model.joints_embed(x) + model.pos_embed + model.temp_embed, "n t v d -> n (t v) d")
     (_, ids), *_ = equal_counts(torch.from_numpy(there).to(x.device))
-    h = h.gather(1, repeat(ids, "n k -> n k d", d=h.shape[-1]))
+    h, places = model.embed_tokens(x, ids)
     *first, last = model.blocks
     for block in first:
-        h = block(h)
-    qkv = last.attn.qkv(last.norm1(h))  # type: ignore[operator, union-attr]
+        h = block(h, places)
+    assert isinstance(last, Layer)
+    qkv = last.attn.qkv(last.norm1(h))
     q, k, _ = rearrange(qkv, "n l (three h d) -> three n h l d", three=3, h=model.config.num_heads)
     scores = torch.einsum("nhid,nhjd->nhij", q, k) / q.shape[-1] ** 0.5
+    scores = scores.masked_fill(~last.attn.pattern.pairs(places, q.shape[1], x.device), -torch.inf)
     return scores.softmax(dim=-1).mean(dim=1)[0]
 
 

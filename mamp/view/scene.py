@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mamp.errors import RecordingError
 from mamp.figures import Theme
-from mamp.layouts import MODEL_LAYOUT
+from mamp.layouts import MODEL_LAYOUT, body_of
 from mamp.skeleton import Skeleton
 from mamp.stick import Look, camera, draw_body
 
@@ -22,7 +22,8 @@ Array = NDArray[np.floating]
 
 RATE = 30.0  # frames per second of a recording that does not say
 FOLLOWED = 1.0  # metres from the middle that somebody may go before the view follows
-BONE, HEAD = 0.026, 0.19  # metres across
+BONE, HEAD = 0.026, 0.19  # metres across, of a person
+TALL = 1.7  # metres
 PALE = 0.4  # opacity of further people
 
 
@@ -35,12 +36,14 @@ class Scene:
         camera: Directions [2, 3] to the right and up in the picture.
         middle: [T, 3] the point of each frame that the view is centred on, on the floor.
         people: People in the order in which they are drawn, the one who is seen most last.
+        size: Of the body, relative to a person.
     """
 
     recording: Skeleton
     camera: Array
     middle: Array
     people: tuple[int, ...]
+    size: float = 1.0
 
     @classmethod
     def of(cls, recording: Skeleton, view: str = "corner", model: bool = False, level: bool = False) -> Scene:
@@ -54,9 +57,10 @@ class Scene:
         seen = recording.tracked.sum((1, 2))
         if not seen.any():
             raise RecordingError(f"{recording.name}: expected somebody to draw, found nobody who is tracked.")
-        shown = recording.to_layout(MODEL_LAYOUT) if model else recording
+        shown = recording.to_layout(body_of(recording.layout)) if model else recording
         people = tuple(int(person) for person in np.argsort(seen, kind="stable") if seen[person])
-        return cls(shown, camera(recording, view, level), _middle(shown, people), people)
+        size = relative_size(shown)
+        return cls(shown, camera(recording, view, level), _middle(shown, people, size), people, size)
 
     @property
     def rate(self) -> float:
@@ -75,7 +79,16 @@ class Scene:
         return Strip.of(self, [int(frame) for frame in frames])
 
 
-def _middle(recording: Skeleton, people: Sequence[int]) -> Array:
+def relative_size(recording: Skeleton) -> float:
+    """Size of a body relative to a person: 1 for people, whatever they do, else by the boxes around the joints."""
+    if recording.layout.body == MODEL_LAYOUT.name or not recording.tracked.any():
+        return 1.0
+    seen = recording.positions[recording.tracked.any(-1)]
+    box = np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1)
+    return max(float(np.median(box.max(axis=-1))) / TALL, 1e-3)
+
+
+def _middle(recording: Skeleton, people: Sequence[int], size: float) -> Array:
     """Where the view is centred, [T, 3]: one place, or, of people who go further, the way that they go, smoothed."""
     seen = recording.positions[list(people)]
     floor = float(np.nanpercentile(seen[..., 1], 0.5))
@@ -85,7 +98,7 @@ def _middle(recording: Skeleton, people: Sequence[int]) -> Array:
     centre = (np.nanmin(flat, axis=(0, 2)) + np.nanmax(flat, axis=(0, 2))) / 2
     way = np.stack([np.interp(np.arange(len(known)), frames, column) for column in centre.T], axis=-1)
     whole = (way.min(0) + way.max(0)) / 2
-    if np.abs(way - whole).max() <= FOLLOWED:
+    if np.abs(way - whole).max() <= FOLLOWED * size:
         way = np.broadcast_to(whole, way.shape)
     else:
         half = min(round((recording.fps or RATE) / 2), len(way))
@@ -124,7 +137,7 @@ class Strip:
             pose[..., 0] -= (np.nanmin(pose[..., 0]) + np.nanmax(pose[..., 0])) / 2
             points.append(pose)
         everything = np.stack(points)
-        step = max(1.12 * float(np.nanmax(np.abs(everything[..., 0]))) * 2, 0.45)
+        step = max(1.12 * float(np.nanmax(np.abs(everything[..., 0]))) * 2, 0.45 * scene.size)
         return cls(
             scene, frames, points, step, float(np.nanmin(everything[..., 1])), float(np.nanmax(everything[..., 1]))
         )
@@ -132,14 +145,14 @@ class Strip:
     @property
     def height(self) -> float:
         """In metres."""
-        return 1.12 * (self.high - self.low) + 0.02
+        return 1.12 * (self.high - self.low) + 0.02 * self.scene.size
 
     def draw(self, axes: Axes, theme: Theme, step: float, times: bool) -> None:
         """Draw the poses, the floor, and the time of each."""
         axes.set(xlim=(0, step * len(self.frames)), ylim=(self.low - 0.04 * self.height, self.low + 0.96 * self.height))
         axes.axis("off")
         axes.set_aspect("equal", anchor="SW")
-        recording, scale = self.scene.recording, _points_per_metre(axes)
+        recording, scale = self.scene.recording, _points_per_metre(axes) * self.scene.size
         axes.axhline(self.low, color=theme.line, linewidth=1, zorder=1)
         for number, (frame, pose) in enumerate(zip(self.frames, self.points, strict=True)):
             place = np.array([(number + 0.5) * step, 0.0])

@@ -106,8 +106,8 @@ def _frame(scene: Scene) -> tuple[float, float, float, float]:
     points = (scene.recording.positions - scene.middle[None, :, None]) @ scene.camera.T
     # Almost all, so that one joint that was lost for a moment does not make everybody small.
     low, high = (np.nanpercentile(points, share, axis=(0, 1, 2)) for share in (0.05, 99.95))
-    half = max(abs(low[0]), abs(high[0]), 0.4) + 0.12
-    return -half, half, float(low[1]) - 0.18, float(high[1]) + 0.16
+    half = max(abs(low[0]), abs(high[0]), 0.4 * scene.size) + 0.12 * scene.size
+    return -half, half, float(low[1]) - 0.18 * scene.size, float(high[1]) + 0.16 * scene.size
 
 
 def _shortened(name: str, pixels: int) -> str:
@@ -116,7 +116,7 @@ def _shortened(name: str, pixels: int) -> str:
 
 
 class _Actor:
-    """The people of a recording in some axes, on a floor with a grid of half metres."""
+    """The people of a recording in some axes, on a floor with a grid of half metres, for a person."""
 
     def __init__(self, axes: Axes, scene: Scene, theme: Theme, scale: float, radius: float) -> None:
         from matplotlib.collections import LineCollection
@@ -130,8 +130,8 @@ class _Actor:
                 scene.recording.layout,
                 Look(
                     theme,
-                    width=float(np.clip(BONE * scale, 1.0, 8.0)),
-                    head=HEAD * scale,
+                    width=float(np.clip(BONE * scale * scene.size, 1.0, 8.0)),
+                    head=HEAD * scale * scene.size,
                     alpha=1.0 if person == scene.people[-1] else PALE,
                 ),
             )
@@ -143,7 +143,9 @@ class _Actor:
         points = self.scene.points(frame)
         for person, body in self._people.items():
             body.show(points[person])
-        self._floor.set_segments(list(floor_lines(self.scene.middle[frame], self._radius) @ self.scene.camera.T))
+        self._floor.set_segments(
+            list(floor_lines(self.scene.middle[frame], self._radius, 0.5 * self.scene.size) @ self.scene.camera.T)
+        )
 
 
 def floor_lines(middle: Array, radius: float, step: float = 0.5) -> Array:

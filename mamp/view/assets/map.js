@@ -80,7 +80,7 @@ function colours() {
             c.strokeStyle = theme[side];
             c.beginPath(); c.moveTo(...a); c.lineTo(...b); c.stroke();
           }
-          const head = at(data.head);
+          const head = data.head === null ? null : at(data.head);
           if (head) { c.fillStyle = theme.middle; c.beginPath(); c.arc(head[0], head[1], 0.085 * scale, 0, 7); c.fill(); }
         }
         c.globalAlpha = 1;
