@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from mamp.encoder import MAMPEncoder
 from mamp.errors import RecordingError
 from mamp.frames import frame_embeddings
-from mamp.layouts import get_layout
-from mamp.posture import LAYOUT as POSE_LAYOUT
+from mamp.layouts import body_of, get_layout
 from mamp.posture import body_centred
 from mamp.rows import frames_of
 from mamp.skeleton import Skeleton
@@ -63,7 +62,8 @@ def features(
 
 def feature_width(encoder: MAMPEncoder, poses: bool) -> int:
     """Numbers in the features of a step, D."""
-    return encoder.config.embedding_dim + poses * 3 * len(get_layout(POSE_LAYOUT).joints)
+    body = body_of(get_layout(encoder.config.preprocessing.layout))
+    return encoder.config.embedding_dim + poses * 3 * len(body.joints)
 
 
 def hold(x: FloatArray) -> FloatArray:
