@@ -12,6 +12,7 @@ from mamp.evaluate.detection import (
     MAP_OVERLAPS,
     Detections,
     Scored,
+    bootstrap_metrics,
     detection_metrics,
     edit_score,
     f1_counts,
@@ -53,6 +54,14 @@ def test_numbers_written_out_by_hand() -> None:
     for name, (bottom, top) in intervals.items():
         assert bottom <= metrics[name] <= top, name
     assert intervals["accuracy"] == (pytest.approx(100 * 10 / 30), pytest.approx(100 * 29 / 30))
+
+
+def test_draws_of_two_methods_are_paired() -> None:
+    """The recordings differ far more than the methods, of which one is never worse if both have the same recordings."""
+    worse = [scored([(1, 0, 10), (1, 20, 30)], [(1, 0, 10, 0.9), (1, 21, 29, 0.6)]), B]
+    drawn, other = (bootstrap_metrics(some, 2, replicates=50) for some in ([A, B], worse))
+    assert drawn["accuracy"].shape == (50,) and drawn["accuracy"].std() > 10
+    assert set(np.round(drawn["accuracy"] - other["accuracy"], 6)) == set(np.round([0, 100 / 60, 100 / 30], 6))
 
 
 def test_edit_score() -> None:

@@ -177,24 +177,33 @@ def detection_metrics(
         ``map_v@0.5``, over recordings. Intervals of all but the last, and of ``map`` at 0.5 only.
     """
     found, once = Detections(recordings, classes), np.ones(len(recordings))
-    sums, edits = np.array([one.counts for one in recordings]), np.array([one.edit for one in recordings])
-    metrics = _sums(sums, edits, once) | {f"map@{least}": found.over_actions(least, once) for least in MAP_OVERLAPS}
+    metrics = _sums(recordings, once) | {f"map@{least}": found.over_actions(least, once) for least in MAP_OVERLAPS}
     metrics["map_v@0.5"] = found.over_recordings(0.5)
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(replicates):
-        drawn = rng.integers(len(recordings), size=len(recordings))
-        times = np.bincount(drawn, minlength=len(recordings)).astype(np.float64)
-        draws.append(_sums(sums, edits, times) | {"map@0.5": found.over_actions(0.5, times)})
     ends = {}
-    for name in draws[0] if draws else ():
-        low, high = np.quantile([one[name] for one in draws], [0.025, 0.975])
+    for name, values in (bootstrap_metrics(recordings, classes, replicates) if replicates else {}).items():
+        low, high = np.quantile(values, [0.025, 0.975])
         ends[name] = (float(low), float(high))
     return metrics, ends
 
 
-def _sums(sums: FloatArray, edits: FloatArray, times: FloatArray) -> dict[str, float]:
+def bootstrap_metrics(
+    recordings: Sequence[Scored], classes: int, replicates: int = REPLICATES
+) -> dict[str, FloatArray]:
+    """Metrics [replicates], in per cent, of recordings drawn with replacement.
+
+    As many recordings are drawn in the same way each time: replicates of what two methods find in them are paired.
+    """
+    found, rng, draws = Detections(recordings, classes), np.random.default_rng(0), []
+    for _ in range(replicates):
+        drawn = rng.integers(len(recordings), size=len(recordings))
+        times = np.bincount(drawn, minlength=len(recordings)).astype(np.float64)
+        draws.append(_sums(recordings, times) | {"map@0.5": found.over_actions(0.5, times)})
+    return {name: np.array([one[name] for one in draws]) for name in draws[0]}
+
+
+def _sums(recordings: Sequence[Scored], times: FloatArray) -> dict[str, float]:
     """Metrics that are made of sums over recordings, of which each counts ``times`` [R]."""
+    sums, edits = np.array([one.counts for one in recordings]), np.array([one.edit for one in recordings])
     right, frames, *counts = (times @ sums).tolist()
     found = {"accuracy": 100 * right / frames, "edit": float(times @ edits / times.sum())}
     for number, least in enumerate(F1_OVERLAPS):
