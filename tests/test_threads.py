@@ -277,7 +277,7 @@ def test_an_error_of_one_body_leaves_the_encoder_usable() -> None:
     expected = encoder.encode(clips)
     forward = encoder.blocks[0].forward
 
-    def fail(x: torch.Tensor) -> torch.Tensor:
+    def fail(*_: object) -> torch.Tensor:
         raise RuntimeError("this body")
 
     encoder.blocks[0].forward = fail  # type: ignore[method-assign]

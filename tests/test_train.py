@@ -161,7 +161,7 @@ def test_a_run_starts_from_other_weights(store: Path, finished: Path, tmp_path: 
     [
         ({"depth": 2}, r"blocks.1.norm1.weight is to have shape \[16\], found none"),
         ({"dim_feat": 32}, r"shape \[1, 4, 1, 32\], found \[1, 4, 1, 16\]"),
-        ({"num_frames": 32}, r"temp_embed is to have shape"),
+        ({"t_patch_size": 2}, r"joints_embed.proj.weight is to have shape \[16, 3, 2, 1\]"),
     ],
 )
 def test_weights_to_start_from_that_do_not_fit(
