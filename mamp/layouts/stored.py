@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from mamp.errors import LayoutError
-from mamp.layouts.layout import REGISTRY, Layout, check_mapping, get_layout, mirror_pairs, register
+from mamp.layouts import layout as registry
+from mamp.layouts.layout import Layout, check_mapping, get_layout, mirror_pairs, register
 
 LARGEST = 1 << 20  # bytes
 BUILT_IN: set[str] = set()
@@ -110,7 +111,7 @@ def adopt(layout: Layout, where: str) -> Layout:
     Raises:
         LayoutError: Another layout has its name.
     """
-    known = REGISTRY.get(layout.name)
+    known = registry.REGISTRY.get(layout.name)
     if known is None:
         if not layout.is_body:
             check_mapping(layout, get_layout(layout.body))
@@ -125,7 +126,7 @@ def stored_body(layout: Layout | str) -> dict[str, Any]:
 
     Nothing is known of a name that is not registered.
     """
-    found = REGISTRY.get(layout) if isinstance(layout, str) else layout
+    found = registry.REGISTRY.get(layout) if isinstance(layout, str) else layout
     return {} if found is None or found.name in BUILT_IN else {"body": layout_to_dict(found)}
 
 
