@@ -348,7 +348,7 @@ def test_list_pretrained() -> None:
     names = mamp.list_pretrained()
     assert names[0] == "openmocap" and len(set(names)) == len(names)
     assert set(names) == {
-        "openmocap", "ntu60", "ntu60-xsub", "ntu60-xview", "ntu120", "ntu120-xsub", "ntu120-xset",
+        "openmocap", "openmocap-small", "ntu60", "ntu60-xsub", "ntu60-xview", "ntu120", "ntu120-xsub", "ntu120-xset",
         "pku1", "pku1-xsub", "pku2", "pku2-xsub",
     }  # fmt: skip
 
@@ -358,8 +358,8 @@ def test_every_entry_of_the_manifest() -> None:
     entries = manifest.load_manifest().entries
     for name, entry in entries.items():
         assert entry.revision in entry.revisions
-        if name == "openmocap":
-            assert entry.redistributable and entry.revisions[entry.revision].folder == "openmocap"
+        if name.startswith("openmocap"):
+            assert entry.redistributable and entry.revisions[entry.revision].folder == name
             continue
         assert entry.config is not None and entry.config.replace(preprocessing=Preprocessing()) == MAMPConfig()
         assert entry.config.preprocessing == Preprocessing(

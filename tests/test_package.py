@@ -19,8 +19,8 @@ import mamp
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = json.loads((ROOT / "weights" / "manifest.json").read_text(encoding="utf-8"))
-RELEASES = MANIFEST["weights"]["openmocap"]["revisions"].values()
-BUNDLED = [release["folder"] for release in RELEASES if not release.get("source_only")]
+RELEASES = [release for entry in MANIFEST["weights"].values() for release in entry["revisions"].values()]
+BUNDLED = [release["folder"] for release in RELEASES if release.get("folder") and not release.get("source_only")]
 WEIGHT_FILES = (
     "manifest.json",
     "cards/*.md",

@@ -252,7 +252,10 @@ def test_torchrun_gives_the_same_weights_and_one_voice(store: Path, tmp_path: Pa
         (["smoke", "--optim.betas", "0.9"], "optim.betas: expected 2 numbers, found '0.9'"),
         (["smoke", "--augment.window", "a", "b"], "augment.window: expected 2 whole numbers or none, found 'a b'"),
         (["smoke", "--augment.center", "maybe"], "augment.center: expected true or false, found 'maybe'"),
-        (["smoke", "--objective.target", "x"], "objective.target: expected one of motion, joints, displacement, found 'x'"),
+        (
+            ["smoke", "--objective.target", "x"],
+            "objective.target: expected one of motion, joints, displacement, found 'x'",
+        ),
         (["smoke", "--encoder.dim_feat", "15"], "dim_feat: expected a multiple of num_heads (4), found 15"),
         (["smoke", "--run.log_every", "0"], "run.log_every: expected at least 1, found 0"),
         (["smoke", "--optim.warmup_epochs", "99"], "optim.epochs: expected more than warmup_epochs (99), found 20"),

@@ -14,41 +14,50 @@ from safetensors.torch import load_file
 
 from mamp import MAMPEncoder, load
 from mamp.hub import describe, fingerprint
-from mamp.hub.manifest import load_manifest, weights_folder
+from mamp.hub.manifest import Release, load_manifest, weights_folder
 from mamp.synthetic import write_recordings
 
 REVISIONS = {"v1": 6_336_000, "v2": 3_373_824, "v3": 3_373_824, "v4": 3_373_824}  # parameters
+RELEASES = {**{f"openmocap@{revision}": size for revision, size in REVISIONS.items()}, "openmocap-small@v1": 2_585_088}
 EMBEDDINGS = "openmocap-embeddings.json"
 
 
-@pytest.fixture(scope="module", params=REVISIONS)
-def revision(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def folder(revision: str) -> Path:
-    entry = load_manifest().find("openmocap")
-    assert entry is not None and list(entry.revisions) == list(REVISIONS)
-    name = entry.revisions[revision].folder
-    assert name is not None
-    return weights_folder() / name
+def folder(release: str) -> Path:
+    folder = weights_folder() / str(released(release).folder)
+    assert folder.is_dir()
+    return folder
 
 
 @pytest.fixture(scope="module")
-def encoder(revision: str) -> MAMPEncoder:
-    return MAMPEncoder.from_pretrained(f"openmocap@{revision}")
+def encoder(release: str) -> MAMPEncoder:
+    return MAMPEncoder.from_pretrained(release)
 
 
-def test_file_is_the_one_of_the_manifest(revision: str, folder: Path) -> None:
-    entry = load_manifest().find("openmocap")
+def released(release: str) -> Release:
+    name, _, revision = release.partition("@")
+    entry = load_manifest().find(name)
     assert entry is not None
-    release = entry.revisions[revision]
-    assert release.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return entry.revisions[revision]
 
 
-def test_size_and_storage(revision: str, folder: Path, encoder: MAMPEncoder) -> None:
-    assert sum(p.numel() for p in encoder.parameters()) == REVISIONS[revision]
+def test_every_release_in_the_tree_is_tested() -> None:
+    entries = load_manifest().entries.values()
+    found = {f"{entry.name}@{revision}" for entry in entries for revision in entry.revisions if entry.redistributable}
+    assert found == set(RELEASES)
+
+
+def test_file_is_the_one_of_the_manifest(release: str, folder: Path) -> None:
+    assert released(release).sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_size_and_storage(release: str, folder: Path, encoder: MAMPEncoder) -> None:
+    assert sum(p.numel() for p in encoder.parameters()) == RELEASES[release]
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
     assert encoder.dtype == torch.float32
     assert not encoder.training
@@ -67,11 +76,11 @@ def test_the_newest_is_the_default() -> None:
     assert fingerprint(MAMPEncoder.from_pretrained()) == prints["v4"] and len(set(prints.values())) == len(prints)
 
 
-def test_embeddings_are_those_they_were(revision: str, encoder: MAMPEncoder, golden, tmp_path) -> None:
+def test_embeddings_are_those_they_were(release: str, encoder: MAMPEncoder, golden, tmp_path) -> None:
     """Stored beside the other golden files; a new release of the weights comes with new ones."""
-    stored = json.loads((golden / EMBEDDINGS).read_text(encoding="utf-8"))[revision]
+    stored = json.loads((golden / EMBEDDINGS).read_text(encoding="utf-8"))[release]
     assert stored["fingerprint"] == fingerprint(encoder)
-    assert describe(f"openmocap@{revision}")["fingerprint"] == stored["fingerprint"]
+    assert describe(release)["fingerprint"] == stored["fingerprint"]
     paths = {path.name: path for path in write_recordings(tmp_path, variations=1)}
     for name, expected in stored["embeddings"].items():
         vector = encoder.encode(load(paths[name]))
