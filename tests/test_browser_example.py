@@ -155,7 +155,7 @@ def test_a_dropped_file_in_a_browser(site: Path, tmp_path: Path) -> None:
         with page.expect_download() as download:
             page.locator("#save").click()
         embedding = np.array(json.loads(Path(download.value.path()).read_text()))
-        expected = MAMPEncoder.from_pretrained().encode(load(file, unit="cm", up="y"))
+        expected = MAMPEncoder.from_pretrained("openmocap-small").encode(load(file, unit="cm", up="y"))
         np.testing.assert_allclose(embedding, expected, atol=1e-4)
         frames = [page.locator("#stage").get_attribute("data-frame")]
         page.wait_for_timeout(300)

@@ -90,7 +90,7 @@ def main() -> None:
     """Build into a folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", default="openmocap", help="name or folder of the weights [openmocap]")
+    parser.add_argument("--weights", default="openmocap-small", help="name or folder of the weights [openmocap-small]")
     parser.add_argument("--bits", type=int, default=32, choices=(8, 32), help="of the weights in the page [32]")
     args = parser.parse_args()
     encoder = MAMPEncoder.from_pretrained(args.weights)
