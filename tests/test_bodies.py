@@ -39,7 +39,6 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
-    monkeypatch.setattr("mamp.layouts.stored.REGISTRY", registry.REGISTRY)
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
