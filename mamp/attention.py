@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamp.config import Attending
-from mamp.kernels import attention
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,7 @@ class Pattern:
     window: int = 4
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, places: Places | None) -> Tensor:
-        """Softmax attention of queries, keys and values [N, H, L, d] to [N, H, L, d]."""
-        if self.kind == "joint":
-            return attention(q, k, v)
+        """Softmax attention of queries, keys and values [N, H, L, d] to [N, H, L, d]; of ``joint`` see the kernels."""
         assert places is not None
         if places.ids is not None:
             mask = self.pairs(places, q.shape[1], q.device)

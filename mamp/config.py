@@ -92,6 +92,9 @@ class Preprocessing:
             from the root.
         missing: Handling of joints, frames and people that were not tracked: ``"drop"`` removes their tokens,
             ``"fill"`` interpolates them. The padding of ``absent_person`` is encoded either way.
+        apart: Centre, turn and scale each person alone instead of all as the first. Embeddings of clips with several
+            people then also hold how these stand to each other (:mod:`mamp.relation`), which needs a readout. Training
+            places people by the first in any case.
     """
 
     layout: str = "ntu25"
@@ -106,6 +109,7 @@ class Preprocessing:
     stream: Literal["joint", "bone", "motion", "bone_motion"] = "joint"
     height: float | None = None
     missing: Literal["drop", "fill"] = "drop"
+    apart: bool = False
 
     def __post_init__(self) -> None:
         where = "preprocessing"
@@ -121,6 +125,9 @@ class Preprocessing:
         if self.height is not None:
             _check_number(where, "height", self.height, 1e-3, whole=False, high=1000)
         _check_choice(where, "facing", self.facing, (True, False))
+        _check_choice(where, "apart", self.apart, (True, False))
+        if self.apart and self.absent_person != "none":
+            raise ConfigError(f"{where}.absent_person: expected 'none' with apart, found {self.absent_person!r}.")
         if self.max_people is not None:
             _check_number(where, "max_people", self.max_people, 1, whole=True, high=1000)
         elif self.absent_person != "none":
@@ -206,6 +213,11 @@ class MAMPConfig:
             _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
         _check_choice("config", "attention", self.attention, get_args(Attending))
         _check_number("config", "attention_window", self.attention_window, 0, whole=True)
+        if self.preprocessing.apart and self.readout_dim is None:
+            raise ConfigError(
+                "config.preprocessing: apart adds numbers of unit size to embeddings, expected a readout that makes "
+                "them so (readout_dim; see mamp readout), found None."
+            )
         if self.attention == "factorised" and self.num_heads % 2:
             raise ConfigError(
                 f"config.num_heads: expected an even number for attention 'factorised', found {self.num_heads}."

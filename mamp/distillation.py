@@ -1,8 +1,9 @@
 """Distillation: a small encoder learns to give the tokens and embeddings that a larger one, its teacher, gives.
 
-The teacher sees every token of a clip, the small encoder those that a mask leaves visible, so that it also learns to do
-without the others. Not part of the paper; see Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network"
-(2015), and for features as targets Romero et al., "FitNets" (ICLR 2015).
+The teacher sees every token of a clip as it is, the small encoder those that a mask leaves visible, with the tracking
+errors of the augmentation, so that it also learns to do without what is missing and to see past errors. An encoder may
+be its own teacher, to learn no more than that. Not part of the paper; see Hinton, Vinyals and Dean, "Distilling the
+Knowledge in a Neural Network" (2015), and for features as targets Romero et al., "FitNets" (ICLR 2015).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError
-from mamp.masking import mask_tokens, num_kept
+from mamp.masking import mask_tokens, motion_intensity, num_kept, still_key
 from mamp.pretraining import Objective, PretrainingOutput
 from mamp.transformer import Network, init_weights, reduce_present
 
@@ -26,8 +27,8 @@ class Distillation(Network):
 
     Args:
         config: The small encoder; ``readout_dim`` is the length of the teacher's embeddings.
-        objective: Which tokens the small encoder sees: ``mask_ratio``, ``mask_ratio_low`` and ``missing_parts``; the
-            rest is not used.
+        objective: Which tokens the small encoder sees: ``mask_ratio``, ``mask_ratio_low``, ``missing_parts``, and
+            ``masking``, of which ``still`` keeps those that move most, any other a random choice. The rest is not used.
         teacher: The larger encoder. It is not trained, and no part of ``state_dict()``.
 
     Raises:
@@ -80,6 +81,7 @@ class Distillation(Network):
         self,
         x: Tensor,
         noise: Tensor | None = None,
+        target_x: Tensor | None = None,
         mask_ratio: float | None = None,
         missing: Tensor | None = None,
         **others: object,
@@ -89,6 +91,7 @@ class Distillation(Network):
         Args:
             x: Clips [B, M, T, V, C] in metres.
             noise: [B * M, L] uniform numbers that choose the visible tokens; drawn by default.
+            target_x: Clips of the same shape for the teacher, without the noise added to ``x``.
             mask_ratio: Replaces that of the objective.
             missing: [B * M, L], true for tokens to mask first.
             others: Further arguments of :meth:`mamp.pretraining.MAMPForPretraining.forward`, without effect.
@@ -98,12 +101,18 @@ class Distillation(Network):
         """
         self.check_input(x)
         x = rearrange(x, "b m t v c -> (b m) t v c")
+        target_x = x if target_x is None else rearrange(target_x, "b m t v c -> (b m) t v c")
         if noise is None:
             noise = torch.rand(len(x), self.num_tokens, device=x.device)
-        key = noise if missing is None else noise.masked_fill(missing, torch.inf)
+        key = noise
+        if self.objective.masking == "still":
+            intensity = motion_intensity(x, self.config.t_patch_size, self.config.patch_size)
+            key = still_key(intensity, noise, self.objective.motion_aware_tau)
+        if missing is not None:
+            key = key.masked_fill(missing, torch.inf)
         mask = mask_tokens(key, self.objective.mask_ratio if mask_ratio is None else mask_ratio)
 
-        tokens, embeddings = self.taught(x)
+        tokens, embeddings = self.taught(target_x)
         seen = self.encode_tokens(x, mask.ids_keep)
         predicted = self.to_tokens(seen).float()
         tokens = tokens.gather(1, repeat(mask.ids_keep, "n k -> n k d", d=tokens.shape[-1]))

@@ -20,6 +20,7 @@ from mamp.errors import RecordingError
 from mamp.geometry import lerp, middle_crop, resample_index
 from mamp.layouts import get_layout
 from mamp.preprocessing import NormalizedClip, prepare_clip, token_presence
+from mamp.relation import superpose
 from mamp.skeleton import Skeleton
 from mamp.windows import FrameMeans, check_window, cut_window, window_starts
 
@@ -215,6 +216,8 @@ def pool_people(
         everybody[: len(bodies)] = bodies
         return everybody
     mean = _mean_of_present(bodies)
+    if pool == "clip" and clip.relation is not None:
+        return superpose(mean, clip.relation)
     return _to_frames(mean, clip, recording.num_frames, config.preprocessing.crop) if pool == "frame" else mean
 
 

@@ -10,6 +10,7 @@ A rule computes a sort key per token from a clip and uniform noise u; the tokens
 ``parts``       ``rank of u over body parts at each time + u``: at most one body part is visible at a time
 ``future``      ``time + u / 2``: what comes later is masked (:mod:`mamp.future`)
 ``learned``     as ``motion``, with the loss of each token in place of I: what an averaged teacher predicts badly
+``still``       as ``motion``, with ``max I - I``: what moves most stays visible, as with ``token_share`` of ``encode``
 ==============  ======================================================================================================
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from mamp.errors import ConfigError
 
-Masking = Literal["motion", "random", "confidence", "tube", "parts", "future", "learned"]
+Masking = Literal["motion", "random", "confidence", "tube", "parts", "future", "learned", "still"]
 
 
 class Mask(NamedTuple):
@@ -81,6 +82,11 @@ def motion_aware_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
     prob = torch.softmax(intensity / (peak * tau + 1e-10), dim=-1)
     gumbel = -torch.log(-torch.log(noise + 1e-10) + 1e-10)
     return torch.log(prob) + gumbel
+
+
+def still_key(intensity: Tensor, noise: Tensor, tau: float) -> Tensor:
+    """As :func:`motion_aware_key`, but masking what moves least: sort key [N, L]."""
+    return motion_aware_key(intensity.max(dim=-1, keepdim=True).values - intensity, noise, tau)
 
 
 def tube_key(noise: Tensor, steps: int) -> Tensor:

@@ -2,9 +2,9 @@
 
 One function per step, in a fixed order. :func:`normalize`: joints of the model, people and frames, gaps, selection of
 people, centring, height, facing, absent frames, axes and unit, absent people. :func:`prepare_clip`: crop, resize,
-stream. Position, facing and height are measured on tracked joints of the first person. In frames where only some people
-are tracked, the others are zero as published, or hold their nearest pose if ``Preprocessing.absent_person`` is
-``"none"``.
+stream. Position, facing and height are measured on tracked joints of the first person, or of each person where they are
+placed ``apart``. In frames where only some people are tracked, the others are zero as published, or hold their nearest
+pose if ``Preprocessing.absent_person`` is ``"none"``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mamp.config import MAMPConfig, Preprocessing
 from mamp.errors import RecordingError
 from mamp.geometry import body_height, face_camera, lerp, middle_crop, resample_index
 from mamp.layouts import MODEL_LAYOUT, Layout, get_layout
+from mamp.relation import relation
 from mamp.skeleton import WHOLE, Skeleton
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class NormalizedClip:
             weights expect them.
         people: Index in the recording of each person present. They come first; padding follows.
         copied: Whether the second person is a copy of the first.
+        relation: [:data:`mamp.relation.SIZE`] how people stand to each other, if each is placed alone.
     """
 
     positions: FloatArray
@@ -47,6 +49,7 @@ class NormalizedClip:
     tracked: NDArray[np.bool_]
     people: NDArray[np.int64]
     copied: bool = False
+    relation: FloatArray | None = None
 
     @property
     def num_present(self) -> int:
@@ -62,6 +65,7 @@ class _Bodies:
     tracked: NDArray[np.bool_]
     frames: NDArray[np.int64]
     people: NDArray[np.int64]
+    relation: FloatArray | None = None
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -109,9 +113,12 @@ def normalize(
         bodies = _choose_people(bodies, expected.max_people, everybody, log)
     if expected.absent_person == "none":
         bodies = replace(bodies, positions=_each(_hold_pose, bodies))
-    bodies = _centre_and_scale(bodies, expected, layout, log)
-    if expected.facing:
-        bodies = replace(bodies, positions=face_camera(bodies.positions, bodies.tracked[0], layout))
+    if expected.apart:
+        numbers = relation(bodies.positions, bodies.tracked, layout) if len(bodies.people) > 1 else None
+        alone = [_place(_only(bodies, person), expected, layout, log) for person in range(len(bodies.people))]
+        bodies = replace(bodies, positions=np.concatenate([body.positions for body in alone]), relation=numbers)
+    else:
+        bodies = _place(bodies, expected, layout, log)
     if expected.absent_person != "none":
         bodies = _clear_absent(bodies)
     bodies = replace(bodies, positions=_to_axes_and_unit(bodies.positions, expected))
@@ -128,7 +135,7 @@ def _each(fill: Callable[[FloatArray, NDArray[np.bool_]], FloatArray], bodies: _
 
 def _clip(bodies: _Bodies, copied: bool = False) -> NormalizedClip:
     positions = np.ascontiguousarray(bodies.positions, dtype=np.float32)
-    return NormalizedClip(positions, bodies.frames, bodies.tracked, bodies.people, copied)
+    return NormalizedClip(positions, bodies.frames, bodies.tracked, bodies.people, copied, bodies.relation)
 
 
 def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
@@ -164,6 +171,20 @@ def _choose_people(bodies: _Bodies, max_people: int, everybody: bool, log: _Log)
         message = "%d people, the weights take %d; kept those who move most"
         log(logging.WARNING, message, len(bodies.people), max_people)
     return _Bodies(bodies.positions[chosen], bodies.tracked[chosen], bodies.frames, bodies.people[chosen])
+
+
+def _only(bodies: _Bodies, person: int) -> _Bodies:
+    """One of the people."""
+    one = slice(person, person + 1)
+    return _Bodies(bodies.positions[one], bodies.tracked[one], bodies.frames, bodies.people[one])
+
+
+def _place(bodies: _Bodies, expected: Preprocessing, layout: Layout, log: _Log) -> _Bodies:
+    """Centre, scale and turn people by the first of them."""
+    bodies = _centre_and_scale(bodies, expected, layout, log)
+    if expected.facing:
+        bodies = replace(bodies, positions=face_camera(bodies.positions, bodies.tracked[0], layout))
+    return bodies
 
 
 def _centre_and_scale(bodies: _Bodies, expected: Preprocessing, layout: Layout, log: _Log) -> _Bodies:

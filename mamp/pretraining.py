@@ -24,6 +24,7 @@ from mamp.masking import (
     num_kept,
     parts_key,
     patchify,
+    still_key,
     token_confidence,
     tube_key,
 )
@@ -74,8 +75,8 @@ class Objective:
         mask_ratio_low: Lower limit of a mask ratio drawn at each step, such that the number of visible tokens is
             log-uniform. None always uses ``mask_ratio``.
         masking: ``motion`` (the paper's), ``random``, ``tube`` (over time), ``parts`` (of the body), ``future``,
-            ``confidence`` (motion weighted by tracking confidence), or ``learned`` (by the loss of an averaged teacher,
-            which needs ``optim.ema``); see :mod:`mamp.masking`.
+            ``confidence`` (motion weighted by tracking confidence), ``learned`` (by the loss of an averaged teacher,
+            which needs ``optim.ema``), or ``still`` (what moves least); see :mod:`mamp.masking`.
         motion_aware_tau: Temperature of motion-aware masking (published: 0.8 or 0.75); zero masks uniformly at random.
         motion_stride: Stride s of the motion target ``x[t + s] - x[t]``, in frames.
         norm_target: Normalise the target of each token to zero mean and unit variance.
@@ -327,6 +328,8 @@ class MAMPForPretraining(Backbone):
                 raise ConfigError("masking 'confidence' needs the tracking confidence of the clips; found none.")
             confidence = rearrange(confidence, "b m t v -> (b m) t v")
             intensity = intensity * token_confidence(confidence, cfg.t_patch_size, cfg.patch_size)
+        if goal.masking == "still":
+            return still_key(intensity, noise, goal.motion_aware_tau)
         return motion_aware_key(intensity, noise, goal.motion_aware_tau)
 
     @property

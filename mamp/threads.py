@@ -37,9 +37,10 @@ def share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> It
     no further piece is begun, and those under way are awaited.
     """
     number = min(available(), len(pieces))
-    if number < 2:
-        yield from map(function, pieces)
-        return
+    return map(function, pieces) if number < 2 else _share(function, pieces, number)
+
+
+def _share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece], number: int) -> Iterator[_Result]:
     results = deque[Future[_Result]](Future() for _ in pieces)
     coming, ended = iter(list(zip(pieces, results, strict=True))), threading.Event()
     enter, working = _modes(), list[Future[None]]()

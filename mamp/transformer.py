@@ -14,6 +14,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from mamp.attention import JOINT, Pattern, Places
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, RecordingError
-from mamp.kernels import Linear
+from mamp.kernels import Linear, attention
 from mamp.threads import share
 
 _Network = TypeVar("_Network", bound="Network")
@@ -62,7 +63,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "n l (three h d) -> three n h l d", three=3, h=self.num_heads)
-        return self.proj(rearrange(self.pattern.attend(q, k, v, places), "n h l d -> n l (h d)"))
+        everywhere = self.pattern.kind == "joint"
+        y = attention(q, k, v) if everywhere else self.pattern.attend(q, k, v, places)
+        return self.proj(rearrange(y, "n h l d -> n l (h d)"))
 
 
 class FeedForward(nn.Sequential):
@@ -307,11 +310,16 @@ class Network(Backbone):
             return F.linear(pooled, weight, bias)
 
     def without_readout(self: _Network) -> _Network:
-        """A new encoder with the same blocks whose embeddings are what is pooled; itself when it has no readout."""
+        """A new encoder with the same blocks whose embeddings are what is pooled; itself when it has no readout.
+
+        It places people by the first of them, since ``apart`` needs a readout.
+        """
         if self.readout is None:
             return self
         with torch.random.fork_rng(devices=[]):
-            plain = type(self)(self.config.replace(readout_dim=None)).to(self.device, self.dtype)
+            together = replace(self.config.preprocessing, apart=False)
+            plain = type(self)(self.config.replace(readout_dim=None, preprocessing=together))
+            plain = plain.to(self.device, self.dtype)
         state = self.state_dict()
         plain.load_state_dict({name: state[name] for name in plain.state_dict()})
         return plain.train(self.training)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mamp import MAMPConfig, MAMPEncoder, Skeleton
-from mamp.attention import JOINT, Pattern, Places
+from mamp.attention import Pattern, Places
 from mamp.config import Attending
 from mamp.errors import ConfigError
 from mamp.pretraining import MAMPForPretraining
@@ -81,8 +81,10 @@ def test_default_is_the_published_one() -> None:
     assert MAMPConfig().attention == "joint" and MAMPConfig.from_dict({}) == MAMPConfig()
     model = encoder("joint")
     assert all(block.attn.pattern.kind == "joint" for block in model.blocks)
-    q = torch.randn(1, 2, 6, 4)
-    assert torch.equal(JOINT.attend(q, q, q, None), F.scaled_dot_product_attention(q, q, q))
+    attend, x = model.blocks[0].attn, torch.randn(1, 6, model.config.dim_feat, dtype=model.dtype)
+    q, k, v = attend.qkv(x).unflatten(-1, (3, attend.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    expected = attend.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attend(x), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

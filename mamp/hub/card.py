@@ -96,6 +96,7 @@ def _preprocessing(config: MAMPConfig) -> str:
         else "camera coordinates, not centred",
         *(["turned about the vertical so that the first person faces the camera"] if p.facing else []),
         f"{people}; {absent}",
+        *(["each person is placed alone; how people stand to each other is added to the embedding"] if p.apart else []),
         f"the middle {p.crop:.0%} of the frames, resized to {config.num_frames} frames",
         *([] if p.stream == "joint" else [f"the stream `{p.stream}` instead of joint positions"]),
     ]
