@@ -8,6 +8,7 @@ Knowledge in a Neural Network" (2015), and for features as targets Romero et al.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,8 @@ class Distillation(Network):
             )
         same = ("dim_in", "num_frames", "num_joints", "patch_size", "preprocessing")
         differ = [name for name in same if getattr(config, name) != getattr(theirs, name)]
+        if replace(config.preprocessing, apart=False) == replace(theirs.preprocessing, apart=False):
+            differ = [name for name in differ if name != "preprocessing"]  # training does not place people apart
         if differ:
             raise ConfigError(
                 f"encoder: expected {', '.join(differ)} as the teacher has it: "
