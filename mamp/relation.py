@@ -52,8 +52,8 @@ def relation(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layout) 
             f"layout {layout.name!r}: how people stand to each other is measured between their trunks, heads, "
             "hands and feet, which this body has not; expected apart to be off."
         )
+    seen: NDArray[np.bool_] = tracked.any(axis=2)
     heights = [body_height(*person, layout) or _HEIGHT for person in zip(positions, tracked, strict=True)]
-    seen = tracked.any(axis=2)
     found = [
         _pair(positions[[i, j]][:, both], (heights[i] + heights[j]) / 2, layout)
         for i, j in combinations(range(len(positions)), 2)
@@ -85,7 +85,7 @@ def _pair(two: FloatArray, height: float, layout: Layout) -> FloatArray:
 
     right = to_the_right(two, layout)
     forward = np.stack([right[..., 2], -right[..., 0]], axis=-1)
-    line = (two[1] - two[0])[:, parts["trunk"][0]][:, [0, 2]] * np.float32([[[1]], [[-1]]])  # to the other
+    line = (two[1] - two[0])[:, parts["trunk"][0]][:, [0, 2]] * np.array([[[1]], [[-1]]], np.float32)  # to the other
     facing = 2 * (_unit(forward) * _unit(line)).sum(axis=-1)
 
     alike = [distance(0, part, part) for part in parts]

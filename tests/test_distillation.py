@@ -59,6 +59,34 @@ def test_a_pupil_that_is_its_teacher_has_nothing_to_learn() -> None:
     assert torch.equal(half.mask.sum(dim=1), torch.full((6,), 50.0))
 
 
+def test_the_teacher_sees_the_clip_without_its_noise() -> None:
+    teacher = make_teacher()
+    pupil = Distillation(TEACHER, SEEN, teacher)
+    pupil.load_state_dict(pupil.state_dict() | teacher.state_dict())
+    clean = torch.randn(3, 1, 16, 25, 3)
+    noisy = clean + 0.1 * torch.randn_like(clean)
+    assert pupil(noisy, mask_ratio=0.0).loss < 1e-9
+    found = pupil(noisy, target_x=clean, mask_ratio=0.0).losses["embeddings"]
+    apart = (pupil.taught(noisy[:, 0])[1] - pupil.taught(clean[:, 0])[1]).square().mean()
+    assert found > 1e-4 and torch.isclose(found, apart, rtol=1e-4)
+
+
+def test_still_keeps_what_moves_most() -> None:
+    pupil = Distillation(TEACHER, replace(SEEN, masking="still", motion_aware_tau=1e-3), make_teacher())
+    x = torch.randn(2, 1, 16, 25, 3)
+    x[:, :, :, 5:] = x[:, :, :1, 5:]  # only five joints move
+    mask = pupil(x, mask_ratio=0.7).mask.view(2, 4, 25)
+    assert (mask[..., :5] == 0).all() and (mask[..., 5:] == 0).sum() == 2 * 10
+
+
+def test_only_encode_places_people_apart() -> None:
+    apart = TEACHER.replace(preprocessing=replace(TEACHER.preprocessing, absent_person="none", apart=True))
+    teacher = make_teacher(TEACHER.replace(preprocessing=replace(apart.preprocessing, apart=False)))
+    assert Distillation(apart, SEEN, teacher).config.preprocessing.apart
+    with pytest.raises(ConfigError, match="preprocessing as the teacher has it"):
+        Distillation(apart.replace(preprocessing=replace(apart.preprocessing, crop=0.5)), SEEN, teacher)
+
+
 def test_a_longer_token_stands_for_the_tokens_of_the_teacher_in_their_order() -> None:
     teacher = make_teacher()
     pupil = Distillation(TEACHER.replace(t_patch_size=8), SEEN, teacher)

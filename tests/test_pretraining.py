@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mamp import MAMPConfig, MAMPEncoder
 from mamp.errors import ConfigError, RecordingError
-from mamp.masking import Masking, mask_tokens, motion_aware_key, patchify
+from mamp.masking import Masking, mask_tokens, motion_aware_key, motion_intensity, patchify
 from mamp.pretraining import MAMPForPretraining, Objective, agreement, normalize_target, temporal_motion
 from mamp.train.config import TrainConfig
 from mamp.train.engine import weight_decay_groups
@@ -501,6 +501,15 @@ def test_learned_importance_is_the_loss_of_each_token(clips: Tensor, noise: Tens
         torch.testing.assert_close(body[seen], body[~seen].mean().expand(int(seen.sum())))
 
 
+def test_still_masks_hide_what_moves_least(clips: Tensor) -> None:
+    """Hidden tokens move less than visible ones, on average."""
+    model = tiny(masking="still", mask_ratio=0.5, motion_aware_tau=0.1)
+    hidden = model(clips).mask.bool()
+    cfg = model.config
+    intensity = motion_intensity(clips.flatten(0, 1), cfg.t_patch_size, cfg.patch_size)
+    assert intensity[hidden].mean() < 0.8 * intensity[~hidden].mean()
+
+
 def test_learned_masks_hide_what_is_important(clips: Tensor) -> None:
     """A given importance takes the place of motion, with the same draw."""
     model = tiny(masking="learned", mask_ratio=0.5)
@@ -533,7 +542,7 @@ def test_body_parts_of_other_joints() -> None:
     [
         (
             {"masking": "blocks"},
-            r"masking: expected one of motion, random, confidence, tube, parts, future, learned; found 'blocks'",
+            r"masking: expected one of motion, random, confidence, tube, parts, future, learned, still; found 'blocks'",
         ),
         ({"mask_ratio": 1.5}, r"mask_ratio: expected a share in \[0, 1\], found 1.5"),
         ({"mask_ratio": -0.1}, r"mask_ratio: .*found -0.1"),

@@ -167,12 +167,12 @@ def read(path: StrPath, options: Options = DEFAULTS) -> Skeleton:
         LayoutError: The joint names are not understood, and no ``layout`` is given.
     """
     motion = parse_bvh_file(path)
-    names = [joint.name for joint in motion.joints]
+    names, parents = [joint.name for joint in motion.joints], [joint.parent for joint in motion.joints]
     positions = forward_kinematics(motion)
     layout, positions = by_name(options.layout, names, positions)
     if layout is None:
         try:
-            layout = find_layout(names, [joint.parent for joint in motion.joints], sample_frames(positions[None]))
+            layout = find_layout(names, parents, sample_frames(positions[None]))
         except LayoutError as error:
             raise LayoutError(f"{path}: {error}") from None
     rate = 1 / motion.frame_time if motion.frame_time else 0.0
