@@ -52,7 +52,7 @@ def relation(positions: FloatArray, tracked: NDArray[np.bool_], layout: Layout) 
             f"layout {layout.name!r}: how people stand to each other is measured between their trunks, heads, "
             "hands and feet, which this body has not; expected apart to be off."
         )
-    seen: NDArray[np.bool_] = tracked.any(axis=2)
+    seen = np.asarray(tracked.any(axis=2))
     heights = [body_height(*person, layout) or _HEIGHT for person in zip(positions, tracked, strict=True)]
     found = [
         _pair(positions[[i, j]][:, both], (heights[i] + heights[j]) / 2, layout)
