@@ -203,7 +203,7 @@ SMOKE = TrainConfig(
 # blocks of the weights in the package, a light decoder, and crops that are not resampled except for speed: some five
 # minutes of a core.
 FORECAST = TrainConfig(
-    init="openmocap",
+    init="openmocap@v4",
     encoder=MAMPConfig(
         depth=2,
         num_frames=64,
