@@ -34,7 +34,7 @@ from mamp.preprocessing import normalize
 from mamp.relation import relation
 
 FRAMES, FPS = 60, 30
-ACTIONS = ("hand catch", "forward punch", "high throw", "draw x", "draw tick", "draw circle")
+ACTIONS = {3: "hand catch", 4: "forward punch", 5: "high throw", 6: "draw x", 7: "draw tick", 8: "draw circle"}
 RELATIONS = ("near", "far", "beside", "approach")
 CENTRE = MODEL_LAYOUT.joints.index(MODEL_LAYOUT.center)
 Labelled = tuple[list[np.ndarray], np.ndarray, np.ndarray]  # pairs [2, T, V, 3], labels, which are for training
@@ -56,15 +56,14 @@ def interactions(folder: Path) -> Labelled:
     """Pairs of takes of MSR-Action3D."""
     recordings = read_set(folder / "msr-action3d.npz")
     labels, train = halves("msr-action3d", recordings)
-    names = [str(name) for name in np.load(folder / "msr-action3d.npz")["classes"]]
     takes = [upright(recording) for recording in recordings]
     rng = np.random.default_rng(0)
     pairs, classes, for_training = [], [], []
     for half in (True, False):
         here = np.flatnonzero(train == half)
-        for action in ACTIONS:
+        for number, action in ACTIONS.items():
             for kind in RELATIONS:
-                for one in here[labels[here] == names.index(action)]:
+                for one in here[labels[here] == number]:
                     pairs.append(stand(takes[one], takes[rng.choice(here)], kind, rng))
                     classes.append(f"{action}, {kind}")
                     for_training.append(half)
@@ -86,12 +85,15 @@ def stand(one: np.ndarray, other: np.ndarray, kind: str, rng: np.random.Generato
 
 def couples(folder: Path) -> Labelled:
     """Windows of dancing couples, and of couples put together from different times."""
-    takes = {recording.name: recording.to_layout(MODEL_LAYOUT) for recording in read_set(folder / "cmu-bvh43.npz")}
+    takes = {
+        recording.name.split("/")[-1]: recording.to_layout(MODEL_LAYOUT)
+        for recording in read_set(folder / "cmu-bvh43.npz")
+    }
     rng = np.random.default_rng(0)
     pairs, labels, for_training = [], [], []
     for number, name in enumerate(sorted(name for name in takes if name.startswith("60_"))):
         she, he = (takes[f"{subject}{name[2:]}"].positions[0] for subject in ("60", "61"))
-        starts = range(0, min(len(she), len(he)) - FRAMES + 1, FRAMES // 2)
+        starts = range(0, min(len(she), len(he)) - FRAMES + 1, FRAMES)
         for start in starts:
             true = he[start : start + FRAMES]
             later = rng.choice([other for other in starts if abs(other - start) >= 5 * FPS])
