@@ -207,7 +207,7 @@ def test_pools_are_means_of_what_is_there(people: int, seed: int) -> None:
     }
     assert not there.all()
     for pool in ("clip", "person", "joint", "tokens"):
-        np.testing.assert_allclose(found[pool], expected[pool], rtol=0, atol=1e-6, err_msg=pool)
+        np.testing.assert_allclose(found[pool], expected[pool], rtol=0, atol=3e-6, err_msg=pool)
     assert found["frame"].shape == (16, 16) and np.isfinite(found["frame"]).all()
     np.testing.assert_allclose(found["frame"][[0, -1]], expected["frame"][[0, -1]], rtol=0, atol=1e-6)
 
