@@ -93,8 +93,9 @@ class Preprocessing:
         missing: Handling of joints, frames and people that were not tracked: ``"drop"`` removes their tokens,
             ``"fill"`` interpolates them. The padding of ``absent_person`` is encoded either way.
         apart: Centre, turn and scale each person alone instead of all as the first. Embeddings of clips with several
-            people then also hold how these stand to each other (:mod:`mamp.relation`), which needs a readout. Training
-            places people by the first in any case.
+            people then also hold how these stand to each other (:mod:`mamp.relation`), if the weights have a readout,
+            which makes embeddings of about the same size as those numbers. Training places people by the first in any
+            case.
     """
 
     layout: str = "ntu25"
@@ -213,11 +214,6 @@ class MAMPConfig:
             _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
         _check_choice("config", "attention", self.attention, get_args(Attending))
         _check_number("config", "attention_window", self.attention_window, 0, whole=True)
-        if self.preprocessing.apart and self.readout_dim is None:
-            raise ConfigError(
-                "config.preprocessing: apart adds numbers of unit size to embeddings, expected a readout that makes "
-                "them so (readout_dim; see mamp readout), found None."
-            )
         if self.attention == "factorised" and self.num_heads % 2:
             raise ConfigError(
                 f"config.num_heads: expected an even number for attention 'factorised', found {self.num_heads}."
@@ -265,3 +261,7 @@ class MAMPConfig:
     def replace(self, **changes: Any) -> MAMPConfig:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def without_readout(self) -> MAMPConfig:
+        """Return a copy whose embeddings are what is pooled, with people placed by the first of them."""
+        return self.replace(readout_dim=None, preprocessing=dataclasses.replace(self.preprocessing, apart=False))

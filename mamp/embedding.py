@@ -216,7 +216,7 @@ def pool_people(
         everybody[: len(bodies)] = bodies
         return everybody
     mean = _mean_of_present(bodies)
-    if pool == "clip" and clip.relation is not None:
+    if pool == "clip" and clip.relation is not None and config.readout_dim is not None:
         return superpose(mean, clip.relation)
     return _to_frames(mean, clip, recording.num_frames, config.preprocessing.crop) if pool == "frame" else mean
 

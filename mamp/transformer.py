@@ -14,7 +14,6 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -317,9 +316,7 @@ class Network(Backbone):
         if self.readout is None:
             return self
         with torch.random.fork_rng(devices=[]):
-            together = replace(self.config.preprocessing, apart=False)
-            plain = type(self)(self.config.replace(readout_dim=None, preprocessing=together))
-            plain = plain.to(self.device, self.dtype)
+            plain = type(self)(self.config.without_readout()).to(self.device, self.dtype)
         state = self.state_dict()
         plain.load_state_dict({name: state[name] for name in plain.state_dict()})
         return plain.train(self.training)

@@ -524,7 +524,7 @@ def test_fresh_weights_are_those_of_the_seed() -> None:
     assert torch.equal(a, b) and not torch.equal(a, c)
     assert first.describe() == other.describe() and first.kind == "untrained" and first.fingerprint is None
     config = MAMPEncoder.from_pretrained().config
-    assert first.config == config.replace(readout_dim=None, **small_encoder()) and not first.encoder.training
+    assert first.config == config.without_readout().replace(**small_encoder()) and not first.encoder.training
 
 
 def test_weights_of_a_name_that_are_not_here_have_an_architecture() -> None:

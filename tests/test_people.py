@@ -139,8 +139,6 @@ def test_numbers_are_added_along_orthogonal_directions() -> None:
 def test_what_it_needs_is_said(tmp_path: Any) -> None:
     with pytest.raises(ConfigError, match="absent_person: expected 'none' with apart"):
         Preprocessing(apart=True)
-    with pytest.raises(ConfigError, match="expected a readout"):
-        MAMPConfig(preprocessing=APART)
     hand = get_layout("hand21")
     with pytest.raises(LayoutError, match="expected apart to be off"):
         relation(np.zeros((2, 4, 21, 3), np.float32), np.ones((2, 4, 21), bool), hand)
@@ -149,6 +147,14 @@ def test_what_it_needs_is_said(tmp_path: Any) -> None:
 def test_heads_on_tokens_place_people_together() -> None:
     plain = make().without_readout()
     assert not plain.config.preprocessing.apart and plain.config.readout_dim is None
+
+
+def test_without_a_readout_nothing_is_added() -> None:
+    torch.manual_seed(0)
+    encoder = MAMPEncoder(make().config.replace(readout_dim=None)).eval()
+    pair = face_to_face(0.8)
+    expected = np.mean([encode(pair[[i]], encoder) for i in (0, 1)], axis=0)
+    np.testing.assert_allclose(encode(pair, encoder), expected, rtol=0, atol=1e-5)
 
 
 def test_apart_is_part_of_the_weights(tmp_path: Any) -> None:

@@ -66,7 +66,7 @@ def load_representation(weights: str, seed: int = 0, overrides: dict[str, Any] |
     """
     kind, _, name = weights.partition(":")
     if kind == UNTRAINED:
-        config = with_values(_config_of(name or DEFAULT).replace(readout_dim=None), overrides or {})
+        config = with_values(_config_of(name or DEFAULT).without_readout(), overrides or {})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             encoder = MAMPEncoder(config).eval()
@@ -105,8 +105,12 @@ def preprocessing_of(name: str) -> Preprocessing:
 
 
 def with_preprocessing(encoder: MAMPEncoder, preprocessing: Preprocessing) -> MAMPEncoder:
-    """A copy of an encoder that expects another preprocessing; the layout stays the same."""
-    wanted = dataclasses.replace(preprocessing, layout=encoder.config.preprocessing.layout)
+    """A copy of an encoder that expects another preprocessing; the layout stays the same.
+
+    People are placed apart only if it has a readout.
+    """
+    apart = preprocessing.apart and encoder.config.readout_dim is not None
+    wanted = dataclasses.replace(preprocessing, layout=encoder.config.preprocessing.layout, apart=apart)
     with torch.random.fork_rng(devices=[]):
         copy = MAMPEncoder(encoder.config.replace(preprocessing=wanted)).to(encoder.device, encoder.dtype)
     copy.load_state_dict(encoder.state_dict())
