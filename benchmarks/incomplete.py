@@ -4,9 +4,9 @@
 
 STORE is labelled (``label``, or else ``content``; classes with fewer than five training clips are left out) and has a
 column ``split``; each N-th clip is taken. Prints a JSON line for each condition: top-1 accuracy in per cent of a
-logistic regression (C = 0.01) and of the nearest neighbour, by Euclidean distance, both of standardised embeddings. Joints and
-stretches of time are missing from the test clips only. With fewer tokens (``token_share``), ``whole`` has probes of
-complete training clips, ``alike`` those of training clips with as few tokens.
+logistic regression (C = 0.01) and of the nearest neighbour, by Euclidean distance, both of standardised embeddings.
+Joints and stretches of time are missing from the test clips only. With fewer tokens (``token_share``), ``whole`` has
+probes of complete training clips, ``alike`` those of training clips with as few tokens.
 """
 
 from __future__ import annotations

@@ -46,14 +46,13 @@ def presence(x: Array, config: MAMPConfig | None = None) -> NDArray[np.bool_]:
 def by_hand(encoder: MAMPEncoder, x: Array) -> tuple[Tensor, NDArray[np.bool_]]:
     """Tokens [M, t, V, D], NaN where absent, of each person alone; and which are there."""
     there = presence(x, encoder.config)
-    clip = torch.from_numpy(
-        prepare_clip(Skeleton(x, "ntu25"), encoder.config.preprocessing, encoder.config.num_frames)[0]
-    )
-    tokens = torch.full((*there.shape, encoder.config.dim_feat), torch.nan)
+    clip, _ = prepare_clip(Skeleton(x, "ntu25"), encoder.config.preprocessing, encoder.config.num_frames)
+    clips = torch.from_numpy(clip).to(encoder.dtype)
+    tokens = torch.full((*there.shape, encoder.config.dim_feat), torch.nan, dtype=encoder.dtype)
     for person, kept in enumerate(there):
         ids = torch.from_numpy(kept.reshape(-1)).nonzero()[:, 0]
         with torch.no_grad():
-            tokens[person][torch.from_numpy(kept)] = encoder.encode_tokens(clip[person : person + 1], ids[None])[0]
+            tokens[person][torch.from_numpy(kept)] = encoder.encode_tokens(clips[person : person + 1], ids[None])[0]
     return tokens, there
 
 
@@ -194,7 +193,7 @@ def test_what_is_absent_has_no_influence() -> None:
 @pytest.mark.parametrize("people", [1, 3])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_pools_are_means_of_what_is_there(people: int, seed: int) -> None:
-    encoder, x = make(), holes(people, seed)
+    encoder, x = make().double(), holes(people, seed)  # in float32 processors differ by more than the bound
     tokens, there = by_hand(encoder, x)
     found = {pool: encoder.encode(Skeleton(x, "ntu25"), pool=pool) for pool in POOLS}
     person = tokens.flatten(1, 2).nanmean(dim=1)
@@ -207,7 +206,7 @@ def test_pools_are_means_of_what_is_there(people: int, seed: int) -> None:
     }
     assert not there.all()
     for pool in ("clip", "person", "joint", "tokens"):
-        np.testing.assert_allclose(found[pool], expected[pool], rtol=0, atol=3e-6, err_msg=pool)
+        np.testing.assert_allclose(found[pool], expected[pool], rtol=0, atol=1e-6, err_msg=pool)
     assert found["frame"].shape == (16, 16) and np.isfinite(found["frame"]).all()
     np.testing.assert_allclose(found["frame"][[0, -1]], expected["frame"][[0, -1]], rtol=0, atol=1e-6)
 
