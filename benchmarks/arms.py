@@ -65,6 +65,11 @@ ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
     UNTRAINED: ("openmocap-v2", {}),
     "motion": ("openmocap-v1", {"objective.joints_weight": "0"}),
     "joints": ("openmocap-v1", {"objective.joints_weight": "0", "objective.target": "joints"}),
+    "motion, random masks": ("openmocap-v1", {"objective.joints_weight": "0", "objective.masking": "random"}),
+    "joints, random masks": (
+        "openmocap-v1",
+        {"objective.joints_weight": "0", "objective.target": "joints", "objective.masking": "random"},
+    ),
     "both": ("openmocap-v1", {}),
     "recipe": ("openmocap-v2", {}),
     "recipe, motion": ("openmocap-v2", {"objective.joints_weight": "0"}),
@@ -86,10 +91,11 @@ ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
 }
 
 
-def make_arm(name: str, epochs: str = SMALL["optim.epochs"]) -> Arm:
+def make_arm(name: str, epochs: str = SMALL["optim.epochs"], precision: str = SMALL["run.precision"]) -> Arm:
     """An arm by its name."""
     recipe, changes = ARMS[name]
-    config = override(get_recipe(recipe).config, {**SMALL, "optim.epochs": epochs, **changes})
+    given = {"optim.epochs": epochs, "run.precision": precision}
+    config = override(get_recipe(recipe).config, {**SMALL, **given, **changes})
     values = {field: value if isinstance(value, str) else " ".join(value) for field, value in changes.items()}
     return Arm(name, values, config, recipe, UNTRAINED if name == UNTRAINED else None)
 
@@ -149,6 +155,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--probes", nargs="+", choices=PROBES, default=list(PROBES), help="[all]")
     parser.add_argument("--epochs", default=SMALL["optim.epochs"], help="of 4,096 clips [%(default)s]")
+    parser.add_argument("--precision", default=SMALL["run.precision"], help="of training [%(default)s]")
     parser.add_argument("--output", type=Path, default=Path("arms"), help="folder of the runs [%(default)s]")
     parser.add_argument("--table", type=Path, metavar="JSON", help="print the table of an ablation that is there")
     args = parser.parse_args()
@@ -171,7 +178,7 @@ def main() -> None:
     ]
     plain = get_recipe("openmocap")
     arms = [Arm(UNFIT.sub("-", name), {}, plain.config, plain.name, name) for name in args.weights]
-    arms = arms or [make_arm(name, args.epochs) for name in args.arms]
+    arms = arms or [make_arm(name, args.epochs, args.precision) for name in args.arms]
     corpora = get_recipe("openmocap-v1").config.data.weights
     readout = None if args.weights else ReadoutSettings(weight_by="corpus", weights=corpora)
     data = None if args.weights else args.store

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from mamp.attention import Places
 from mamp.kernels import Linear
 from mamp.transformer import Attention, Backbone, Block
 
@@ -49,8 +50,8 @@ class PlainBlock(nn.Module):
         self.norm1, self.norm2, self.mlp, self.drop_path = block.norm1, block.norm2, block.mlp, block.drop_path
         self.attn = ExplicitAttention(block.attn)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens [N, L, D] to [N, L, D]."""
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        """Tokens [N, L, D] to [N, L, D], wherever they are: each attends to all."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         hidden = nn.functional.gelu(self.mlp.fc1(self.norm2(x)))
         return x + self.drop_path(self.mlp.fc2(hidden))

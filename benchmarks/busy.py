@@ -205,10 +205,12 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
         loads = list(dict.fromkeys(line["beside"] for line in mine))
         for place, arm in enumerate(arms):
             values = [line["ms"] for load in loads for line in mine if (line["beside"], line["arm"]) == (load, arm)]
+            if not values:
+                continue
             middle = [statistics.median(samples) for samples in values]
             x = [load + 0.8 * (place + 0.5) / len(arms) - 0.4 for load in range(len(loads))]
             worst = [max(samples) - median for samples, median in zip(values, middle, strict=True)]
-            panel.bar(x, middle, 0.8 / len(arms), yerr=([0] * len(x), worst), label=arm, capsize=2)
+            panel.bar(x, middle, 0.8 / len(arms), yerr=([0] * len(x), worst), label=arm, capsize=2, color=f"C{place}")
         panel.set_xticks(range(len(loads)), loads)
         panel.set_title(task)
         panel.set_xlabel("what runs beside it")

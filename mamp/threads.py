@@ -4,6 +4,9 @@ An operator on several threads waits after every few microseconds of work for th
 takes the core of one, all wait for it, thousands of times a second. Here a thread takes a piece that lasts
 milliseconds, such as a body, and waits for nobody. The pieces are the same for any number of threads, and so are the
 results, bit for bit.
+
+Each caller has a thread at once, so that those of a server get as much of a busy machine as threads of their own would.
+Further ones come where the callers together have fewer than the machine has cores, and go where they have more.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from typing import Any, TypeVar
 import torch
 
 LOOK_UP = 0.1  # seconds
+MOST_THREADS = 256  # of all callers; further callers wait
+CORES = os.cpu_count() or 1
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
@@ -26,6 +31,8 @@ _Result = TypeVar("_Result")
 _here = threading.local()  # .available: threads to share with, where it is not what torch has here
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
+_counts = threading.Lock()
+_at_work = 0  # threads, of all callers
 
 
 def share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> Iterator[_Result]:
@@ -42,36 +49,65 @@ def share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece]) -> It
 
 def _share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece], number: int) -> Iterator[_Result]:
     results = deque[Future[_Result]](Future() for _ in pieces)
-    coming, ended = iter(list(zip(pieces, results, strict=True))), threading.Event()
-    enter, working = _modes(), list[Future[None]]()
-
-    def end() -> None:
-        ended.set()
-        for future in working:  # those that wait for a thread that others use
-            future.cancel()
+    coming = iter(list(zip(pieces, results, strict=True)))
+    enter = _modes()
 
     def work() -> None:
         with enter():
-            for piece, result in coming:  # the next of a list goes to one thread only
-                if ended.is_set():
-                    return
+            while team.goes_on():
+                chosen = next(coming, None)  # of a list: goes to one thread only
+                if chosen is None:
+                    team.end()
+                    continue
+                piece, result = chosen
                 try:
                     result.set_result(function(piece))
                 except BaseException as error:
                     result.set_exception(error)
-                    break
-        end()
+                    team.end()
 
+    team = _Team(work, number)
     try:
-        for _ in range(number):
-            working.append(_workers().submit(work))
+        team.grow()
         while results:
             result = results.popleft()
             _wait([result])
             yield result.result()
     finally:
-        end()
-        _wait(working)
+        team.end()
+        _wait(team.futures)
+
+
+class _Team:
+    """The threads of one caller: one until it has ended, at most ``most``."""
+
+    def __init__(self, work: Callable[[], None], most: int) -> None:
+        self.work, self.most = work, most
+        self.futures: list[Future[None]] = []
+        self._size, self._ended = 0, False
+
+    def grow(self) -> None:
+        """Begin to work in the first thread, and in further ones while cores are free."""
+        global _at_work
+        with _counts:
+            while not self._ended and (not self._size or (self._size < self.most and _at_work < CORES)):
+                self.futures.append(_workers().submit(self.work))
+                self._size, _at_work = self._size + 1, _at_work + 1
+
+    def goes_on(self) -> bool:
+        """Whether the thread that asks shall do another piece; if not, it counts no longer."""
+        global _at_work
+        self.grow()
+        with _counts:
+            if not self._ended and (self._size == 1 or _at_work <= CORES):
+                return True
+            self._size, _at_work = self._size - 1, _at_work - 1
+            return False
+
+    def end(self) -> None:
+        """No thread shall do another piece."""
+        with _counts:
+            self._ended = True
 
 
 def _wait(futures: list[Future[Any]]) -> None:
@@ -100,11 +136,11 @@ def operators_alone() -> Iterator[None]:
 
 
 def _workers() -> ThreadPoolExecutor:
-    """The threads of this process, as many as it has cores, which all callers share."""
+    """The threads of this process, which all callers share."""
     global _pool
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(os.cpu_count() or 1, "mamp", _begin)
+            _pool = ThreadPoolExecutor(MOST_THREADS, "mamp", _begin)
         return _pool
 
 
@@ -145,8 +181,8 @@ def _in_new_thread(function: Callable[[], object]) -> None:
 
 def _forget() -> None:
     """A forked process has none of the threads, and the lock may have been held."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    global _pool, _lock, _counts, _at_work
+    _pool, _lock, _counts, _at_work = None, threading.Lock(), threading.Lock(), 0
     _here.available = None
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import mamp.threads
 from mamp import MAMPConfig, MAMPEncoder, Skeleton, kernels
 from mamp.threads import available, operators_alone, share
 
@@ -105,6 +106,44 @@ def test_the_first_error_in_order_is_raised_and_no_more_is_begun() -> None:
     count = len(begun)
     time.sleep(0.05)
     assert len(begun) == count, "nothing goes on in the background"
+
+
+def test_every_caller_has_a_thread_at_once_and_further_ones_while_cores_are_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mamp.threads, "CORES", 2)
+    lock, busy, most = threading.Lock(), {"first": 0, "second": 0}, {"first": 0, "second": 0}
+    go_on, together, alone_again = threading.Event(), threading.Barrier(2), threading.Event()
+
+    def piece(caller: str, number: int) -> None:
+        with lock:
+            busy[caller] += 1
+            most[caller] = max(most[caller], busy[caller])
+        if caller == "first" and number < 2:
+            go_on.wait(30)  # both cores are taken
+        elif caller == "second" and number == 10:
+            assert alone_again.wait(30)
+        elif caller == "second" and number in (20, 21):
+            together.wait(30)  # the first caller has ended: there is room for two
+        with lock:
+            busy[caller] -= 1
+
+    def first() -> None:
+        list(share(lambda number: piece("first", number), range(3)))
+        alone_again.set()
+
+    other = threading.Thread(target=first)
+    other.start()
+    while busy["first"] < 2:
+        time.sleep(0.001)
+    coming = share(lambda number: piece("second", number), range(24))
+    for _ in range(4):
+        next(coming)
+    assert most["second"] == 1, "no core was free"
+    go_on.set()
+    list(coming)
+    other.join()
+    assert most == {"first": 2, "second": 2} and mamp.threads._at_work == 0
 
 
 def test_a_caller_who_leaves_stops_the_work() -> None:
