@@ -1,4 +1,4 @@
-"""The engine of :mod:`mamp.embedding` on torch: choose tokens, encode a few bodies at a time, pool."""
+"""The engine of :mod:`mamp.embedding` on torch: encode a few bodies at a time, pool."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from mamp import kernels
 from mamp.config import MAMPConfig, Pool
 from mamp.embedding import BoolArray, EncodeOptions, FloatArray, embed
-from mamp.masking import motion_intensity
 from mamp.skeleton import Skeleton
 from mamp.transformer import Network, reduce_present
 
@@ -80,8 +79,6 @@ def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
 def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
     """Encode bodies [n, T, V, C] together, from tokens ``ids`` [n, K] if given, and pool: float32 on the CPU."""
     x, config = bodies.to(encoder.device, encoder.dtype), encoder.config
-    if options.token_share < 1:
-        ids = most_moving_tokens(bodies, config, options.token_share, ids)
     if ids is None:
         tokens = encoder(x[:, None])[:, 0]
     else:
@@ -100,16 +97,3 @@ def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:
     full = tokens.new_full((len(tokens), t * v, tokens.shape[-1]), torch.nan)
     full.scatter_(1, repeat(ids, "n k -> n k d", d=tokens.shape[-1]), tokens)
     return rearrange(full, "n (t v) d -> n t v d", t=t)
-
-
-def most_moving_tokens(bodies: Tensor, config: MAMPConfig, share: float, ids: Tensor | None = None) -> Tensor:
-    """Sorted indices [N, K'] of a share of the tokens of bodies [N, T, V, C], those that move most; at least one.
-
-    Only tokens in ``ids`` [N, K] are considered, if given.
-    """
-    intensity = motion_intensity(bodies, config.t_patch_size, config.patch_size)
-    if ids is not None:
-        intensity = intensity.gather(1, ids)
-    kept = max(1, int(intensity.shape[1] * share))
-    chosen = intensity.argsort(dim=1, descending=True, stable=True)[:, :kept].sort(dim=1).values  # ties: the earlier
-    return chosen if ids is None else ids.gather(1, chosen)

@@ -15,8 +15,9 @@ from mamp import MAMPConfig, MAMPEncoder, Preprocessing, Skeleton
 from mamp.config import Pool
 from mamp.errors import RecordingError
 from mamp.geometry import middle_crop
-from mamp.inference import most_moving_tokens
+from mamp.masking import motion_intensity
 from mamp.preprocessing import prepare_clip
+from mamp.tokens import intensity, most_moving
 
 Array = NDArray[np.float32]
 POOLS = get_args(Pool)
@@ -288,9 +289,25 @@ def test_tokens_that_move_most_are_looked_at() -> None:
     x = torch.randn(1, 1, 25, 3).repeat(1, 16, 1, 1)
     moving = [3, 7, 11]
     x[:, :, moving] += torch.randn(1, 16, 3, 3)
-    ids = most_moving_tokens(x, encoder.config, 12 / 100)
-    assert sorted(ids[0].tolist()) == ids[0].tolist() == sorted(t * 25 + v for t in range(4) for v in moving)
-    assert most_moving_tokens(x, encoder.config, 1e-9).shape == (1, 1)
+    there = np.ones((1, 100), bool)
+    chosen = most_moving(x.numpy(), there, encoder.config, 12 / 100)
+    assert np.flatnonzero(chosen[0]).tolist() == sorted(t * 25 + v for t in range(4) for v in moving)
+    assert most_moving(x.numpy(), there, encoder.config, 1e-9).sum() == 1
+    assert np.flatnonzero(most_moving(0 * x.numpy() + 1, there, encoder.config, 0.1)[0]).tolist() == list(range(10))
+    assert most_moving(0 * x.numpy(), there, encoder.config, 0.1).all(), "nobody is encoded as ever"
+
+
+def test_intensity_is_that_of_the_masks() -> None:
+    config = MAMPConfig(num_frames=16, num_joints=24, patch_size=2)
+    for frames in (16, 4):
+        x = torch.randn(3, frames, 24, 3)
+        found = intensity(x.numpy(), config.replace(num_frames=frames))
+        torch.testing.assert_close(torch.from_numpy(found), motion_intensity(x, 4, 2))
+
+
+def ids_of(body: torch.Tensor, encoder: MAMPEncoder, share: float) -> torch.Tensor:
+    there = np.ones((1, encoder.config.num_tokens), bool)
+    return torch.from_numpy(most_moving(body[None].numpy(), there, encoder.config, share)).nonzero()[None, :, 1]
 
 
 @pytest.mark.parametrize("preprocessing", [ZEROS, COPY, NONE], ids=["zeros", "copy", "none"])
@@ -303,7 +320,7 @@ def test_share_of_tokens(preprocessing: Preprocessing) -> None:
         bodies = torch.from_numpy(x)
         with torch.no_grad():
             people = [
-                encoder.encode_tokens(one[None], most_moving_tokens(one[None], encoder.config, 0.25)).mean(dim=(0, 1))
+                encoder.encode_tokens(one[None], ids_of(one, encoder, 0.25)).mean(dim=(0, 1))
                 if bool(one.any())
                 else encoder.encode_tokens(one[None]).mean(dim=(0, 1))
                 for one in bodies
@@ -314,6 +331,12 @@ def test_share_of_tokens(preprocessing: Preprocessing) -> None:
         np.testing.assert_allclose(by_person[normalized.people], taken, rtol=0, atol=1e-5)
     assert abs(found - np.asarray(encoder.encode(clips))).max() > 1e-3
     np.testing.assert_array_equal(encoder.encode(clips, token_share=1.0), encoder.encode(clips))
+    few = MAMPEncoder(encoder.config.replace(token_share=0.25)).eval()
+    few.load_state_dict(encoder.state_dict())
+    np.testing.assert_array_equal(few.encode(clips), found, err_msg="the share of the weights is the default")
+    np.testing.assert_array_equal(few.encode(clips, token_share=1.0), encoder.encode(clips))
+    for pool in ("frame", "joint", "tokens"):  # which cannot do without
+        np.testing.assert_array_equal(few.encode(clips[0], pool=pool), encoder.encode(clips[0], pool=pool))
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,18 @@ def test_engines_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("format", [needs("onnx")])
 def test_options_that_other_engines_lack(format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for options in ({"precision": "bfloat16"}, {"token_share": 0.5}):
-        with pytest.raises(RecordingError, match="exported encoders compute all tokens in float32"):
-            small().encode(recordings(), engine="onnx", **options)  # type: ignore[call-overload]
+    with pytest.raises(RecordingError, match="exported encoders compute in float32"):
+        small().encode(recordings(), engine="onnx", precision="bfloat16")
+
+
+@pytest.mark.parametrize("format", [needs("onnx")])
+def test_share_of_tokens(format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an exported encoder too, whether it is that of the call or that of the weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    encoder = small(token_share=0.5)
+    found = encoder.encode(recordings(), engine="onnx")
+    np.testing.assert_allclose(found, encoder.encode(recordings()), rtol=0, atol=1e-5)
+    assert np.abs(found - encoder.encode(recordings(), token_share=1.0)).max() > 1e-3
+    np.testing.assert_array_equal(encoder.encode(recordings(), engine="onnx", token_share=0.5), found)
+    export(encoder, tmp_path / "export", format=format)
+    np.testing.assert_array_equal(load(tmp_path / "export").encode(recordings()), found)

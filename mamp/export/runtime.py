@@ -62,23 +62,23 @@ class ExportedEncoder:
         *,
         pool: Pool = "clip",
         batch_size: int = 32,
+        token_share: float | None = None,
         progress: bool = False,
         window: int | None = None,
         stride: int | None = None,
         preprocessing: Preprocessing | Mapping[str, Any] | None = None,
     ) -> FloatArray | list[FloatArray]:
         """Embed recordings; arguments, results and errors are those of :meth:`mamp.MAMPEncoder.encode`."""
-        options = EncodeOptions(pool, batch_size, None, 1.0, window, stride, preprocessing or {})
+        options = EncodeOptions(pool, batch_size, None, token_share, window, stride, preprocessing or {})
         return self.encode_as(options, recordings, progress)
 
     def encode_as(
         self, options: EncodeOptions, recordings: Skeleton | Iterable[Skeleton], progress: bool = False
     ) -> FloatArray | list[FloatArray]:
         """Embed recordings; see :meth:`encode`."""
-        if options.precision is not None or options.token_share < 1:
+        if options.precision is not None:
             raise RecordingError(
-                "engine: exported encoders compute all tokens in float32; expected no precision and token_share 1, or "
-                "engine='torch'."
+                "engine: exported encoders compute in float32; expected no precision, or engine='torch'."
             )
         return one_or_several(
             lambda several: embed(self.run, self.config, several, options, progress), recordings, options, self.config
