@@ -73,6 +73,8 @@ def training_rows(quick: bool) -> Iterator[Row]:
     same = f"gradient within {pair[0]['same']:.0e}"
     yield f"{clips}, float32", both([line["ratio_float32"] for line in pair]), "", same
     yield f"{clips}, bfloat16", both([line["ratio_bfloat16"] for line in pair]), "", ""
+    yield "the same, a whole step, float32", both([line["whole_ratio_float32"] for line in pair]), "", ""
+    yield "the same, a whole step, bfloat16", both([line["whole_ratio_bfloat16"] for line in pair]), "", ""
     less = peak["baseline"] / peak["float32"]
     yield f"{clips}, memory", f"1/{less:.1f}", "", f"{peak['float32']} of {peak['baseline']} MB"
 

@@ -73,24 +73,36 @@ def make_store(folder: Path, clips: int, people: int) -> Path:
     return folder
 
 
+def make_trainer(store: Path, clips: int, precision: str, change: Callable[[Any], Any] = lambda model: model) -> Any:
+    """A run of the published recipe on a CPU, of ``clips`` a step, with what ``change`` makes of its model."""
+    import torch
+
+    from mamp.train.distributed import world
+    from mamp.train.engine import Trainer
+    from mamp.train.recipes import get_recipe
+
+    class Changed(Trainer):
+        def begin(self, model: Any, optimizer: Any) -> None:
+            model = change(model)
+            super().begin(model, torch.optim.AdamW(model.parameters(), fused=True))
+
+    config = get_recipe("ntu60-xsub").config
+    config = replace(
+        config,
+        optim=replace(config.optim, batch_size=clips, per_device_batch=clips),
+        data=replace(config.data, split="train", protocol=None, workers=0),
+        run=replace(config.run, device="cpu", precision=precision),
+    )
+    with world("cpu") as here:
+        return Changed(config, store, store.with_name(f"{store.name}-run"), here)
+
+
 def prepare(task: str, folder: Path) -> Callable[[], object]:
     """What a worker does at each turn."""
     kind, number = task.split("-")[0], int(task.split("-")[1])
     if kind in ("train", "bfloat16"):
-        from mamp.train.distributed import world
-        from mamp.train.engine import Trainer
-        from mamp.train.recipes import get_recipe
-
-        config = get_recipe("ntu60-xsub").config
-        precision = "bfloat16" if kind == "bfloat16" else "float32"
-        config = replace(
-            config,
-            optim=replace(config.optim, batch_size=number, per_device_batch=number),
-            data=replace(config.data, split="train", protocol=None, workers=0),
-            run=replace(config.run, device="cpu", precision=precision),
-        )
-        with world("cpu") as here:
-            trainer = Trainer(config, make_store(folder / task, number, 2), folder / f"{task}-run", here)
+        store = make_store(folder / task, number, 2)
+        trainer = make_trainer(store, number, "bfloat16" if kind == "bfloat16" else "float32")
         batch = trainer.batches(0)[0]
         return lambda: trainer.train_step(batch)
     if kind == "features":

@@ -2,8 +2,9 @@
 
     python benchmarks/training.py [--clips 8] [--rounds 7]
 
-Synthetic clips of NTU's size, a quarter with two people, and the model of the recipe ``ntu60-xsub``; forward and
-backward, no optimiser. Each implementation runs in processes of its own, in turns; ratios are of medians, above 1 is
+Synthetic clips of NTU's size, a quarter with two people, and the model of the recipe ``ntu60-xsub``: forward and
+backward of the model, and ``whole`` steps of ``python -m mamp.train``, which shares clips among threads and takes a
+step of the optimiser. Each implementation runs in processes of its own, in turns; ratios are of medians, above 1 is
 faster than the baseline. Measured with the allocator as it comes, and tuned by environment variables so that it returns
 no memory. ``same`` is the norm of the difference of their gradients over the norm of the gradient; ``peak_megabytes``
 is what the process takes above its weights and clips.
@@ -14,10 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 from baseline import straightforward
+from busy import make_store, make_trainer
 from timing import fresh, memory_peak
 
 from mamp.pretraining import MAMPForPretraining
@@ -59,7 +63,27 @@ def worker(name: str, clips: int, rounds: int) -> dict[str, object]:
         start = time.perf_counter()
         step(name, model, batch)
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "peak_megabytes": peak}
+    return {"seconds": seconds, "whole": whole_steps(name, clips, rounds), "peak_megabytes": peak}
+
+
+def whole_steps(name: str, clips: int, rounds: int) -> list[float]:
+    """Seconds of each step of a trainer; the baseline takes the batch at once."""
+    with tempfile.TemporaryDirectory(prefix="mamp-training-") as folder:
+        store = make_store(Path(folder) / "store", clips, 2)
+        plain = name == "baseline"
+        trainer = make_trainer(
+            store,
+            clips,
+            "bfloat16" if name == "bfloat16" else "float32",
+            straightforward if plain else lambda model: model,
+        )
+        trainer.shares_work = not plain
+        batch, seconds = trainer.batches(0)[0], []
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            trainer.train_step(batch)
+            seconds.append(time.perf_counter() - start)
+    return seconds[1:]
 
 
 def gradient_difference(clips: int) -> float:
@@ -88,14 +112,18 @@ def main() -> None:
     same = gradient_difference(args.clips)
     for tuned in (False, True):
         seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+        whole: dict[str, list[float]] = {name: [] for name in NAMES}
         peaks: dict[str, float] = {}
         for _ in range(args.turns):
             for name in NAMES:
                 own = ("--only", name, "--clips", args.clips, "--rounds", args.rounds)
                 found = fresh(__file__, *own, tuned=tuned)
                 seconds[name] += found["seconds"]
+                whole[name] += found["whole"]
                 peaks[name] = found["peak_megabytes"]
-        median = {name: statistics.median(values) for name, values in seconds.items()}
+        median, step_median = (
+            {name: statistics.median(values) for name, values in each.items()} for each in (seconds, whole)
+        )
         line = {
             "threads": torch.get_num_threads(),
             "tuned_allocator": tuned,
@@ -103,6 +131,9 @@ def main() -> None:
             "seconds": {name: round(value, 4) for name, value in median.items()},
             "ratio_float32": round(median["baseline"] / median["float32"], 2),
             "ratio_bfloat16": round(median["baseline"] / median["bfloat16"], 2),
+            "whole_seconds": {name: round(value, 4) for name, value in step_median.items()},
+            "whole_ratio_float32": round(step_median["baseline"] / step_median["float32"], 2),
+            "whole_ratio_bfloat16": round(step_median["baseline"] / step_median["bfloat16"], 2),
             "peak_megabytes": peaks,
             "same": same,
         }
