@@ -178,8 +178,6 @@ class MAMPConfig:
             same joint in half of the heads, those of the same time in the others; ``local``, those at most
             ``attention_window`` steps apart. See :mod:`mamp.attention`.
         attention_window: Reach of ``local`` attention, in tokens over time (4 are 16 frames).
-        token_share: Share of the tokens of each person that ``encode`` looks at for an embedding of a clip or a person,
-            those that move most; all (published) by default.
         preprocessing: Input format; a :class:`Preprocessing` or a dict of its fields.
     """
 
@@ -197,7 +195,6 @@ class MAMPConfig:
     readout_dim: int | None = None
     attention: Attending = "joint"
     attention_window: int = 4
-    token_share: float = 1.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
@@ -217,9 +214,6 @@ class MAMPConfig:
             _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
         _check_choice("config", "attention", self.attention, get_args(Attending))
         _check_number("config", "attention_window", self.attention_window, 0, whole=True)
-        _check_number("config", "token_share", self.token_share, 0.0, whole=False, high=1)
-        if not self.token_share > 0:
-            raise ConfigError(f"config.token_share: expected more than 0, found {self.token_share!r}.")
         if self.attention == "factorised" and self.num_heads % 2:
             raise ConfigError(
                 f"config.num_heads: expected an even number for attention 'factorised', found {self.num_heads}."

@@ -37,7 +37,7 @@ class EncodeOptions:
     pool: Pool = "clip"
     batch_size: int = 32
     precision: Precision | None = None
-    token_share: float | None = None
+    token_share: float = 1.0
     window: int | None = None
     stride: int | None = None
     preprocessing: Preprocessing | Mapping[str, Any] = field(default_factory=dict)
@@ -56,20 +56,13 @@ class EncodeOptions:
             raise RecordingError(f"batch_size: expected at least 1, found {self.batch_size!r}.")
         if self.precision is not None and self.precision not in get_args(Precision):
             raise RecordingError(f"precision: expected 'bfloat16' or None, found {self.precision!r}.")
-        share = 1 if self.token_share is None else self.token_share
-        if not isinstance(share, (int, float)) or not 0 < share <= 1:
+        if not isinstance(self.token_share, (int, float)) or not 0 < self.token_share <= 1:
             raise RecordingError(f"token_share: expected more than 0 and at most 1, found {self.token_share!r}.")
-        if share < 1 and self.pool not in ("clip", "person"):
+        if self.token_share < 1 and self.pool not in ("clip", "person"):
             raise RecordingError(
                 f"token_share: expected 1 with pool {self.pool!r}, found {self.token_share!r}: only the pools 'clip' "
                 "and 'person' can do without some of the tokens."
             )
-
-    def share(self, config: MAMPConfig) -> float:
-        """Share of the tokens to encode: that of the weights by default, for pools that can do without the others."""
-        if self.token_share is None:
-            return config.token_share if self.pool in ("clip", "person") else 1.0
-        return self.token_share
 
 
 class Engine(Protocol):
@@ -194,8 +187,8 @@ def _embed_batch(
     counts = [clip.num_present if clip.copied else len(x) for x, clip in clips]
     bodies = np.concatenate([x[:count] for (x, _), count in zip(clips, counts, strict=True)])
     there = np.concatenate([token_presence(clip, config)[:n] for (_, clip), n in zip(clips, counts, strict=True)])
-    if (share := options.share(config)) < 1:
-        there = most_moving(bodies, there, config, share)
+    if options.token_share < 1:
+        there = most_moving(bodies, there, config, options.token_share)
     pooled = np.split(engine(bodies, there, options), np.cumsum(counts)[:-1])
     for recording, (x, clip), mine in zip(recordings, clips, pooled, strict=True):
         if clip.copied:

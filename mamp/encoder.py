@@ -40,7 +40,7 @@ class MAMPEncoder(Network):
         pool: Pool = ...,
         batch_size: int = ...,
         precision: Precision | None = ...,
-        token_share: float | None = ...,
+        token_share: float = ...,
         progress: bool = ...,
         window: int | None = ...,
         stride: int | None = ...,
@@ -56,7 +56,7 @@ class MAMPEncoder(Network):
         pool: Pool = ...,
         batch_size: int = ...,
         precision: Precision | None = ...,
-        token_share: float | None = ...,
+        token_share: float = ...,
         progress: bool = ...,
         window: int | None = ...,
         stride: int | None = ...,
@@ -71,7 +71,7 @@ class MAMPEncoder(Network):
         pool: Pool = "clip",
         batch_size: int = 32,
         precision: Precision | None = None,
-        token_share: float | None = None,
+        token_share: float = 1.0,
         progress: bool = False,
         window: int | None = None,
         stride: int | None = None,
@@ -92,8 +92,7 @@ class MAMPEncoder(Network):
                 supports it, with an error of about 1 % of the distance between clips. By default, everything is
                 computed in the type of the weights.
             token_share: Share of the tokens of each person to encode, those that move most. Values below 1 are faster
-                but approximate, and need pool ``clip`` or ``person``. By default, the share that the weights were
-                trained for: all, but for small encoders.
+                but approximate, and need pool ``clip`` or ``person``.
             progress: Show a progress bar.
             window: Embed windows of ``window`` frames separately, which needs constant memory. The last window is
                 shifted back to end with the recording; a shorter recording is a single window.

@@ -169,7 +169,7 @@ def test_a_trial_names_size_and_time(store: Path, teacher: Path, capsys: pytest.
     arguments = ["openmocap-small", "--data", str(store), "--dry-run", "--json", "--run.precision", "float32"]
     assert main([*arguments, "--encoder.depth", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["tokens"] == 250 and found["tokens_decoded"] == found["tokens_kept"] == 150
+    assert found["tokens"] == 250 and found["tokens_decoded"] == found["tokens_kept"] == 175
     assert found["decoder_parameters"] == 257 * 3 * 256  # the map to the tokens of the teacher, which is no part
 
 

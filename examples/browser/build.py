@@ -68,7 +68,6 @@ def describe(encoder: MAMPEncoder, folder: Path) -> dict[str, Any]:
         "parents": model.parents,
         "frames": config.num_frames,
         "t_patch_size": config.t_patch_size,
-        "token_share": config.token_share,
         "crop": expected.crop,
         "center_joint": expected.center_joint,
         "layouts": [layout(get_layout(name)) for name in ("mediapipe33",)],

@@ -62,7 +62,7 @@ class ExportedEncoder:
         *,
         pool: Pool = "clip",
         batch_size: int = 32,
-        token_share: float | None = None,
+        token_share: float = 1.0,
         progress: bool = False,
         window: int | None = None,
         stride: int | None = None,

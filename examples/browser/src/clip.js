@@ -209,23 +209,5 @@ function resize(positions, tracked, model) {
         tracked[start + low][joint] * (1 - share) + tracked[start + high][joint] * share;
   }
   const there = Uint8Array.from(weight, (sum) => (sum / model.t_patch_size > 1e-6 ? 1 : 0));
-  return { bodies, there: mostMoving(bodies, there.includes(1) ? there : there.fill(1), model) };
-}
-
-/** Of the tokens that are there, the share that moves most; of those that move alike, the earlier: mamp/tokens.py */
-function mostMoving(bodies, there, model) {
-  if (model.token_share >= 1) return there;
-  const size = model.joints.length * 3;
-  const step = model.t_patch_size * size;
-  const moves = new Float32Array(there.length);
-  for (let time = model.t_patch_size; time < model.frames; time++)
-    for (let i = 0; i < size; i++) {
-      const token = Math.trunc(time / model.t_patch_size) * model.joints.length + Math.trunc(i / 3);
-      moves[token] += Math.abs(bodies[time * size + i] - bodies[time * size + i - step]);
-    }
-  moves.copyWithin(0, model.joints.length, 2 * model.joints.length); // what comes before the first step is not known
-  const order = [...there.keys()].filter((token) => there[token]).sort((a, b) => moves[b] - moves[a] || a - b);
-  const chosen = new Uint8Array(there.length);
-  for (const token of order.slice(0, Math.max(1, Math.trunc(order.length * model.token_share)))) chosen[token] = 1;
-  return chosen;
+  return { bodies, there: there.includes(1) ? there : there.fill(1) };
 }
