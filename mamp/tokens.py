@@ -20,7 +20,7 @@ def most_moving(
     kept = np.maximum(1, (there.sum(axis=1) * share).astype(int))
     chosen = np.zeros_like(there)
     np.put_along_axis(chosen, order, np.arange(there.shape[1]) < kept[:, None], axis=1)
-    nobody = ~bodies.any(axis=(1, 2, 3))
+    nobody = ~np.asarray(bodies.any(axis=(1, 2, 3)))
     return np.where(nobody[:, None], there, chosen)
 
 

@@ -113,12 +113,14 @@ def test_every_caller_has_a_thread_at_once_and_further_ones_while_cores_are_free
 ) -> None:
     monkeypatch.setattr(mamp.threads, "CORES", 2)
     lock, busy, most = threading.Lock(), {"first": 0, "second": 0}, {"first": 0, "second": 0}
-    go_on, together, alone_again = threading.Event(), threading.Barrier(2), threading.Event()
+    full, go_on, together, alone_again = threading.Event(), threading.Event(), threading.Barrier(2), threading.Event()
 
     def piece(caller: str, number: int) -> None:
         with lock:
             busy[caller] += 1
             most[caller] = max(most[caller], busy[caller])
+        if busy["first"] == 2:
+            full.set()
         if caller == "first" and number < 2:
             go_on.wait(30)  # both cores are taken
         elif caller == "second" and number == 10:
@@ -134,8 +136,7 @@ def test_every_caller_has_a_thread_at_once_and_further_ones_while_cores_are_free
 
     other = threading.Thread(target=first)
     other.start()
-    while busy["first"] < 2:
-        time.sleep(0.001)
+    assert full.wait(30)
     coming = share(lambda number: piece("second", number), range(24))
     for _ in range(4):
         next(coming)
