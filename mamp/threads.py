@@ -5,8 +5,9 @@ takes the core of one, all wait for it, thousands of times a second. Here a thre
 milliseconds, such as a body, and waits for nobody. The pieces are the same for any number of threads, and so are the
 results, bit for bit.
 
-Each caller has a thread at once, so that those of a server get as much of a busy machine as threads of their own would.
-Further ones come where the callers together have fewer than the machine has cores, and go where they have more.
+Each of up to :data:`MOST_THREADS` callers has a thread at once, so that those of a server get as much of a busy machine
+as threads of their own would. Further ones come where the callers together have fewer than the machine has cores, and
+go where they have more.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from typing import Any, TypeVar
 import torch
 
 LOOK_UP = 0.1  # seconds
-MOST_THREADS = 256  # of all callers; further callers wait
 CORES = os.cpu_count() or 1
+MOST_THREADS = max(16, 2 * CORES)  # of all callers together; further callers wait
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
@@ -76,6 +77,7 @@ def _share(function: Callable[[_Piece], _Result], pieces: Sequence[_Piece], numb
     finally:
         team.end()
         _wait(team.futures)
+        del team.work  # which knows the team: nothing waits for the collector of circles
 
 
 class _Team:

@@ -256,11 +256,11 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_ctrl_c_ends_a_long_encode() -> None:
     program = """
-import time, torch
+import os, time, torch
 from mamp.threads import share
 torch.set_num_threads(2)
 def work(_):
-    print("begun", flush=True)
+    os.write(1, b"begun\\n")  # as a whole, whatever another thread writes
     time.sleep(0.05)
 list(share(work, range(10_000)))
 """
