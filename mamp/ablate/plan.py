@@ -222,6 +222,11 @@ def _vary(varied: dict[str, list[str]], name: str, values: list[str]) -> None:
 
 def _arm(recipe: str, shared: Changes, values: dict[str, str]) -> Arm:
     base = get_recipe(recipe)
+    if base.after is not None and "init" not in {**shared, **values}:
+        raise ConfigError(
+            f"{base.name} goes on from a run of {base.after}, which is not varied with it. Expected init, found none: "
+            f"give the folder of such a run, or none, or vary {base.after}."
+        )
     kinds = {setting.name: setting for setting in settings(base.config)}
     shown = {name: show(parse(kinds[name], [value])) for name, value in values.items()}
     last = [name.rpartition(".")[2] for name in values]

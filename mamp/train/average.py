@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
+from mamp.config import MAMPConfig
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError
 
 
-def average_encoders(encoders: Sequence[MAMPEncoder]) -> MAMPEncoder:
-    """A new encoder without readout with the mean of the weights of several (Wortsman et al. 2022).
+def average_encoders(encoders: Sequence[MAMPEncoder], readout: bool = False) -> MAMPEncoder:
+    """A new encoder with the mean of the weights of several (Wortsman et al. 2022), configured as the first of them.
 
     Useful only for runs that started from the same weights. An encoder given twice counts twice.
 
+    Args:
+        encoders: The encoders.
+        readout: Average their readouts, too, which suits encoders that learnt to give the same embeddings; without it
+            the result has none.
+
     Raises:
-        ConfigError: Their configurations differ.
+        ConfigError: Their configurations differ, other than in pooling and how people are placed.
     """
-    plain = [encoder.without_readout() for encoder in encoders]
+    plain = list(encoders) if readout else [encoder.without_readout() for encoder in encoders]
     for number, one in enumerate(plain[1:], 2):
-        mine, other = (asdict(e.config.replace(pooling="mean")) for e in (plain[0], one))
+        mine, other = (asdict(_that_matters(e.config)) for e in (plain[0], one))
         different = [f"{name} {mine[name]} and {other[name]}" for name in mine if mine[name] != other[name]]
         if different:
             raise ConfigError(
@@ -36,3 +42,8 @@ def average_encoders(encoders: Sequence[MAMPEncoder]) -> MAMPEncoder:
         result = MAMPEncoder(plain[0].config).to(plain[0].device, plain[0].dtype)
     result.load_state_dict(mean)
     return result.eval()
+
+
+def _that_matters(config: MAMPConfig) -> MAMPConfig:
+    """A configuration without what weights do not depend on."""
+    return config.replace(pooling="mean", preprocessing=replace(config.preprocessing, apart=False))

@@ -9,18 +9,20 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mamp.console import DONE, EXIT_STATUSES, INTERRUPTED, Parser, entry, exit_status, messages, say_result
+from mamp.data import ClipStore
 from mamp.errors import ConfigError
-from mamp.options import add_settings, override, refuse_unknown, settings
+from mamp.options import add_settings, refuse_unknown, settings
 from mamp.train.config import TrainConfig
-from mamp.train.engine import train
 from mamp.train.estimate import estimate
 from mamp.train.grids import GRIDS
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
+from mamp.train.stages import Stage, plan_stages, train_stages
 from mamp.train.start import TOLD_BY_MAIN, check_device, check_store, for_body, interrupt_saves, silence
 
 PROG = "python -m mamp.train"
@@ -65,15 +67,15 @@ def build_parser(recipe: Recipe | None = None) -> Parser:
     return parser
 
 
-def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | None, TrainConfig | None]:
-    """Parse options, recipe and the resulting configuration; exits with status 2 on invalid usage."""
+def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Stage]]:
+    """Parse options, recipe and the resulting stages, none to list recipes; exits with status 2 on invalid usage."""
     recipe = _recipe_for_help(argv)
     parser = build_parser(recipe)
     args, rest = parser.parse_known_args(argv)
     known = settings(TrainConfig())
     refuse_unknown(parser, rest, known, "unknown option")
     if args.list:
-        return args, None, None
+        return args, []
     try:
         if not rest:
             parser.error(f"name a recipe: {', '.join(RECIPES)}")
@@ -81,14 +83,14 @@ def parse_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, Recipe | N
         if len(rest) > 1:
             parser.error(f"one recipe at a time; found {', '.join(rest)}.")
         names = {setting.name for setting in known}
-        config = override(recipe.config, {name: value for name, value in vars(args).items() if name in names})
+        stages = plan_stages(recipe, {name: value for name, value in vars(args).items() if name in names})
     except ConfigError as error:
         parser.error(str(error))
     wanted = ("data",) if args.dry_run and recipe.clips is None else () if args.dry_run else ("data", "output")
     missing = [f"--{name} DIR" for name in wanted if getattr(args, name) is None]
     if missing:
         parser.error(f"{recipe.name} needs {' and '.join(missing)}.")
-    return args, recipe, config
+    return args, stages
 
 
 def _recipe_for_help(argv: Sequence[str]) -> Recipe | None:
@@ -124,46 +126,59 @@ def _recipes_text() -> str:
     return "\n".join([*recipes, "", "RECIPE/ARM is a recipe with one change, an arm of a grid (mamp ablate):", *arms])
 
 
-def _train(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
+def _train(args: argparse.Namespace, stages: list[Stage], talk: bool) -> int:
     """Train, and print the result."""
-    check_device(config.run.device)
-    config = for_body(config, recipe.config, args.data)
-    check_store(config, args.data, recipe)
+    check_device(stages[-1].config.run.device)
+    stages = [_for_store(stage, args.data) for stage in stages]
     began = time.perf_counter()
     with interrupt_saves() as interrupted:
-        train(config, args.data, args.output, recipe=recipe.name)
+        reached = train_stages(stages, args.data, args.output)
     if talk:
-        run = describe_run(args.output)
+        folder, recipe = args.output / reached.folder, reached.recipe
+        run = describe_run(folder)
+        weights = folder / (recipe.result if run["finished"] else "encoder")
         result = {
             "recipe": recipe.name,
-            "output": str(args.output),
+            "output": str(folder),
             "finished": run["finished"],
             "steps": run["step"],
             "total_steps": run["total_steps"],
             "final_loss": run["loss"],
             "seconds": round(time.perf_counter() - began, 1),
-            "encoder": str(args.output / "encoder"),
+            "encoder": str(weights),
         }
         state = "finished" if run["finished"] else f"stopped (of {run['total_steps']}); the same command resumes it"
         loss = "" if run["loss"] is None else f", loss {run['loss']:.4f}"
+        where = "" if len(stages) == 1 else f"Stage {stages.index(reached) + 1} of {len(stages)}, {recipe.name}: "
         say_result(
             args.json,
             result,
-            f"{run['step']} steps{loss}, {state}. Encoder: {result['encoder']} "
-            f"(MAMPEncoder.from_pretrained({str(args.output)!r}))",
+            f"{where}{run['step']} steps{loss}, {state}. Encoder: {result['encoder']} "
+            f"(MAMPEncoder.from_pretrained({str(folder if weights.name == 'encoder' else weights)!r}))",
         )
     return INTERRUPTED if interrupted else DONE
 
 
-def _dry_run(args: argparse.Namespace, recipe: Recipe, config: TrainConfig, talk: bool) -> int:
-    """Print an estimate of the run."""
-    check_device(config.run.device)
+def _for_store(stage: Stage, data: Path) -> Stage:
+    """The stage for the body of the clips, which are checked."""
+    config = for_body(stage.config, stage.recipe.config, data)
+    check_store(config, data, stage.recipe)
+    return replace(stage, config=config)
+
+
+def _dry_run(args: argparse.Namespace, stages: list[Stage], talk: bool) -> int:
+    """Print an estimate of each stage."""
+    check_device(stages[-1].config.run.device)
     if not talk:
         return DONE
-    config = config if args.data is None else for_body(config, recipe.config, args.data)
-    store = None if args.data is None else check_store(config, args.data, recipe)
-    found = estimate(config, store, clips=recipe.clips, devices=int(os.environ.get("WORLD_SIZE", 1)))
-    say_result(args.json, {"recipe": recipe.name, **found.to_dict()}, found.text())
+    if args.data is not None:
+        stages = [_for_store(stage, args.data) for stage in stages]
+    store, devices = None if args.data is None else ClipStore(args.data), int(os.environ.get("WORLD_SIZE", 1))
+    found = [estimate(one.config, store, clips=one.recipe.clips, devices=devices) for one in stages]
+    *before, last = [{"recipe": one.recipe.name, **e.to_dict()} for one, e in zip(stages, found, strict=True)]
+    heads = ["" if not before else f"{one.recipe.name}\n" for one in stages]
+    text = "\n\n".join(head + each.text() for head, each in zip(heads, found, strict=True))
+    say_result(args.json, {**last, "stages": [*before, last]} if before else last, text)
     return DONE
 
 
@@ -180,15 +195,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     talk = int(os.environ.get("RANK", 0)) == 0
     with nullcontext() if talk else silence():
         try:
-            args, recipe, config = parse_arguments(sys.argv[1:] if argv is None else argv)
+            args, stages = parse_arguments(sys.argv[1:] if argv is None else argv)
         except SystemExit as done:
             return int(done.code or 0)
-        if recipe is None or config is None:
+        if not stages:
             say_result(args.json, {"recipes": list_recipes(), "grids": list_grids()}, _recipes_text())
             return DONE
     work = _dry_run if args.dry_run else _train
-    chosen, settled = recipe, config
     level = logging.DEBUG if args.debug else logging.INFO if talk else logging.CRITICAL
     prog = PROG if talk else f"{PROG} (process {os.environ['RANK']})"
     with messages(prog, level):
-        return exit_status(prog, lambda: work(args, chosen, settled, talk), args.debug, () if talk else TOLD_BY_MAIN)
+        return exit_status(prog, lambda: work(args, stages, talk), args.debug, () if talk else TOLD_BY_MAIN)

@@ -280,7 +280,7 @@ def train(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
     recipe: str | None = None,
-) -> None:
+) -> bool:
     """Pre-train an encoder, or resume a run.
 
     Args:
@@ -288,6 +288,9 @@ def train(
         data: Store of clips, written by ``python -m mamp.prepare``.
         output: Folder of the run; resumes from checkpoints of the same configuration in it.
         recipe: Name of the recipe, recorded in ``run.json``.
+
+    Returns:
+        Whether the schedule is over; not so if the run was stopped, by a signal or by ``run.stop_after``.
 
     Raises:
         DataError: The store is missing or damaged.
@@ -305,4 +308,6 @@ def train(
         share = config.optim.batch_size // here.size
         if at_a_time is not None and at_a_time < share and config.optim.per_device_batch is None:
             logger.info("%d clips at a time, accumulated to %d a step: what fits into memory", at_a_time, share)
-        Trainer(config, Path(data), Path(output), here, at_a_time).train()
+        trainer = Trainer(config, Path(data), Path(output), here, at_a_time)
+        trainer.train()
+        return trainer.step >= trainer.total_steps

@@ -29,6 +29,10 @@ class Recipe:
         source: Origin of the settings.
         config: The run.
         clips: Training clips of the official split, if known.
+        after: Name of the recipe that is trained first, unless ``init`` is given. This one starts from its result,
+            which is also its teacher if it has one.
+        result: What the run makes of its encoder in the end, in a folder of that name: ``readout`` adds one (see
+            :mod:`mamp.train.readout`), ``mean`` averages it with the weights that the run started from.
     """
 
     name: str
@@ -36,6 +40,8 @@ class Recipe:
     source: str
     config: TrainConfig
     clips: int | None = None
+    after: str | None = None
+    result: Literal["encoder", "readout", "mean"] = "encoder"
 
     @property
     def published(self) -> bool:
@@ -173,6 +179,24 @@ OPENMOCAP_V5 = replace(
     run=Run(precision="bfloat16", checkpoint_every=64, storage="float16"),
 )
 
+# From nothing in one run of three stages, on nine corpora. A deep encoder first learns to predict, from a tenth of the
+# tokens; its upper half serves the prediction and is dropped. What is left then learns that views of a clip agree, too,
+# and last, from itself, what v5 learnt from v4.
+OPENMOCAP_PREDICTION = replace(
+    OPENMOCAP_V1,
+    objective=replace(OPENMOCAP_V1.objective, decoder_dim_feat=128, decoder_depth=1, decoded_tokens=75),
+    optim=replace(OPENMOCAP_V1.optim, epochs=24),
+    data=OPENMOCAP_V5.data,
+    run=OPENMOCAP_V5.run,
+)
+OPENMOCAP_AGREEMENT = replace(
+    OPENMOCAP,
+    init=None,
+    optim=replace(OPENMOCAP.optim, epochs=24),
+    data=OPENMOCAP_V5.data,
+    run=OPENMOCAP_V5.run,
+)
+
 # A fast encoder for phones, browsers and large archives, which learns to embed as openmocap does: three of its blocks,
 # on tokens three times as long. In training, it sees most of them.
 OPENMOCAP_SMALL = replace(
@@ -234,28 +258,58 @@ FORECAST = TrainConfig(
     run=Run(precision="bfloat16", checkpoint_every=64),
 )
 
-_RELEASES = {
-    "openmocap": (
+_OURS = "this project; the card of the weights describes the data"
+_RELEASES = (
+    Recipe(
+        "openmocap",
         "open motion capture and rehabilitation recordings, one person: the fourth release, openmocap@v4",
+        _OURS,
         OPENMOCAP,
     ),
-    "openmocap-v5": (
+    Recipe(
+        "openmocap-v5",
         "continues from it, taught to bear what is missing or noisy: the weights inside the package, openmocap@v5",
+        _OURS,
         OPENMOCAP_V5,
+        result="mean",
     ),
-    "openmocap-small": (
+    Recipe(
+        "openmocap-small",
         "five times as fast as openmocap, whose embeddings it learns: the small weights inside the package",
+        _OURS,
         OPENMOCAP_SMALL,
     ),
-    "openmocap-v3": ("the same, the third release of the weights: openmocap@v3", OPENMOCAP_V3),
-    "openmocap-v2": ("the same, the second release of the weights: openmocap@v2", OPENMOCAP_V2),
-    "openmocap-v1": ("the same, the first release of the weights: openmocap@v1", OPENMOCAP_V1),
-}
-OUR_RECIPES = [
-    *(
-        Recipe(name, about, "this project; the card of the weights describes the data", config)
-        for name, (about, config) in _RELEASES.items()
+    Recipe("openmocap-v3", "the same, the third release of the weights: openmocap@v3", _OURS, OPENMOCAP_V3),
+    Recipe("openmocap-v2", "the same, the second release of the weights: openmocap@v2", _OURS, OPENMOCAP_V2),
+    Recipe("openmocap-v1", "the same, the first release of the weights: openmocap@v1", _OURS, OPENMOCAP_V1),
+)
+_ONCE = (
+    Recipe(
+        "openmocap-once",
+        "from nothing in one run of three stages, of which this one comes last",
+        "this project; the recipe of openmocap@v5",
+        OPENMOCAP_V5,
+        after="openmocap-agreement",
+        result="mean",
     ),
+    Recipe(
+        "openmocap-agreement",
+        "its second stage: half of the blocks of the first one, which also learn that views of a clip agree",
+        "this project; the recipe of openmocap@v4 on nine corpora, for longer",
+        OPENMOCAP_AGREEMENT,
+        after="openmocap-prediction",
+        result="readout",
+    ),
+    Recipe(
+        "openmocap-prediction",
+        "its first stage: masked prediction by eight blocks",
+        "this project; the recipe of openmocap@v1 on nine corpora, with a light decoder",
+        OPENMOCAP_PREDICTION,
+    ),
+)
+OUR_RECIPES = [
+    *_RELEASES,
+    *_ONCE,
     Recipe(
         "forecast",
         "forecasting: the coming second of a movement, on any store of 30 frames a second",
@@ -279,7 +333,9 @@ def get_recipe(name: str) -> Recipe:
     if slash:
         found = get_recipe(base)
         config = override(found.config, get_arm(arm))
-        return replace(found, name=f"{found.name}/{arm}", description=f"{found.description}; {arm}", config=config)
+        after = None if found.after is None else f"{found.after}/{arm}"
+        about = f"{found.description}; {arm}"
+        return replace(found, name=f"{found.name}/{arm}", description=about, config=config, after=after)
     recipe = RECIPES.get(ALIASES.get(name, name))
     if recipe is None:
         known = [*RECIPES, *ALIASES]
