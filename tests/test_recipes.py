@@ -26,7 +26,8 @@ PARAMETERS = {3: 8_789_004, 5: 10_368_524}
 
 def test_names() -> None:
     versions = {f"openmocap-v{number}" for number in (1, 2, 3, 5)}
-    ours = {"openmocap", *versions, "openmocap-small", "forecast", "smoke"}
+    stages = {"openmocap-prediction", "openmocap-agreement", "openmocap-once"}
+    ours = {"openmocap", *versions, *stages, "openmocap-small", "forecast", "smoke"}
     assert set(RECIPES) == {*TABLE, *(f"{name}-mae" for name in TABLE), *ours}
     assert all(recipe.name == name and recipe.description and recipe.source for name, recipe in RECIPES.items())
     for alias, name in ALIASES.items():
@@ -81,7 +82,8 @@ def test_every_recipe_parses_and_builds(name: str) -> None:
     assert override(config, typed) == config == TrainConfig(**config.to_dict())
     model = config.build_model()
     # 80 % of 750 masked, 30 % of 250, half of 400; else 90 %
-    kept = {"openmocap": 149, "openmocap-v5": 149, "openmocap-small": 175, "forecast": 200}
+    kept = dict.fromkeys(("openmocap", "openmocap-v5", "openmocap-agreement", "openmocap-once"), 149)
+    kept |= {"openmocap-small": 175, "forecast": 200}
     assert model.num_kept == kept.get(name, 74)
     if name in TABLE:
         assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[TABLE[name][0]]
