@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mamp.config import Attending
+from mamp.kernels import attention
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class Pattern:
         """Softmax attention of queries, keys and values [N, H, L, d] to [N, H, L, d]; of ``joint`` see the kernels."""
         assert places is not None
         if places.ids is not None:
-            mask = self.pairs(places, q.shape[1], q.device)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            return attention(q, k, v, self.pairs(places, q.shape[1], q.device))
         return _factorised(q, k, v, places) if self.kind == "factorised" else _local(q, k, v, places, self.window)
 
     def pairs(self, places: Places, heads: int, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -62,17 +63,24 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention: queries, keys and values [N, H, L, d] -> [N, H, L, d], laid out as [N, L, H, d] in memory."""
+def attention(q: Tensor, k: Tensor, v: Tensor, pairs: Tensor | None = None) -> Tensor:
+    """Softmax attention: queries, keys and values [N, H, L, d] -> [N, H, L, d], laid out as [N, L, H, d] in memory.
+
+    Of ``pairs``, bool [N, H or 1, L, L], a token attends only to those that are true.
+    """
     if q.device.type == "cpu" and not _transformed(q):
         gradient = torch.is_grad_enabled()
         if q.dtype == torch.bfloat16:
-            y: Tensor = _AttentionBfloat16.apply(q, k, v) if gradient else _attention_bfloat16(q, k, v)
-            return y
-        onednn = None if gradient or not _plain_float32(q, k) or _mkl_is_quick() else _onednn_linear()
+            if gradient:
+                y: Tensor = _AttentionBfloat16.apply(q, k, v, pairs)
+                return y
+            if pairs is None:
+                return _attention_bfloat16(q, k, v)
+        plain = not gradient and pairs is None and _plain_float32(q, k)
+        onednn = _onednn_linear() if plain and not _mkl_is_quick() else None
         if onednn and q.shape[2] >= _LONG:
             return _attention_by_head(onednn, q, k, v)
-    return F.scaled_dot_product_attention(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=pairs)
 
 
 def _attention_by_head(onednn: _Linear, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -116,27 +124,31 @@ class _AttentionBfloat16(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        ctx.save_for_backward(q, k, v)
-        return F.scaled_dot_product_attention(q, k, v)
+    def forward(ctx: FunctionCtx, q: Tensor, k: Tensor, v: Tensor, pairs: Tensor | None) -> Tensor:
+        ctx.save_for_backward(q, k, v, *(() if pairs is None else (pairs,)))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=pairs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        *inputs, pairs = (*ctx.saved_tensors, None)[:4]
         n, h, length, d = gradient.shape
         grads = [rearrange(gradient.new_empty(n, length, h, d), "n l h d -> n h l d") for _ in range(3)]
         scaled = functools.partial(torch.baddbmm, gradient.new_zeros(()), beta=0, alpha=d**-0.5)
         bodies = max(1, _SCORES // (h * length**2))
         for first in range(0, n, bodies):
             part = slice(first, first + bodies)
-            q, k, v, y_grad = (rearrange(x[part], "n h l d -> (n h) l d") for x in (*ctx.saved_tensors, gradient))
-            weights = torch.softmax(scaled(q, k.mT), dim=-1)
+            q, k, v, y_grad = (rearrange(x[part], "n h l d -> (n h) l d") for x in (*inputs, gradient))
+            scores = scaled(q, k.mT)
+            if pairs is not None:
+                scores.view(-1, h, length, length).masked_fill_(~pairs[part], -math.inf)
+            weights = torch.softmax(scores, dim=-1)
             scores_grad = torch._softmax_backward_data(y_grad @ v.mT, weights, -1, weights.dtype)
             found = scaled(scores_grad, k), scaled(scores_grad.mT, q), weights.mT @ y_grad
             for grad, rows in zip(grads, found, strict=True):
                 grad[part] = rearrange(rows, "(n h) l d -> n h l d", h=h)
         q_grad, k_grad, v_grad = grads
-        return q_grad, k_grad, v_grad
+        return q_grad, k_grad, v_grad, None
 
 
 def _linear_as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -43,8 +43,11 @@ def heads(length: int, scale: float = 1.0, dtype: torch.dtype = torch.float32) -
     return q, k, v
 
 
-def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q.double() @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v.double()
+def explicit(q: Tensor, k: Tensor, v: Tensor, pairs: Tensor | None = None) -> Tensor:
+    scores = q.double() @ k.double().transpose(-1, -2) * q.shape[-1] ** -0.5
+    if pairs is not None:
+        scores = scores.masked_fill(~pairs, -torch.inf)
+    return scores.softmax(-1) @ v.double()
 
 
 # --- linear layers --------------------------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def test_attention_by_head_is_used_for_long_clips(monkeypatch: pytest.MonkeyPatc
     before = torch.get_num_threads()
     called: list[int] = []
     monkeypatch.setattr(kernels, "_mkl_is_quick", lambda: False)
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v: called.append(q.shape[2]))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v, attn_mask: called.append(q.shape[2]))
     with torch.no_grad():
         torch.set_num_threads(1)
         try:
@@ -174,6 +177,28 @@ def test_gradient_of_attention(
         assert one.grad is not None and other.grad is not None
         assert one.grad.dtype == dtype
         assert (one.grad.double() - other.grad.double()).norm() <= error * other.grad.double().norm() + 1e-5
+
+
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 1e-6), (torch.bfloat16, 0.015)])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("gradient", [True, False])
+def test_attention_among_some_pairs(
+    dtype: torch.dtype, error: float, shared: bool, gradient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_SCORES", 1)
+    found, expected = (tuple(x.to(dtype).detach().requires_grad_(gradient) for x in heads(75)) for _ in range(2))
+    generator = torch.Generator().manual_seed(1)
+    pairs = torch.rand(2, 1 if shared else 4, 75, 75, generator=generator) < 0.2
+    pairs |= torch.eye(75, dtype=torch.bool)
+    weight = torch.randn(2, 4, 75, 8, generator=generator).to(dtype)
+    y, wanted = kernels.attention(*found, pairs), explicit(*expected, pairs)
+    assert (y.double() - wanted).norm() <= error * wanted.norm()
+    if gradient:
+        (y * weight).sum().backward()
+        (wanted * weight.double()).sum().backward()
+        for one, other in zip(found, expected, strict=True):
+            assert one.grad is not None and other.grad is not None
+            assert (one.grad.double() - other.grad.double()).norm() <= error * other.grad.double().norm()
 
 
 def test_second_gradient_of_attention_in_bfloat16_is_refused() -> None:
