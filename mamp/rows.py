@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError, MissingExtraError, RecordingError
 from mamp.readers import load
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, take_frames
 from mamp.windows import window_starts
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def cut_seconds(recording: Skeleton, start: float | None, end: float | None) -> 
         raise RecordingError(
             f"{recording.name}: expected a part of its {recording.duration:g} seconds, found {start} to {end}."
         )
-    confidence = None if recording.confidence is None else recording.confidence[:, first:last]
-    return recording.replace(positions=recording.positions[:, first:last], confidence=confidence)
+    return take_frames(recording, slice(first, last))
 
 
 def embed_parts(

@@ -160,6 +160,14 @@ class Skeleton:
         )
 
 
+def take_frames(recording: Skeleton, frames: slice, **changes: Any) -> Skeleton:
+    """Some frames of a recording, other fields as they are or as given."""
+    confidence = None if recording.confidence is None else recording.confidence[:, frames]
+    # Whether it is flat was checked on the whole recording.
+    changes = {"allow_2d": True, **changes}
+    return recording.replace(positions=recording.positions[:, frames], confidence=confidence, **changes)
+
+
 def check_fps(fps: object, where: str = "") -> float | None:
     """Validate a frame rate: ``None``, or a number from 0.1 to 10,000."""
     if fps is None:

@@ -18,7 +18,7 @@ from mamp.readers import SUFFIXES, load
 from mamp.readers.archive import is_archive
 from mamp.readers.files import StrPath, frame_files, read_bytes
 from mamp.readers.find import find_files, key_of
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, take_frames
 
 _BESIDE = {".amc": ".asf", ".gltf": ".bin"}  # formats that need another file of the same folder
 _FILES = ("joints", "markers")  # options of reading that name a file
@@ -216,9 +216,7 @@ def load_part(text: str, reading: Mapping[str, Any]) -> Skeleton:
             f"{text}: expected a part of the {recording.duration:.2f} seconds of the recording, found "
             f"{start:g} to {end:g}."
         )
-    frames = slice(first, last)
-    confidence = None if recording.confidence is None else recording.confidence[:, frames]
-    return recording.replace(positions=recording.positions[:, frames], confidence=confidence, allow_2d=True)
+    return take_frames(recording, slice(first, last))
 
 
 def is_store(path: Path) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mamp.errors import RecordingError
 from mamp.layouts import Layout
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, take_frames
 
 FloatArray = NDArray[np.float32]
 
@@ -46,18 +46,7 @@ def window_starts(num_frames: int, window: int, stride: int) -> range | list[int
 
 def cut_window(recording: Skeleton, start: int, window: int, layout: Layout) -> Skeleton:
     """Cut up to ``window`` frames from a recording and convert them to ``layout``."""
-    frames = slice(start, start + window)
-    confidence = None if recording.confidence is None else recording.confidence[:, frames]
-    cut = Skeleton(
-        recording.positions[:, frames],
-        recording.layout,
-        recording.fps,
-        confidence,
-        recording.name,
-        recording.info,
-        allow_2d=True,  # already checked on the whole recording
-    )
-    return cut.to_layout(layout)
+    return take_frames(recording, slice(start, start + window)).to_layout(layout)
 
 
 class FrameMeans:

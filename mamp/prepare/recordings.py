@@ -22,7 +22,7 @@ from mamp.prepare.dataset import (
 from mamp.readers import sets
 from mamp.readers.find import find_files, key_of
 from mamp.readers.sets import RecordingSet
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, take_frames
 
 
 class Recordings(Dataset):
@@ -93,8 +93,7 @@ def thin(recording: Skeleton, fps: float | None) -> Skeleton:
         raise RecordingError(
             f"{recording.name}: {rate} cannot be made {fps:g} by leaving frames out; choose another rate, or keep all."
         )
-    confidence = None if recording.confidence is None else recording.confidence[:, ::step]
-    return recording.replace(positions=recording.positions[:, ::step], confidence=confidence, fps=fps)
+    return take_frames(recording, slice(None, None, step), fps=fps)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mamp.errors import LayoutError
 from mamp.layouts import Layout
-from mamp.skeleton import Skeleton
+from mamp.skeleton import Skeleton, take_frames
 from mamp.view.packing import Block
 from mamp.view.scene import relative_size
 
@@ -95,6 +95,4 @@ def cut(recording: Skeleton, start: float, end: float) -> Skeleton:
     """The part between two seconds, at least a frame."""
     fps = rate_of(recording)
     first = min(max(round(start * fps), 0), recording.num_frames - 1)
-    frames = slice(first, max(min(round(end * fps), recording.num_frames), first + 1))
-    confidence = None if recording.confidence is None else recording.confidence[:, frames]
-    return recording.replace(positions=recording.positions[:, frames], confidence=confidence, allow_2d=True)
+    return take_frames(recording, slice(first, max(min(round(end * fps), recording.num_frames), first + 1)))
