@@ -70,6 +70,15 @@ ARMS: dict[str, tuple[str, dict[str, str | list[str]]]] = {
         "openmocap-v1",
         {"objective.joints_weight": "0", "objective.target": "joints", "objective.masking": "random"},
     ),
+    "motion, factorised": ("openmocap-v1", {"objective.joints_weight": "0", "encoder.attention": "factorised"}),
+    "joints, factorised": (
+        "openmocap-v1",
+        {"objective.joints_weight": "0", "objective.target": "joints", "encoder.attention": "factorised"},
+    ),
+    "motion, random masks, factorised": (
+        "openmocap-v1",
+        {"objective.joints_weight": "0", "objective.masking": "random", "encoder.attention": "factorised"},
+    ),
     "both": ("openmocap-v1", {}),
     "recipe": ("openmocap-v2", {}),
     "recipe, motion": ("openmocap-v2", {"objective.joints_weight": "0"}),
