@@ -121,6 +121,10 @@ def test_plan() -> None:
     assert [str(stage.folder) for stage in whole] == [f"stages/{FIRST}", f"stages/{NAME}", "."]
     assert [stage.recipe.result for stage in whole] == ["encoder", "readout", "mean"]
     assert plan_stages(get_recipe(WHOLE), {"init": ["none"]})[0].recipe.result == "encoder"  # no mean with nothing
+    with pytest.raises(ConfigError, match="expected init with a teacher"):
+        plan_stages(get_recipe(WHOLE), {"teacher": ["openmocap"]})
+    (alone,) = plan_stages(get_recipe(WHOLE), {"teacher": ["openmocap@v4"], "init": ["openmocap"]})
+    assert (alone.config.init, alone.config.teacher) == ("openmocap", "openmocap@v4")
     with pytest.raises(ConfigError, match="batch_size"):
         plan_stages(get_recipe(NAME), {"optim.batch_size": ["0"]})
 

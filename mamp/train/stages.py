@@ -11,6 +11,7 @@ import torch
 
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
+from mamp.errors import ConfigError
 from mamp.options import override
 from mamp.train.average import average_encoders
 from mamp.train.config import TrainConfig
@@ -39,11 +40,16 @@ def plan_stages(recipe: Recipe, changes: dict[str, Any]) -> list[Stage]:
     """The stages of a recipe, first to last. Changes apply to each; with ``init``, only the last one is left.
 
     Raises:
-        ConfigError: A change is not valid for one of the stages.
+        ConfigError: A change is not valid for one of the stages, or is a teacher, which is the stage before.
     """
     recipes = [recipe]
     while recipes[0].after is not None and "init" not in changes:
         recipes.insert(0, get_recipe(recipes[0].after))
+    if len(recipes) > 1 and "teacher" in changes:
+        raise ConfigError(
+            f"teacher: the stages of {recipe.name} learn from the one before; expected init with a teacher of your "
+            "own, found none. Give both, or neither."
+        )
     if override(recipes[0].config, changes).init is None and recipes[0].result == "mean":
         recipes[0] = replace(recipes[0], result="encoder")  # there is nothing to average it with
     folders = [*(Path("stages", one.name) for one in recipes[:-1]), Path()]
