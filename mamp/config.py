@@ -174,6 +174,8 @@ class MAMPConfig:
             ``+``, which are concatenated.
         readout_dim: Length E of an embedding if a linear map follows the pooling (see :mod:`mamp.train.readout`). None
             (published) uses the pooled tokens.
+        readout_pose: Whether that map also takes the pose of the body: where each joint is relative to the centre of
+            the layout, on average over the clip and how far it strays (:mod:`mamp.pose`).
         attention: Tokens that attend to each other: ``joint`` (published), all of a body; ``factorised``, those of the
             same joint in half of the heads, those of the same time in the others; ``local``, those at most
             ``attention_window`` steps apart. See :mod:`mamp.attention`.
@@ -193,6 +195,7 @@ class MAMPConfig:
     qkv_bias: bool = True
     pooling: str = "mean"
     readout_dim: int | None = None
+    readout_pose: bool = False
     attention: Attending = "joint"
     attention_window: int = 4
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -212,6 +215,12 @@ class MAMPConfig:
         _check_pooling(self.pooling)
         if self.readout_dim is not None:
             _check_number("config", "readout_dim", self.readout_dim, 1, whole=True)
+        _check_choice("config", "readout_pose", self.readout_pose, (True, False))
+        if self.readout_pose and (self.readout_dim is None or self.preprocessing.stream != "joint"):
+            raise ConfigError(
+                "config.readout_pose: expected a readout_dim and preprocessing.stream 'joint', found "
+                f"{self.readout_dim} and {self.preprocessing.stream!r}: poses are read out, and are of positions."
+            )
         _check_choice("config", "attention", self.attention, get_args(Attending))
         _check_number("config", "attention_window", self.attention_window, 0, whole=True)
         if self.attention == "factorised" and self.num_heads % 2:
@@ -240,6 +249,11 @@ class MAMPConfig:
         return self.dim_feat * len(self.pooling.split("+"))
 
     @property
+    def pose_dim(self) -> int:
+        """How many numbers a pose has: mean and standard deviation of each coordinate of each joint."""
+        return 2 * self.num_joints * self.dim_in
+
+    @property
     def embedding_dim(self) -> int:
         """Length of an embedding."""
         return self.pooled_dim if self.readout_dim is None else self.readout_dim
@@ -264,4 +278,6 @@ class MAMPConfig:
 
     def without_readout(self) -> MAMPConfig:
         """Return a copy whose embeddings are what is pooled, with people placed by the first of them."""
-        return self.replace(readout_dim=None, preprocessing=dataclasses.replace(self.preprocessing, apart=False))
+        return self.replace(
+            readout_dim=None, readout_pose=False, preprocessing=dataclasses.replace(self.preprocessing, apart=False)
+        )

@@ -47,7 +47,7 @@ class Distillation(Network):
                 f"encoder.readout_dim: expected that of the teacher, {theirs.readout_dim} (if None, "
                 f"first fit it one by mamp readout), found {config.readout_dim}."
             )
-        same = ("dim_in", "num_frames", "num_joints", "patch_size", "preprocessing")
+        same = ("readout_pose", "dim_in", "num_frames", "num_joints", "patch_size", "preprocessing")
         differ = [name for name in same if getattr(config, name) != getattr(theirs, name)]
         if replace(config.preprocessing, apart=False) == replace(theirs.preprocessing, apart=False):
             differ = [name for name in differ if name != "preprocessing"]  # training does not place people apart
@@ -68,6 +68,8 @@ class Distillation(Network):
             self.to_tokens.weight.data.copy_(torch.eye(config.dim_feat).repeat(self.steps, 1))
         else:
             self.to_tokens.apply(init_weights)
+        if self.pose is not None and teacher.pose is not None:  # fitted to clips, not to tokens: the same for both
+            self.pose.load_state_dict(teacher.pose.state_dict())
         object.__setattr__(self, "teacher", teacher.requires_grad_(False).eval())  # not a part: not saved, not trained
 
     @property
@@ -138,7 +140,7 @@ class Distillation(Network):
 
     @staticmethod
     def embed(network: Network, tokens: Tensor) -> Tensor:
-        """Embeddings [N, E] of tokens [N, K, D], in float32."""
+        """Embeddings [N, E] of tokens [N, K, D], in float32, without what poses add to them."""
         pooled = reduce_present(tokens.float(), 1, network.config.pooling)
         assert network.readout is not None
         with torch.autocast(tokens.device.type, enabled=False):

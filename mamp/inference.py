@@ -83,12 +83,17 @@ def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options:
         tokens = encoder(x[:, None])[:, 0]
     else:
         tokens = encoder.encode_tokens(x, ids.to(encoder.device))
-        if options.pool in ("clip", "person"):
-            return encoder.read_out(reduce_present(tokens, 1, config.pooling))
-        tokens = in_place(tokens, ids.to(encoder.device), config)
+        if options.pool not in ("clip", "person"):
+            tokens = in_place(tokens, ids.to(encoder.device), config)
     if options.pool == "tokens":
         return tokens.float().cpu()
-    return encoder.read_out(reduce_present(tokens, _OVER[options.pool], config.pooling))
+    over = 1 if tokens.ndim == 3 else _OVER[options.pool]
+    embeddings = encoder.read_out(reduce_present(tokens, over, config.pooling))
+    if encoder.pose is None or options.pool == "joint":
+        return embeddings
+    there = None if ids is None else ids.new_zeros(len(x), config.num_tokens, dtype=torch.bool).scatter(1, ids, True)
+    add = encoder.pose.steps if options.pool == "frame" else encoder.pose
+    return embeddings + add(bodies.to(encoder.device), None if there is None else there.to(encoder.device)).cpu()
 
 
 def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:

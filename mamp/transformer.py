@@ -25,6 +25,8 @@ from mamp.attention import JOINT, Pattern, Places
 from mamp.config import MAMPConfig
 from mamp.errors import ConfigError, RecordingError
 from mamp.kernels import Linear, attention
+from mamp.layouts import get_layout
+from mamp.pose import PoseReadout
 from mamp.threads import share
 
 _Network = TypeVar("_Network", bound="Network")
@@ -243,6 +245,11 @@ class Network(Backbone):
         self.readout: nn.Linear | None = None
         if self.config.readout_dim is not None:
             self.readout = nn.Linear(self.config.pooled_dim, self.config.readout_dim)
+        self.pose: PoseReadout | None = None
+        if self.config.readout_pose:
+            layout = get_layout(self.config.preprocessing.layout)
+            centre = layout.center_of(self.config.preprocessing.center_joint)
+            self.pose = PoseReadout(self.config, layout.joints.index(centre))
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens of clips.
@@ -313,13 +320,19 @@ class Network(Backbone):
 
         It places people by the first of them, since ``apart`` needs a readout.
         """
-        if self.readout is None:
-            return self
+        return self if self.readout is None else self._part(self.config.without_readout())
+
+    def without_pose(self: _Network) -> _Network:
+        """A new encoder whose readout takes only tokens; itself when that is so."""
+        return self if self.pose is None else self._part(self.config.replace(readout_pose=False))
+
+    def _part(self: _Network, config: MAMPConfig) -> _Network:
+        """A new encoder with those of the weights that a configuration still has."""
         with torch.random.fork_rng(devices=[]):
-            plain = type(self)(self.config.without_readout()).to(self.device, self.dtype)
+            part = type(self)(config).to(self.device, self.dtype)
         state = self.state_dict()
-        plain.load_state_dict({name: state[name] for name in plain.state_dict()})
-        return plain.train(self.training)
+        part.load_state_dict({name: state[name] for name in part.state_dict()})
+        return part.train(self.training)
 
 
 def resize_temp_embed(temp_embed: Tensor, num_steps: int) -> Tensor:

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULTS.pooling,
         help="pooling of the tokens: mean, max, std, or several joined by + [%(default)s]",
     )
+    add("--pose", action="store_true", help="also take the pose of the body: where joints are, and how far they stray")
     add("--clips", type=positive, default=DEFAULTS.clips, metavar="N", help="crops to fit it to [%(default)s]")
     add(
         "--window",
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out_dir.is_file():
         raise MAMPError(f"{args.out_dir}: expected a folder to write, found a file.")
     settings = ReadoutSettings(
-        **{name: getattr(args, name) for name in ("dim", "pooling", "clips", "whitening", "weight_by", "seed")},
+        **{name: getattr(args, name) for name in ("dim", "pooling", "pose", "clips", "whitening", "weight_by", "seed")},
         window=tuple(args.window),
         disturbed=not args.undisturbed,
         weights=tuple(args.group_weights),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -36,6 +37,7 @@ from mamp.heads import EPS, BatchNorm, Classifier, LinearHead, set_norm_clips
 from mamp.train.loop import set_learning_rate
 
 FEATURES_ONCE = "Not the published recipe: training clips are not augmented, and their features were extracted once."
+NO_POSE = "Without what the readout of these weights takes of poses: heads take tokens."
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,13 @@ def run_on_features(job: Job) -> Result:
     """The same head and schedule on features that are extracted once."""
     config, data = job.config, job.data
     check_batch(data, len(data.train), config.batch_size)
-    trials = []
+    trials, notes = [], [FEATURES_ONCE]
     features: NDArray[np.float32] | None = None
     for seed in job.seeds:
         source, _ = source_of(job, seed)
+        if source.encoder is not None and source.encoder.pose is not None:
+            source = dataclasses.replace(source, encoder=source.encoder.without_pose())
+            job, notes = dataclasses.replace(job, opened=source), [FEATURES_ONCE, NO_POSE]
         if features is None or source.kind == "untrained":
             here = extract(job, seed)
             features = job.world.gather([] if here is None else [here])[0]
@@ -102,7 +107,7 @@ def run_on_features(job: Job) -> Result:
         trials.append(trial)
         if source.encoder is not None and job.world.is_main:
             save_head(head, source.encoder, job, seed)
-    return job.result("top1", source, trials, [FEATURES_ONCE])
+    return job.result("top1", source, trials, notes)
 
 
 def save_head(head: LinearHead, encoder: MAMPEncoder, job: Job, seed: int) -> None:

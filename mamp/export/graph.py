@@ -67,6 +67,8 @@ class Graph(nn.Module):
         known = rearrange(there, "n (t v) -> n t v 1", t=t)
         pooled = (self._pool(tokens, known, over) for over in ((1, 2), (2,), (1,)))
         person, frame, joint = (x if net.readout is None else net.readout(x) for x in pooled)
+        if net.pose is not None:
+            person, frame = person + net.pose(bodies, there), frame + net.pose.steps(bodies, there)
         return person, frame, joint, torch.where(known, tokens, torch.nan)
 
     def _bias(self, there: Tensor, block: Block, places: Places) -> Tensor:

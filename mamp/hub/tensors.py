@@ -79,6 +79,8 @@ def encoder_shapes(config: MAMPConfig) -> dict[str, Sequence[int]]:
     }
     if config.readout_dim is not None:
         shapes |= {"readout.weight": (config.readout_dim, config.pooled_dim), "readout.bias": (config.readout_dim,)}
+    if config.readout_pose and config.readout_dim is not None:
+        shapes |= {"pose.weight": (config.readout_dim, config.pose_dim), "pose.mean": (config.pose_dim,)}
     return shapes | {f"blocks.{i}.{name}": shape for i in range(config.depth) for name, shape in block.items()}
 
 

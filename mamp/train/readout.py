@@ -2,7 +2,8 @@
 
 Pooled tokens have a large common component, and a few directions dominate, such as the camera's. The readout subtracts
 the mean and scales the principal directions, so that embeddings can be compared directly. It is not part of the paper;
-whitening is common for embeddings of text (Su et al. 2021) and image retrieval (Jegou and Chum 2012).
+whitening is common for embeddings of text (Su et al. 2021) and image retrieval (Jegou and Chum 2012). It can take the
+pose of the body beside the tokens (:mod:`mamp.pose`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mamp.data.loader import TrainingBatches, clip_weights, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
+from mamp.pose import PoseReadout
 from mamp.train.recipes import OPENMOCAP
 from mamp.transformer import reduce_present
 
@@ -38,6 +40,7 @@ class ReadoutSettings:
         pooling: Pooling of the tokens, as in :class:`mamp.MAMPConfig`.
         clips: Number of crops to fit to, drawn with replacement.
         window: Range of their length in frames.
+        pose: Also take the pose of the body, as ``readout_pose`` in :class:`mamp.MAMPConfig`.
         whitening: Strength of whitening: 1 equalises all directions, 0 keeps their scale.
         disturbed: Augment the crops like the recipe ``openmocap``, which scales down the directions that augmentation
             changes.
@@ -52,6 +55,7 @@ class ReadoutSettings:
     pooling: str = "mean+max+std"
     clips: int = 2048
     window: tuple[int, int] = (30, 150)
+    pose: bool = False
     whitening: float = 1.0
     disturbed: bool = True
     weight_by: str = "name"
@@ -70,7 +74,7 @@ def add_readout(
         DataError: The store has a different layout, or too few clips.
         ConfigError: A setting is invalid.
     """
-    config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim)
+    config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim, readout_pose=settings.pose)
     expected = config.preprocessing
     if store.layout.name != expected.layout:
         raise DataError(f"{store.path}: expected joints of layout {expected.layout!r}, found {store.layout.name!r}.")
@@ -79,19 +83,28 @@ def add_readout(
             f"clips: expected more than the length of the embedding ({settings.dim}), found {settings.clips}."
         )
     plain = encoder.without_readout()
-    pooled = torch.cat(list(pooled_crops(plain, config, store, settings, progress)))
-    weight, bias = fit_readout(pooled, settings.dim, settings.whitening)
     with torch.random.fork_rng(devices=[]):
         result = MAMPEncoder(config)
-    result.load_state_dict(plain.state_dict() | {"readout.weight": weight, "readout.bias": bias})
+    found = torch.cat(list(crop_numbers(plain, result.pose, config, store, settings, progress)))
+    weight, bias = fit_readout(found, settings.dim, settings.whitening)
+    fitted = {"readout.weight": weight[:, : config.pooled_dim], "readout.bias": bias}
+    if settings.pose:
+        mean, weight = found[:, config.pooled_dim :].mean(dim=0), weight[:, config.pooled_dim :]
+        fitted |= {"readout.bias": bias + weight @ mean, "pose.weight": weight, "pose.mean": mean}
+    result.load_state_dict(plain.state_dict() | fitted)
     return result.to(encoder.device, encoder.dtype).eval()
 
 
 @torch.no_grad()
-def pooled_crops(
-    encoder: MAMPEncoder, config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool
+def crop_numbers(
+    encoder: MAMPEncoder,
+    pose: PoseReadout | None,
+    config: MAMPConfig,
+    store: ClipStore,
+    settings: ReadoutSettings,
+    progress: bool,
 ) -> Iterator[Tensor]:
-    """Pooled tokens [n, F] of crops of the first person, preprocessed as the encoder expects."""
+    """Pooled tokens, and the pose if asked, [n, F] of crops of the first person, as the encoder expects them."""
     expected = config.preprocessing
     placed = dataclasses.replace(
         DISTURBED if settings.disturbed else PLAIN,
@@ -116,11 +129,12 @@ def pooled_crops(
     for batch in tqdm(batches.load(0), total=len(batches), unit="batch", disable=not progress):
         x = augment(batch[0].to(encoder.device), placed, store.layout, config.num_frames, expected.stream).x
         tokens = encoder(x.to(encoder.dtype)).flatten(1, 3)
-        yield reduce_present(tokens.float().cpu(), 1, config.pooling)
+        pooled = reduce_present(tokens.float().cpu(), 1, config.pooling)
+        yield pooled if pose is None else torch.cat([pooled, pose.numbers(x[:, 0].float().cpu())], dim=1)
 
 
 def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Fit weight [E, F] and bias [E] of a readout to pooled tokens [N, F].
+    """Fit weight [E, F] and bias [E] of a readout to pooled tokens [N, F], or to these and poses.
 
     Features are standardised, projected on their E principal directions, and divided by the standard deviation along
     each to the power of ``whitening``.
