@@ -17,7 +17,7 @@ from mamp.hub import describe, fingerprint
 from mamp.hub.manifest import Release, load_manifest, weights_folder
 from mamp.synthetic import write_recordings
 
-REVISIONS = {"v1": 6_336_000, "v2": 3_373_824, "v3": 3_373_824, "v4": 3_373_824, "v5": 3_373_824, "v6": 3_373_824}  # parameters
+REVISIONS = {"v1": 6_336_000, **{f"v{number}": 3_373_824 for number in range(2, 7)}}  # parameters
 RELEASES = {**{f"openmocap@{revision}": size for revision, size in REVISIONS.items()}, "openmocap-small@v1": 2_585_088}
 EMBEDDINGS = "openmocap-embeddings.json"
 
