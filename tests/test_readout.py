@@ -18,7 +18,7 @@ from mamp.data import ClipStore
 from mamp.errors import ConfigError, DataError, WeightsError
 from mamp.hub import fingerprint
 from mamp.train.average import average_encoders
-from mamp.train.readout import ReadoutSettings, add_readout, fit_readout
+from mamp.train.readout import ReadoutSettings, add_readout, fit_embeddings, fit_readout
 
 SETTINGS = ReadoutSettings(dim=6, clips=64, window=(8, 24))
 ALL = Preprocessing(max_people=None, absent_person="none", crop=1.0)
@@ -199,3 +199,52 @@ def test_mean_of_weights(store: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert facts["fingerprint"] == fingerprint(expected) and len(facts["average"]) == 2
     assert main([*command, *options, str(tmp_path / "two"), str(tmp_path / "deep")]) == 1
     assert "weights 3 cannot be averaged with the first ones, which have another mlp_ratio 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pose", [True, False])
+def test_like_gives_the_embeddings_of_another_encoder(store: Path, tmp_path: Path, pose: bool) -> None:
+    """The same blocks give them exactly, longer tokens about; what the other takes of poses is taken over."""
+    other = add_readout(make(), ClipStore(store), replace(SETTINGS, pose=pose))
+    same = add_readout(make(), ClipStore(store), replace(SETTINGS, ridge=1e-9), like=other)
+    assert same.config == other.config
+    for clip in recordings():
+        np.testing.assert_allclose(same.encode(clip), other.encode(clip), atol=1e-2)
+    torch.manual_seed(1)
+    longer = MAMPEncoder(make().config.replace(t_patch_size=8)).eval()
+    found = add_readout(longer, ClipStore(store), replace(SETTINGS, dim=3), like=other)
+    assert (found.config.readout_dim, found.config.readout_pose, found.config.t_patch_size) == (6, pose, 8)
+    if pose:
+        assert found.pose is not None and other.pose is not None
+        torch.testing.assert_close(found.pose.state_dict(), other.pose.state_dict(), rtol=0, atol=0)
+    apart = add_readout(longer, ClipStore(store), replace(SETTINGS, ridge=1e6), like=other)
+    clips = recordings(20)
+    errors = [np.square(one.encode(clips) - other.encode(clips)).mean() for one in (found, apart)]
+    assert errors[0] < 0.9 * errors[1], "the regression explains something of them"
+
+
+def test_like_needs_a_readout_and_the_same_clips(store: Path) -> None:
+    with pytest.raises(ConfigError, match=r"like: .*found no readout"):
+        add_readout(make(), ClipStore(store), SETTINGS, like=make())
+    other = MAMPEncoder(make().config.replace(num_frames=32, readout_dim=6))
+    with pytest.raises(ConfigError, match=r"like: .*found another num_frames"):
+        add_readout(make(), ClipStore(store), SETTINGS, like=other)
+    with pytest.raises(ConfigError, match="ridge: expected a number above zero, found 0"):
+        fit_embeddings(torch.randn(9, 4), torch.randn(9, 2), 0.0)
+
+
+def test_regression_is_that_of_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(50, 7, generator=generator), torch.randn(50, 3, generator=generator) + 5
+    weight, bias = fit_embeddings(x, y, 0.2)
+    standard = ((x - x.mean(0)) / x.std(0)).double().numpy()
+    expected = linear_model.Ridge(alpha=10.0).fit(standard, y.double().numpy()).predict(standard)
+    np.testing.assert_allclose((x @ weight.T + bias).numpy(), expected, atol=1e-4)
+
+
+def test_command_like(store: Path, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path / "plain")
+    add_readout(make(), ClipStore(store), SETTINGS).save_pretrained(tmp_path / "other")
+    words = f"readout {tmp_path / 'out'} --weights {tmp_path / 'plain'} --like {tmp_path / 'other'} --data {store}"
+    assert main([*words.split(), "--clips", "64", "--window", "8", "24"]) == 0
+    assert MAMPEncoder.from_pretrained(tmp_path / "out").config.readout_dim == 6

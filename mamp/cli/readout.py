@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="1 makes all directions equal, 0 leaves them unchanged [%(default)g]",
     )
+    add("--like", metavar="NAME", help="fit the embeddings of these weights instead of whitening, to compare with them")
     add("--undisturbed", action="store_true", help="do not augment the crops (rotation, mirroring, noise)")
     add(
         "--weight-by",
@@ -90,14 +91,17 @@ def run(args: argparse.Namespace) -> int:
     if args.average:
         others = [MAMPEncoder.from_pretrained(name, device=encoder.device) for name in args.average]
         encoder = average_encoders([encoder, *others])
-    add_readout(encoder, store, settings, progress=True).save_pretrained(args.out_dir)
+    like = None if args.like is None else MAMPEncoder.from_pretrained(args.like, device=encoder.device)
+    result = add_readout(encoder, store, settings, progress=True, like=like)
+    result.save_pretrained(args.out_dir)
     facts = {
         "directory": str(args.out_dir),
         "weights": args.weights,
         "average": args.average,
+        "like": args.like,
         "settings": dataclasses.asdict(settings),
         "fingerprint": describe(args.out_dir)["fingerprint"],
     }
-    text = f"{args.out_dir}: embeddings of {settings.dim} numbers, fitted to {settings.clips} crops of {args.data}"
-    say_result(args.json, facts, f"{text}, fingerprint {facts['fingerprint']}")
+    fitted = f"embeddings of {result.config.embedding_dim} numbers, fitted to {settings.clips} crops of {args.data}"
+    say_result(args.json, facts, f"{args.out_dir}: {fitted}, fingerprint {facts['fingerprint']}")
     return 0

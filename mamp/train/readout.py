@@ -3,7 +3,8 @@
 Pooled tokens have a large common component, and a few directions dominate, such as the camera's. The readout subtracts
 the mean and scales the principal directions, so that embeddings can be compared directly. It is not part of the paper;
 whitening is common for embeddings of text (Su et al. 2021) and image retrieval (Jegou and Chum 2012). It can take the
-pose of the body beside the tokens (:mod:`mamp.pose`).
+pose of the body beside the tokens (:mod:`mamp.pose`). Instead of whitening, it can give the embeddings of another
+encoder.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from mamp.data.loader import TrainingBatches, clip_weights, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
-from mamp.pose import PoseReadout
 from mamp.train.recipes import OPENMOCAP
 from mamp.transformer import reduce_present
 
 BATCH = 16
+_NAMES = ("readout.weight", "readout.bias")
 DISTURBED = OPENMOCAP.augment
 PLAIN = Augmentation(rotation=0.0)
 
@@ -42,6 +43,7 @@ class ReadoutSettings:
         window: Range of their length in frames.
         pose: Also take the pose of the body, as ``readout_pose`` in :class:`mamp.MAMPConfig`.
         whitening: Strength of whitening: 1 equalises all directions, 0 keeps their scale.
+        ridge: Penalty of the regression on the embeddings of another encoder, per clip, for standardised features.
         disturbed: Augment the crops like the recipe ``openmocap``, which scales down the directions that augmentation
             changes.
         weight_by: Column whose groups are weighted; clips are drawn in proportion to their length.
@@ -57,6 +59,7 @@ class ReadoutSettings:
     window: tuple[int, int] = (30, 150)
     pose: bool = False
     whitening: float = 1.0
+    ridge: float = 0.15
     disturbed: bool = True
     weight_by: str = "name"
     weights: tuple[str, ...] = ()
@@ -66,45 +69,93 @@ class ReadoutSettings:
 
 
 def add_readout(
-    encoder: MAMPEncoder, store: ClipStore, settings: ReadoutSettings, progress: bool = False
+    encoder: MAMPEncoder,
+    store: ClipStore,
+    settings: ReadoutSettings,
+    progress: bool = False,
+    like: MAMPEncoder | None = None,
 ) -> MAMPEncoder:
     """A new encoder with the same blocks and a readout fitted to crops of a store.
 
+    Args:
+        encoder: The encoder; a readout that it has is replaced.
+        store: Clips, without labels.
+        settings: Options.
+        progress: Show a progress bar.
+        like: Fit the embeddings of this encoder, which has a readout, by ridge regression, instead of whitening; what
+            it takes of poses is taken over.
+
     Raises:
         DataError: The store has a different layout, or too few clips.
-        ConfigError: A setting is invalid.
+        ConfigError: A setting is invalid, or ``like`` does not fit the encoder.
     """
     config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim, readout_pose=settings.pose)
+    if like is not None:
+        config = _as_like(config, like.config)
     expected = config.preprocessing
     if store.layout.name != expected.layout:
         raise DataError(f"{store.path}: expected joints of layout {expected.layout!r}, found {store.layout.name!r}.")
-    if settings.clips <= settings.dim:
+    if settings.clips <= config.embedding_dim:
         raise ConfigError(
-            f"clips: expected more than the length of the embedding ({settings.dim}), found {settings.clips}."
+            f"clips: expected more than the length of the embedding ({config.embedding_dim}), found {settings.clips}."
         )
     plain = encoder.without_readout()
     with torch.random.fork_rng(devices=[]):
         result = MAMPEncoder(config)
-    found = torch.cat(list(crop_numbers(plain, result.pose, config, store, settings, progress)))
-    weight, bias = fit_readout(found, settings.dim, settings.whitening)
-    fitted = {"readout.weight": weight[:, : config.pooled_dim], "readout.bias": bias}
-    if settings.pose:
-        mean, weight = found[:, config.pooled_dim :].mean(dim=0), weight[:, config.pooled_dim :]
-        fitted |= {"readout.bias": bias + weight @ mean, "pose.weight": weight, "pose.mean": mean}
+    pooled, poses, wanted = [], [], []
+    for x in crops(config, store, settings, progress):
+        pooled.append(pool(plain, x, config.pooling))
+        if result.pose is not None:
+            poses.append(result.pose.numbers(x[:, 0]))
+        if like is not None:
+            wanted.append(like.read_out(pool(like, x, like.config.pooling)))
+    if like is not None:
+        weight, bias = fit_embeddings(torch.cat(pooled), torch.cat(wanted), settings.ridge)
+        fitted = {"readout.weight": weight, "readout.bias": bias}
+        fitted |= {name: value for name, value in like.state_dict().items() if name.startswith("pose.")}
+    elif poses:
+        fitted = _fit_with_pose(torch.cat(pooled), torch.cat(poses), settings)
+    else:
+        fitted = dict(zip(_NAMES, fit_readout(torch.cat(pooled), settings.dim, settings.whitening), strict=True))
     result.load_state_dict(plain.state_dict() | fitted)
     return result.to(encoder.device, encoder.dtype).eval()
 
 
+def _as_like(config: MAMPConfig, like: MAMPConfig) -> MAMPConfig:
+    """A configuration with the readout of another encoder, which must expect the same clips."""
+    same = {"num_frames": config.num_frames, "preprocessing": dataclasses.replace(config.preprocessing, apart=False)}
+    theirs = {"num_frames": like.num_frames, "preprocessing": dataclasses.replace(like.preprocessing, apart=False)}
+    if like.readout_dim is None or same != theirs:
+        raise ConfigError(
+            "like: expected an encoder with a readout, and with the num_frames and preprocessing of this one; found "
+            f"{'no readout' if like.readout_dim is None else 'another ' + _first_of(same, theirs)}."
+        )
+    return config.replace(
+        readout_dim=like.readout_dim, readout_pose=like.readout_pose, preprocessing=like.preprocessing
+    )
+
+
+def _first_of(mine: dict[str, object], other: dict[str, object]) -> str:
+    return next(name for name in mine if mine[name] != other[name])
+
+
+def _fit_with_pose(pooled: Tensor, poses: Tensor, settings: ReadoutSettings) -> dict[str, Tensor]:
+    """Tensors of a readout that is fitted to pooled tokens [N, F] and poses [N, G] side by side."""
+    weight, bias = fit_readout(torch.cat([pooled, poses], dim=1), settings.dim, settings.whitening)
+    tokens, pose = weight.split([pooled.shape[1], poses.shape[1]], dim=1)
+    mean = poses.mean(dim=0)
+    return {**dict(zip(_NAMES, (tokens, bias + pose @ mean), strict=True)), "pose.weight": pose, "pose.mean": mean}
+
+
 @torch.no_grad()
-def crop_numbers(
-    encoder: MAMPEncoder,
-    pose: PoseReadout | None,
-    config: MAMPConfig,
-    store: ClipStore,
-    settings: ReadoutSettings,
-    progress: bool,
-) -> Iterator[Tensor]:
-    """Pooled tokens, and the pose if asked, [n, F] of crops of the first person, as the encoder expects them."""
+def pool(encoder: MAMPEncoder, x: Tensor, pooling: str) -> Tensor:
+    """Pooled tokens [n, F] of clips [n, 1, T, V, C]."""
+    tokens = encoder(x.to(encoder.device, encoder.dtype)).flatten(1, 3)
+    return reduce_present(tokens.float().cpu(), 1, pooling)
+
+
+def crops(config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool) -> Iterator[Tensor]:
+    """Crops [n, 1, T, V, C] of the first person, as the encoder expects them, on the CPU."""
     expected = config.preprocessing
     placed = dataclasses.replace(
         DISTURBED if settings.disturbed else PLAIN,
@@ -125,12 +176,8 @@ def crop_numbers(
         samples_per_epoch=settings.clips,
         clips=training_clips(store, settings.split, settings.protocol),
     )
-    encoder.eval()
     for batch in tqdm(batches.load(0), total=len(batches), unit="batch", disable=not progress):
-        x = augment(batch[0].to(encoder.device), placed, store.layout, config.num_frames, expected.stream).x
-        tokens = encoder(x.to(encoder.dtype)).flatten(1, 3)
-        pooled = reduce_present(tokens.float().cpu(), 1, config.pooling)
-        yield pooled if pose is None else torch.cat([pooled, pose.numbers(x[:, 0].float().cpu())], dim=1)
+        yield augment(batch[0], placed, store.layout, config.num_frames, expected.stream).x.float()
 
 
 def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -159,3 +206,19 @@ def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tenso
     largest = weight.abs().argmax(dim=1, keepdim=True)
     weight = weight * weight.gather(1, largest).sign()
     return weight.float(), (-weight @ mean).float()
+
+
+def fit_embeddings(pooled: Tensor, wanted: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Weight [E, F] and bias [E] that map pooled tokens [N, F] to embeddings [N, E], by ridge regression.
+
+    Raises:
+        ConfigError: ``ridge`` is not above zero.
+    """
+    if not ridge > 0:
+        raise ConfigError(f"ridge: expected a number above zero, found {ridge:g}.")
+    x, y = pooled.double(), wanted.double()
+    mean, deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
+    standard, centre = (x - mean) / deviation, y.mean(dim=0)
+    inner = standard.T @ standard + ridge * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(inner, standard.T @ (y - centre)).T / deviation
+    return weight.float(), (centre - weight @ mean).float()
