@@ -18,7 +18,10 @@ from mamp.hub.manifest import Release, load_manifest, weights_folder
 from mamp.synthetic import write_recordings
 
 REVISIONS = {"v1": 6_336_000, **{f"v{number}": 3_373_824 for number in range(2, 7)}}  # parameters
-RELEASES = {**{f"openmocap@{revision}": size for revision, size in REVISIONS.items()}, "openmocap-small@v1": 2_585_088}
+RELEASES = {
+    **{f"openmocap@{revision}": size for revision, size in REVISIONS.items()},
+    **dict.fromkeys(("openmocap-small@v1", "openmocap-small@v2"), 2_585_088),
+}
 EMBEDDINGS = "openmocap-embeddings.json"
 
 
