@@ -63,7 +63,7 @@ def test_stages_train_one_after_the_other(store: Path, tmp_path: Path, capsys: p
     assert (first["recipe"], first["config"]["init"]) == (FIRST, None)
     assert (last["recipe"], last["config"]["init"]) == (NAME, str(whole / "stages" / FIRST / "encoder"))
     encoder = MAMPEncoder.from_pretrained(whole / "readout")
-    assert encoder.config.readout_dim == 16 and encoder.config.pooling == "mean+max+std"
+    assert encoder.config.readout_dim == 16 and encoder.config.pooling == "mean+max+std" and encoder.config.readout_pose
 
     # The second stage starts where the first has ended: its first loss is that of a run with init.
     alone = tmp_path / "alone"

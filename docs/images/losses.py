@@ -2,7 +2,7 @@
 
     python docs/images/losses.py
 
-The logs are those beside the weights.
+The logs are those beside the weights; the run in stages is that of docs/openmocap.md, seed 0.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from PIL import Image
 
 from mamp.figures import new_figure
@@ -18,6 +19,7 @@ from mamp.figures import new_figure
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parents[1] / "weights"
 CHAIN = ("openmocap-v1", "openmocap-v2", "openmocap-v3", "openmocap-v4")
+STAGES = ("openmocap-prediction", "openmocap-agreement")
 DISTILLED = ("openmocap-v5", "openmocap-small")
 
 
@@ -27,38 +29,30 @@ def read(name: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def main() -> None:
-    """Draw."""
-    figure = new_figure(figsize=(9, 3.2))
-    left, right = figure.subplots(1, 2)
+def draw(panel: Axes, names: tuple[str, ...], losses: tuple[str, ...], one_by_one: bool) -> None:
+    """The losses of some runs, each in a style of its own; one after another, if each goes on from the one before."""
     seen = 0.0
-    for place, name in enumerate(CHAIN):
+    for place, name in enumerate(names):
         lines = read(name)
         clips = [(seen + line["clips"]) / 1000 for line in lines]
-        for loss, style in (("motion", "-"), ("joints", "--"), ("agreement", ":")):
+        for loss, style in zip(losses, ("-", "--", ":"), strict=False):
             if loss in lines[0]:
-                left.plot(
-                    clips,
-                    [line[loss] for line in lines],
-                    style,
-                    color=f"C{place}",
-                    label=name[10:] if style == "-" else None,
-                )
-        seen += lines[-1]["clips"]
-    for place, name in enumerate(DISTILLED):
-        lines = read(name)
-        clips = [line["clips"] / 1000 for line in lines]
-        for loss, style in (("embeddings", "-"), ("tokens", "--")):
-            right.plot(
-                clips,
-                [line[loss] for line in lines],
-                style,
-                color=f"C{place}",
-                label=name[10:] if style == "-" else None,
-            )
-    titles = "motion (-), joints (--), agreement (..)", "distillation: embeddings (-), tokens (--)"
-    for panel, title in zip((left, right), titles, strict=True):
-        panel.set_title(title)
+                label = name.removeprefix("openmocap-") if style == "-" else None
+                panel.plot(clips, [line[loss] for line in lines], style, color=f"C{place}", label=label)
+        seen += lines[-1]["clips"] if one_by_one else 0
+
+
+def main() -> None:
+    """Draw."""
+    figure = new_figure(figsize=(13, 3.2))
+    left, middle, right = figure.subplots(1, 3)
+    draw(left, CHAIN, ("motion", "joints", "agreement"), True)
+    draw(middle, STAGES, ("motion", "joints", "agreement"), True)
+    draw(right, DISTILLED, ("embeddings", "tokens"), False)
+    predicted = "motion (-), joints (--), agreement (..)"
+    titles = predicted, f"in stages: {predicted}", "distillation: embeddings (-), tokens (--)"
+    for panel, title in zip((left, middle, right), titles, strict=True):
+        panel.set_title(title, fontsize="medium")
         panel.set_xlabel("thousand clips")
         panel.set_ylabel("loss")
         panel.set_yscale("log")

@@ -87,13 +87,20 @@ def _go_on_from(before: Path, stage: Stage) -> TrainConfig:
     config = replace(stage.config, init=str(before.resolve()))
     if config.teacher is None:
         return config
-    return replace(config, teacher=config.init, encoder=config.encoder.replace(readout_dim=config.encoder.dim_feat))
+    encoder = config.encoder.replace(readout_dim=config.encoder.dim_feat, readout_pose=_takes_pose(config))
+    return replace(config, teacher=config.init, encoder=encoder)
+
+
+def _takes_pose(config: TrainConfig) -> bool:
+    """Whether the readouts of a run take the pose of the body: where the encoder sees positions."""
+    return config.encoder.preprocessing.stream == "joint"
 
 
 def with_readout(config: TrainConfig, data: Path, encoder: Path) -> MAMPEncoder:
-    """The encoder of a run with a readout fitted to clips that are drawn as in the run, E as long as a token."""
+    """The encoder of a run with a readout, E as long as a token, fitted to clips that are drawn as in the run."""
     settings = ReadoutSettings(
         dim=config.encoder.dim_feat,
+        pose=_takes_pose(config),
         window=config.augment.window or ReadoutSettings.window,
         weight_by=config.data.weight_by or ReadoutSettings.weight_by,
         weights=config.data.weights,
