@@ -99,13 +99,13 @@ def add_readout(
         raise ConfigError(
             f"clips: expected more than the length of the embedding ({config.embedding_dim}), found {settings.clips}."
         )
-    plain = encoder.without_readout()
+    plain = encoder.without_readout().eval()
     with torch.random.fork_rng(devices=[]):
         result = MAMPEncoder(config)
     pooled, poses, wanted = [], [], []
     for x in crops(config, store, settings, progress):
         pooled.append(pool(plain, x, config.pooling))
-        if result.pose is not None:
+        if like is None and result.pose is not None:
             poses.append(result.pose.numbers(x[:, 0]))
         if like is not None:
             wanted.append(like.read_out(pool(like, x, like.config.pooling)))
