@@ -271,14 +271,14 @@ _RELEASES = (
     ),
     Recipe(
         "openmocap-v5",
-        "continues from it, taught to bear what is missing or noisy: the weights inside the package, openmocap@v5",
+        "continues from it, taught to bear what is missing or noisy: openmocap@v5; a readout with the pose makes v6",
         _OURS,
         OPENMOCAP_V5,
         result="mean",
     ),
     Recipe(
         "openmocap-small",
-        "five times as fast as openmocap, whose embeddings it learns: the small weights inside the package",
+        "five times as fast as openmocap, whose embeddings it learns: openmocap-small before its last readout",
         _OURS,
         OPENMOCAP_SMALL,
     ),
