@@ -78,13 +78,15 @@ def equal_counts(presence: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options: EncodeOptions) -> Tensor:
     """Encode bodies [n, T, V, C] together, from tokens ``ids`` [n, K] if given, and pool: float32 on the CPU."""
-    x, config = bodies.to(encoder.device, encoder.dtype), encoder.config
+    bodies, config = bodies.to(encoder.device), encoder.config
+    ids = None if ids is None else ids.to(encoder.device)
+    x = bodies.to(encoder.dtype)
     if ids is None:
         tokens = encoder(x[:, None])[:, 0]
     else:
-        tokens = encoder.encode_tokens(x, ids.to(encoder.device))
+        tokens = encoder.encode_tokens(x, ids)
         if options.pool not in ("clip", "person"):
-            tokens = in_place(tokens, ids.to(encoder.device), config)
+            tokens = in_place(tokens, ids, config)
     if options.pool == "tokens":
         return tokens.float().cpu()
     over = 1 if tokens.ndim == 3 else _OVER[options.pool]
@@ -93,7 +95,7 @@ def _encode_chunk(encoder: Network, bodies: Tensor, ids: Tensor | None, options:
         return embeddings
     there = None if ids is None else ids.new_zeros(len(x), config.num_tokens, dtype=torch.bool).scatter(1, ids, True)
     add = encoder.pose.steps if options.pool == "frame" else encoder.pose
-    return embeddings + add(bodies.to(encoder.device), None if there is None else there.to(encoder.device)).cpu()
+    return embeddings + add(bodies, there).cpu()
 
 
 def in_place(tokens: Tensor, ids: Tensor, config: MAMPConfig) -> Tensor:

@@ -130,11 +130,25 @@ def test_the_linear_probe_on_features_that_are_extracted_once(store: Path, weigh
     np.testing.assert_allclose(loop.trials[0].scores, again.trials[0].scores, atol=0.3)
 
 
-@pytest.mark.parametrize("changes", [{}, {"pooling": "mean+max+std"}, {"pooling": "mean+std", "readout_dim": 12}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pooling": "mean+max+std"},
+        {"pooling": "mean+std", "readout_dim": 12},
+        {"pooling": "mean+std", "readout_dim": 12, "readout_pose": True},
+    ],
+)
 def test_the_quick_linear_probe_leaves_its_classifier(store: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     weights = make_weights(tmp_path / "weights", **changes)
+    encoder = MAMPEncoder.from_pretrained(weights)
+    if encoder.pose is not None:
+        torch.nn.init.normal_(encoder.pose.weight)
+        encoder.save_pretrained(weights)
     config = LinearConfig(**{**LINEAR, "epochs": 10, "augment": "none"})
-    (trial,) = run("linear", store, weights, tmp_path / "result", config).trials
+    result = run("linear", store, weights, tmp_path / "result", config)
+    assert any("takes of poses" in note for note in result.notes) == (encoder.pose is not None)
+    (trial,) = result.trials
     classifier, data = MAMPClassifier.from_pretrained(tmp_path / "result"), open_labelled(store)
     found = classifier.predict([data.store.recording(clip) for clip in data.test])
     np.testing.assert_allclose(found.probabilities, torch.from_numpy(trial.scores).softmax(dim=1), atol=1e-5)

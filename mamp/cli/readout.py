@@ -53,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="1 makes all directions equal, 0 leaves them unchanged [%(default)g]",
     )
-    add("--like", metavar="NAME", help="fit the embeddings of these weights instead of whitening, to compare with them")
+    add(
+        "--like",
+        metavar="NAME",
+        help="fit the embeddings of these weights, to compare with them; in place of --dim, --pose and --whitening",
+    )
     add("--undisturbed", action="store_true", help="do not augment the crops (rotation, mirroring, noise)")
     add(
         "--weight-by",

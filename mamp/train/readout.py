@@ -82,8 +82,8 @@ def add_readout(
         store: Clips, without labels.
         settings: Options.
         progress: Show a progress bar.
-        like: Fit the embeddings of this encoder, which has a readout, by ridge regression, instead of whitening; what
-            it takes of poses is taken over.
+        like: Fit the embeddings of this encoder, which has a readout, by ridge regression, instead of whitening; their
+            length and what it takes of poses are taken over, so that those settings do not apply.
 
     Raises:
         DataError: The store has a different layout, or too few clips.
