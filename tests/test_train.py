@@ -730,11 +730,26 @@ def test_spread_of_the_work_may_change_on_the_way() -> None:
     assert differences(config, json.loads(json.dumps(tiny(optim__lr=0.123).to_dict()))) == ["optim.lr"]
 
 
-@pytest.mark.parametrize("ema", [None, 0.5])
-def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, ema: float | None) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optim__ema": 0.5},
+        {"encoder__attention": "factorised", "encoder__pooling": "std", "objective__agreement_weight": 0.5},
+        {"encoder__readout_dim": 4},
+    ],
+    ids=["plain", "ema", "agreement", "distilled"],
+)
+def test_every_checkpoint_can_be_exported(store: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    """What a checkpoint states of its encoder is kept, and only the encoder's own tensors are."""
+    taught = changes.get("encoder__readout_dim") is not None
+    config = tiny(**({} if taught else changes))
     facing = Preprocessing(facing=True, max_people=2)
-    config = tiny(optim__ema=ema)
     config = dataclasses.replace(config, encoder=config.encoder.replace(preprocessing=facing))
+    if taught:
+        encoder = config.encoder.replace(readout_dim=changes["encoder__readout_dim"])
+        MAMPEncoder(encoder).save_pretrained(tmp_path / "teacher")
+        config = dataclasses.replace(config, encoder=encoder, teacher=str(tmp_path / "teacher"))
     train(config, store, tmp_path / "run")
     newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
     convert_checkpoint(newest, tmp_path / "out")

@@ -1,4 +1,7 @@
-"""Convert checkpoints of the published code; the architecture is inferred from the shapes of their tensors."""
+"""Convert checkpoints: those of our own runs, which state what they are, and those of the published code.
+
+The architecture of the latter is inferred from the shapes of their tensors.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from mamp.hub.manifest import known_names, load_manifest
 from mamp.hub.paths import local_path
 from mamp.hub.serialization import check_dtype, fill, resize_encoder, save_encoder
 from mamp.hub.stored import StoredTensor
-from mamp.hub.tensors import LARGEST_WEIGHTS, check_fits, sha256_of
+from mamp.hub.tensors import LARGEST_WEIGHTS, check_fits, encoder_shapes, sha256_of
 from mamp.transformer import Network
 
 logger = logging.getLogger(__name__)
@@ -96,21 +99,29 @@ def convert_checkpoint(
     with open_checkpoint(path) as opened:
         content = opened.content
         stored = _state_dict(content, path)
-        dropped = tuple(name for name in stored if name == "mask_token" or name.startswith(("decoder_", "head.")))
+        own = _own_config(content, path)
+        if own is None:
+            of_encoder = {
+                name for name in stored if name != "mask_token" and not name.startswith(("decoder_", "head."))
+            }
+        else:
+            of_encoder = encoder_shapes(own).keys() & stored.keys()
+        dropped = tuple(name for name in stored if name not in of_encoder)
         kept = {name: tensor for name, tensor in stored.items() if name not in dropped or name.startswith("head.")}
         _check_types(kept, path)
         tensors = opened.tensors(kept, LARGEST_WEIGHTS)
     of_head = {name: tensors.pop(name) for name in kept if name in dropped}
     kind = _kind(dropped)
     args = content.get("args")
-    own = content.get("encoder")  # a checkpoint of python -m mamp.train says what it is
-    if isinstance(own, dict) and preset is None and preprocessing is None:
-        said = MAMPConfig.from_dict(own, str(path))
-        preprocessing, heads = said.preprocessing, said.num_heads
-    else:
+    if own is None or preset is not None or preprocessing is not None:
         preset, preprocessing = _preprocessing(preset, preprocessing, args)
-        heads = _num_heads(args)
-    config = _architecture(tensors, heads, preprocessing, str(path))
+    else:
+        preprocessing = own.preprocessing
+    if own is None:
+        config = _architecture(tensors, _num_heads(args), preprocessing, str(path))
+    else:
+        _check_layout(own.num_joints, preprocessing, str(path))
+        config = own.replace(preprocessing=preprocessing)
     check_fits(config, tensors, str(path))
     with torch.random.fork_rng(devices=[]):
         encoder = Network(config).to(tensors["temp_embed"].dtype)
@@ -133,7 +144,7 @@ def convert_checkpoint(
     )
     facts = {
         "Converted from": f"`{path.name}`, a {result.kind} checkpoint of "
-        + ("python -m mamp.train" if isinstance(own, dict) else "the published code"),
+        + ("the published code" if own is None else "python -m mamp.train"),
         "sha256 of that file": f"`{result.sha256}`",
         "Epoch index in that file": "not stated" if result.epoch is None else str(result.epoch),
         "Preprocessing taken from": preset or "the caller",
@@ -171,6 +182,12 @@ def _state_dict(content: Any, path: Path) -> dict[str, StoredTensor]:
         raise WeightsError(f"{path}: expected each tensor once, found some with and without a prefix such as 'module.'")
     tensors.pop("n_averaged", None)
     return tensors
+
+
+def _own_config(content: Any, path: Path) -> MAMPConfig | None:
+    """The configuration in a checkpoint of our own runs, which the shapes of its tensors do not tell in full."""
+    own = content.get("encoder")
+    return MAMPConfig.from_dict(own, str(path)) if isinstance(own, dict) else None
 
 
 def _check_types(tensors: Mapping[str, StoredTensor], path: Path) -> None:
@@ -214,15 +231,19 @@ def _architecture(tensors: Mapping[str, Tensor], heads: int, preprocessing: Prep
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
+    _check_layout(config.num_joints, preprocessing, where)
+    return config
+
+
+def _check_layout(joints: int, preprocessing: Preprocessing, where: str) -> None:
     from mamp.layouts import get_layout
 
-    joints = len(get_layout(preprocessing.layout).joints)
-    if joints != config.num_joints:
+    expected = len(get_layout(preprocessing.layout).joints)
+    if joints != expected:
         raise ConfigError(
-            f"{where}: the weights have {config.num_joints} joints, the layout {preprocessing.layout!r} of their "
-            f"preprocessing has {joints}; give a preprocessing with a layout that fits."
+            f"{where}: the weights have {joints} joints, the layout {preprocessing.layout!r} of their "
+            f"preprocessing has {expected}; give a preprocessing with a layout that fits."
         )
-    return config
 
 
 def _num_heads(args: object) -> int:
