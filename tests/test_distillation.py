@@ -121,6 +121,26 @@ def test_a_pupil_starts_from_its_teacher_with_longer_tokens(store: Path, teacher
         start_from(Distillation(TEACHER.replace(dim_feat=8), SEEN, make_teacher()), str(teacher))
 
 
+def test_the_pose_is_the_teachers_and_the_readout_that_of_the_start_if_it_fits(tmp_path: Path) -> None:
+    """Only the readout of tokens is learnt; what poses add was fitted to clips, and holds for any tokens."""
+    config = TEACHER.replace(readout_pose=True)
+    teacher, start = make_teacher(config), MAMPEncoder(config)
+    assert teacher.pose is not None and start.pose is not None
+    teacher.pose.weight.normal_()
+    start.pose.weight.normal_()
+    start.save_pretrained(tmp_path / "whole")
+    start.without_pose().save_pretrained(tmp_path / "without pose")
+    start.without_readout().save_pretrained(tmp_path / "without readout")
+    MAMPEncoder(config.replace(pooling="max+mean")).save_pretrained(tmp_path / "other pooling")
+    for name, same in (("whole", True), ("without pose", True), ("without readout", False), ("other pooling", False)):
+        pupil = Distillation(config, SEEN, teacher)
+        before = pupil.readout.weight.clone()
+        start_from(pupil, str(tmp_path / name))
+        assert torch.equal(pupil.pose.weight, teacher.pose.weight), name
+        assert torch.equal(pupil.readout.weight, start.readout.weight if same else before), name
+        assert name == "other pooling" or torch.equal(pupil.norm.weight, start.norm.weight)
+
+
 def test_of_more_blocks_those_at_even_distances_are_kept(tmp_path: Path) -> None:
     teacher = make_teacher(TEACHER.replace(depth=4))
     teacher.save_pretrained(tmp_path / "teacher")

@@ -187,6 +187,10 @@ def test_mean_of_weights(store: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         torch.testing.assert_close(value, (2 * one.state_dict()[name] + two.state_dict()[name]) / 3)
     read_out = average_encoders([add_readout(one, ClipStore(store), SETTINGS), two])
     assert read_out.config.readout_dim is None and not read_out.training
+    pooled = [add_readout(one, ClipStore(store), replace(SETTINGS, pooling=how)) for how in ("mean+std", "std+mean")]
+    assert average_encoders(pooled).config.readout_dim is None
+    with pytest.raises(ConfigError, match="another pooling mean\\+std and std\\+mean"):
+        average_encoders(pooled, readout=True)
     assert fingerprint(average_encoders([one])) == fingerprint(one)
 
     for name, encoder in {"one": one, "two": two, "deep": varied(1, mlp_ratio=2)}.items():

@@ -107,6 +107,22 @@ def test_a_stopped_run_resumes_where_it_was(store: Path, tmp_path: Path, capsys:
     assert (parts / "note.txt").read_text() == "of the user"
 
 
+def test_a_run_may_be_moved(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The weights that a stage starts from move with it; others in their place are refused."""
+    assert run(store, tmp_path / "here", "--run.stop_after", "3") == 0
+    assert run(store, tmp_path / "here", "--run.stop_after", "2") == 0  # stops in the second stage
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").rename(tmp_path / "there" / "run")
+    assert run(store, tmp_path / "there" / "run") == 0
+    assert "4 steps" in capsys.readouterr().out
+    assert not (tmp_path / "here").exists()
+    alone = tmp_path / "alone"
+    weights = tmp_path / "there" / "run" / "stages" / FIRST / "encoder"
+    assert run(store, alone, "--init", str(weights)) == 0
+    assert run(store, alone, "--init", str(tmp_path / "there" / "run" / "encoder")) == 1
+    assert "different: init" in capsys.readouterr().err
+
+
 def test_plan() -> None:
     stages = plan_stages(get_recipe(NAME), {"optim.lr": ["0.1"]})
     assert [(stage.recipe.name, str(stage.folder)) for stage in stages] == [(FIRST, f"stages/{FIRST}"), (NAME, ".")]
@@ -121,6 +137,11 @@ def test_plan() -> None:
     assert [str(stage.folder) for stage in whole] == [f"stages/{FIRST}", f"stages/{NAME}", "."]
     assert [stage.recipe.result for stage in whole] == ["encoder", "readout", "mean"]
     assert plan_stages(get_recipe(WHOLE), {"init": ["none"]})[0].recipe.result == "encoder"  # no mean with nothing
+    (v5,) = plan_stages(get_recipe("openmocap-v5"), {})
+    assert v5.recipe.result == "mean"
+    for name, value in (("encoder.depth", "2"), ("encoder.t_patch_size", "12"), ("encoder.pooling", "std+max+mean")):
+        (alone,) = plan_stages(get_recipe("openmocap-v5"), {name: [value]})
+        assert alone.recipe.result == "encoder", name  # such weights cannot be averaged
     with pytest.raises(ConfigError, match="expected init with a teacher"):
         plan_stages(get_recipe(WHOLE), {"teacher": ["openmocap"]})
     (alone,) = plan_stages(get_recipe(WHOLE), {"teacher": ["openmocap@v4"], "init": ["openmocap"]})
@@ -145,6 +166,13 @@ def test_dry_run_estimates_each_stage(store: Path, capsys: pytest.CaptureFixture
     assert train([NAME, "--data", str(store), "--dry-run", *TINY]) == 0
     text = capsys.readouterr().out
     assert text.index(FIRST) < text.index(f"\n{NAME}\n") and text.count("extrapolated") == 2
+
+
+def test_dry_run_takes_what_the_run_takes(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A later stage is estimated from the encoder of the one before, not from the weights that its recipe names."""
+    assert train([WHOLE, "--data", str(store), "--dry-run", "--json", *TINY]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [stage["recipe"] for stage in found["stages"]] == [FIRST, NAME, WHOLE]
 
 
 def test_ablations_are_of_one_stage(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

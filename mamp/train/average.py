@@ -23,13 +23,11 @@ def average_encoders(encoders: Sequence[MAMPEncoder], readout: bool = False) -> 
             the result has none.
 
     Raises:
-        ConfigError: Their configurations differ, other than in pooling and how people are placed.
+        ConfigError: Their configurations differ, other than in how people are placed, and without readouts in pooling.
     """
     plain = list(encoders) if readout else [encoder.without_readout() for encoder in encoders]
     for number, one in enumerate(plain[1:], 2):
-        mine, other = (asdict(_that_matters(e.config)) for e in (plain[0], one))
-        different = [f"{name} {mine[name]} and {other[name]}" for name in mine if mine[name] != other[name]]
-        if different:
+        if different := differences(plain[0].config, one.config):
             raise ConfigError(
                 f"average: weights {number} cannot be averaged with the first ones, which have another "
                 f"{'; '.join(different)}. Average runs that went on from the same weights."
@@ -44,6 +42,13 @@ def average_encoders(encoders: Sequence[MAMPEncoder], readout: bool = False) -> 
     return result.eval()
 
 
+def differences(first: MAMPConfig, other: MAMPConfig) -> list[str]:
+    """The fields, with both values, whose difference forbids to average the weights of two encoders."""
+    mine, theirs = (asdict(_that_matters(config)) for config in (first, other))
+    return [f"{name} {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
 def _that_matters(config: MAMPConfig) -> MAMPConfig:
-    """A configuration without what weights do not depend on."""
-    return config.replace(pooling="mean", preprocessing=replace(config.preprocessing, apart=False))
+    """A configuration without what weights do not depend on; readouts depend on the pooling."""
+    pooling = "mean" if config.readout_dim is None else config.pooling
+    return config.replace(pooling=pooling, preprocessing=replace(config.preprocessing, apart=False))

@@ -18,11 +18,10 @@ from mamp.data import ClipStore
 from mamp.errors import ConfigError
 from mamp.options import add_settings, refuse_unknown, settings
 from mamp.train.config import TrainConfig
-from mamp.train.estimate import estimate
 from mamp.train.grids import GRIDS
 from mamp.train.recipes import ALIASES, RECIPES, Recipe, get_recipe
 from mamp.train.report import describe_run
-from mamp.train.stages import Stage, plan_stages, train_stages
+from mamp.train.stages import Stage, estimate_stages, plan_stages, train_stages
 from mamp.train.start import TOLD_BY_MAIN, check_device, check_store, for_body, interrupt_saves, silence
 
 PROG = "python -m mamp.train"
@@ -174,7 +173,7 @@ def _dry_run(args: argparse.Namespace, stages: list[Stage], talk: bool) -> int:
     if args.data is not None:
         stages = [_for_store(stage, args.data) for stage in stages]
     store, devices = None if args.data is None else ClipStore(args.data), int(os.environ.get("WORLD_SIZE", 1))
-    found = [estimate(one.config, store, clips=one.recipe.clips, devices=devices) for one in stages]
+    found = estimate_stages(stages, store, devices)
     *before, last = [{"recipe": one.recipe.name, **e.to_dict()} for one, e in zip(stages, found, strict=True)]
     heads = ["" if not before else f"{one.recipe.name}\n" for one in stages]
     text = "\n\n".join(head + each.text() for head, each in zip(heads, found, strict=True))

@@ -235,7 +235,8 @@ def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
     """Initialise the encoder of a model from pretrained weights, which may have more blocks, and shorter tokens.
 
     Of more blocks, the first are used, and in distillation as many at even distances, from the first to the last.
-    Temporal embeddings are resized to another number of frames, as published for fine-tuning.
+    Temporal embeddings are resized to another number of frames, as published for fine-tuning. What poses add to an
+    embedding stays that of the teacher, and a readout starts at random unless the weights have one for these tokens.
 
     Raises:
         WeightsError: There are no such weights.
@@ -256,6 +257,10 @@ def start_from(model: MAMPForPretraining | Distillation, weights: str) -> None:
         last, ours = source.config.depth - 1, model.config.depth - 1
         found = choose_blocks(found, [last * block // ours for block in range(ours + 1)])
     wanted = MAMPEncoder(model.config).state_dict()
+    wanted = {name: value for name, value in wanted.items() if not name.startswith("pose.")}
+    readouts = [(one.config.readout_dim, one.config.pooling, one.config.pooled_dim) for one in (source, model)]
+    if readouts[0] != readouts[1]:
+        wanted = {name: value for name, value in wanted.items() if not name.startswith("readout.")}
     for name, value in wanted.items():
         if name not in found or found[name].shape != value.shape:
             other = list(found[name].shape) if name in found else "none"

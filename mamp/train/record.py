@@ -45,6 +45,7 @@ def write_run_file(
     record = {
         "recipe": recipe,
         "config": plain(config.to_dict()),
+        "folder": str(output.resolve()),
         "data": str(data),
         "data_sha256": meta.get("sha256"),
         "data_columns": columns_digest(data),
@@ -58,11 +59,25 @@ def write_run_file(
     path, found, different = output / "run.json", None, []
     if path.exists() and list_checkpoints(output / "checkpoints"):  # otherwise there is nothing to resume
         found = read_run_file(output)
-        different = differences(found["config"], record["config"])
+        different = differences(_moved(found, record), record["config"])
         for name, what in (("data_sha256", "clips"), ("data_columns", "names, labels or splits of the clips")):
             if found.get(name, record[name]) != record[name]:
                 different.append(f"the {what}: {found['data']} then, {data} now")
     claim(path, record, found, different, "run", TrainingError)
+
+
+def _moved(found: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that was found, with weights that moved with the folder where they are now.
+
+    The stages of a run start from weights inside the folder of the whole run.
+    """
+    there, here = dict(found["config"]), record["config"]
+    for name in ("init", "teacher"):
+        if "folder" not in found or not there.get(name) or not here[name]:
+            continue
+        if os.path.relpath(there[name], found["folder"]) == os.path.relpath(here[name], record["folder"]):
+            there[name] = here[name]
+    return there
 
 
 def recorded_per_device(output: Path, config: TrainConfig, world: World) -> int | None:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from mamp.config import MAMPConfig
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError
+from mamp.hub.resolve import resolve_files
+from mamp.hub.serialization import read_config
 from mamp.options import override
-from mamp.train.average import average_encoders
+from mamp.train.average import average_encoders, differences
 from mamp.train.config import TrainConfig
 from mamp.train.distributed import world
 from mamp.train.engine import train
+from mamp.train.estimate import Estimate, estimate
 from mamp.train.readout import ReadoutSettings, add_readout
 from mamp.train.recipes import Recipe, get_recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,11 @@ class Stage:
 def plan_stages(recipe: Recipe, changes: dict[str, Any]) -> list[Stage]:
     """The stages of a recipe, first to last. Changes apply to each; with ``init``, only the last one is left.
 
+    A first stage whose weights cannot be averaged with what it starts from results in its encoder as it is.
+
     Raises:
         ConfigError: A change is not valid for one of the stages, or is a teacher, which is the stage before.
+        WeightsError: There are no weights of the name ``init``.
     """
     recipes = [recipe]
     while recipes[0].after is not None and "init" not in changes:
@@ -50,10 +61,19 @@ def plan_stages(recipe: Recipe, changes: dict[str, Any]) -> list[Stage]:
             f"teacher: the stages of {recipe.name} learn from the one before; expected init with a teacher of your "
             "own, found none. Give both, or neither."
         )
-    if override(recipes[0].config, changes).init is None and recipes[0].result == "mean":
-        recipes[0] = replace(recipes[0], result="encoder")  # there is nothing to average it with
+    if recipes[0].result == "mean" and (reason := _why_no_mean(override(recipes[0].config, changes))):
+        logger.info("%s: no mean with the weights that it starts from, since %s", recipes[0].name, reason)
+        recipes[0] = replace(recipes[0], result="encoder")
     folders = [*(Path("stages", one.name) for one in recipes[:-1]), Path()]
     return [Stage(one, override(one.config, changes), folder) for one, folder in zip(recipes, folders, strict=True)]
+
+
+def _why_no_mean(config: TrainConfig) -> str | None:
+    """Why the encoder of a run cannot be averaged with the weights that it starts from, if so."""
+    if config.init is None:
+        return "there are none"
+    different = differences(config.encoder, read_config(resolve_files(config.init).config))
+    return f"they have another {'; '.join(different)}" if different else None
 
 
 def train_stages(stages: Sequence[Stage], data: Path, output: Path) -> Stage:
@@ -82,6 +102,28 @@ def train_stages(stages: Sequence[Stage], data: Path, output: Path) -> Stage:
         return stage
 
 
+def estimate_stages(stages: Sequence[Stage], store: ClipStore | None, devices: int = 1) -> list[Estimate]:
+    """Estimate each stage, with random weights in place of the result of the one before it."""
+    found: list[Estimate] = []
+    before: Path | None = None
+    with TemporaryDirectory() as folder:
+        for stage in stages:
+            config = stage.config if before is None else _go_on_from(before, stage)
+            found.append(estimate(config, store, clips=stage.recipe.clips, devices=devices))
+            if stage is not stages[-1]:
+                before = Path(folder, stage.recipe.name.replace("/", "-"))
+                MAMPEncoder(_result_of(stage.recipe, config)).save_pretrained(before)
+    return found
+
+
+def _result_of(recipe: Recipe, config: TrainConfig) -> MAMPConfig:
+    """The configuration of what a stage results in."""
+    if recipe.result != "readout":
+        return config.encoder
+    settings = readout_settings(config)
+    return config.encoder.replace(pooling=settings.pooling, readout_dim=settings.dim, readout_pose=settings.pose)
+
+
 def _go_on_from(before: Path, stage: Stage) -> TrainConfig:
     """The configuration of a stage that starts from the result of another one; if it has a teacher, that is it, too."""
     config = replace(stage.config, init=str(before.resolve()))
@@ -98,7 +140,12 @@ def _takes_pose(config: TrainConfig) -> bool:
 
 def with_readout(config: TrainConfig, data: Path, encoder: Path) -> MAMPEncoder:
     """The encoder of a run with a readout, E as long as a token, fitted to clips that are drawn as in the run."""
-    settings = ReadoutSettings(
+    return add_readout(MAMPEncoder.from_pretrained(encoder), ClipStore(data), readout_settings(config), progress=True)
+
+
+def readout_settings(config: TrainConfig) -> ReadoutSettings:
+    """The settings of the readout of a run."""
+    return ReadoutSettings(
         dim=config.encoder.dim_feat,
         pose=_takes_pose(config),
         window=config.augment.window or ReadoutSettings.window,
@@ -107,7 +154,6 @@ def with_readout(config: TrainConfig, data: Path, encoder: Path) -> MAMPEncoder:
         split=config.data.split,
         protocol=config.data.protocol,
     )
-    return add_readout(MAMPEncoder.from_pretrained(encoder), ClipStore(data), settings, progress=True)
 
 
 def mean_with_start(config: TrainConfig, data: Path, encoder: Path) -> MAMPEncoder:
