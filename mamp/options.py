@@ -235,6 +235,7 @@ def _convert(kind: Any, words: Sequence[str]) -> Any:
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
         if len(kinds) == 2 and kinds[1] is ...:
+            words = () if len(words) == 1 and words[0].lower() in NONE else words
             kinds = (kinds[0],) * len(words)
         if len(words) != len(kinds):
             return _NOT

@@ -709,7 +709,7 @@ def test_a_store_of_one_split_says_of_which_protocol(tmp_path: Path, protocols: 
     assert training_clips(store, "train").tolist() == [1, 2, 3]
 
 
-def test_clip_weights(store: ClipStore) -> None:
+def test_clip_weights(store: ClipStore, caplog: pytest.LogCaptureFixture) -> None:
     assert clip_weights(store, None, []) is None
     weights = clip_weights(store, "label", ["1=0.5", "2=0"])
     assert weights is not None
@@ -719,8 +719,17 @@ def test_clip_weights(store: ClipStore) -> None:
     assert (order % 3 != 2).all()
     with pytest.raises(DataError, match=r"data\.weight_by names the column 'corpus'; it has name"):
         clip_weights(store, "corpus", [])
-    with pytest.raises(ConfigError, match=r"data\.weights: expected group=weight, found 'a=b'"):
-        clip_weights(store, "label", ["a=b"])
+    for by in ("label", None):
+        with pytest.raises(ConfigError, match=r"data\.weights: expected group=weight, found 'a=b'"):
+            clip_weights(store, by, ["a=b"])
+    for number in ("-1", "nan", "inf"):
+        with pytest.raises(ConfigError, match="expected a weight of at least 0"):
+            clip_weights(store, "label", [f"1={number}"])
+    nothing = clip_weights(store, "label", ["0=0", "1=0", "2=0"])
+    with pytest.raises(ConfigError, match="all training clips have the weight 0"):
+        batches_of(store, weights=nothing, samples_per_epoch=300)
+    clip_weights(store, "label", ["00=2"])
+    assert "no clip has the label 00, which data.weights names. Did you mean '0'?" in caplog.text
 
 
 def test_steps_end(store: ClipStore) -> None:

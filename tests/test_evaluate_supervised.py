@@ -28,11 +28,11 @@ from mamp.evaluate.clips import PreparedClips
 from mamp.evaluate.data import open_labelled
 from mamp.evaluate.finetune import FinetuneConfig, SemiConfig
 from mamp.evaluate.linear import LinearConfig
-from mamp.evaluate.settings import training_augmentation
 from mamp.hub import convert_checkpoint
 from mamp.layouts import get_layout
 from mamp.train.checkpoint import load_checkpoint
 from mamp.train.distributed import World
+from mamp.train.start import training_augmentation
 
 ROOT = Path(__file__).resolve().parents[1]
 

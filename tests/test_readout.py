@@ -64,6 +64,12 @@ def test_lengths_that_cannot_be(dim: int) -> None:
         fit_readout(torch.randn(20, 12), dim)
 
 
+@pytest.mark.parametrize("whitening", [-1.0, float("nan"), float("inf")])
+def test_strengths_of_whitening_that_cannot_be(whitening: float) -> None:
+    with pytest.raises(ConfigError, match="whitening: expected a number of at least 0"):
+        fit_readout(torch.randn(20, 12), 3, whitening)
+
+
 def test_clips_that_are_all_alike() -> None:
     with pytest.raises(ConfigError, match="differ in fewer than 3 directions"):
         fit_readout(torch.randn(20, 2) @ torch.randn(2, 12), 3)
@@ -160,8 +166,57 @@ def test_command(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main([*command, "--pooling", "median"]) == 1
     assert "config.pooling: expected mean, max, std" in capsys.readouterr().err
     (tmp_path / "file").touch()
-    assert main(["readout", str(tmp_path / "file"), *command[2:]]) == 1
-    assert "found a file" in capsys.readouterr().err
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for place, message in (("file", "found a file"), ("file/out", "cannot write here"), ("run", "run/readout, say")):
+        assert main(["readout", str(tmp_path / place), *command[2:]]) == 1
+        assert message in capsys.readouterr().err, place
+
+
+@pytest.mark.parametrize("absent", ["zeros", "copy"])
+def test_absent_people_count_for_nothing(store: Path, absent: str) -> None:
+    """A readout is fitted to people who are there; nobody's tokens, read out, would be a large constant."""
+    filled = make()
+    filled.config = filled.config.replace(
+        preprocessing=Preprocessing(max_people=2, absent_person=absent, crop=1.0)  # type: ignore[arg-type]
+    )
+    given, clips = add_readout(filled, ClipStore(store), SETTINGS), recordings()
+    assert given.config.preprocessing.absent_person == "none"
+    alone = add_readout(make(), ClipStore(store), SETTINGS)
+    np.testing.assert_allclose(given.encode(clips), alone.encode(clips), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected", "message"),
+    [
+        ({}, {"unit": "cm"}, "expect clips with unit cm, these have m"),
+        ({}, {"up": "z"}, "up z, these have y"),
+        ({}, {"height": 1.7}, "height 1.7, these have None"),
+        ({}, {"center_joint": "head"}, "centred on head"),
+        ({"center": "clip"}, {"center": "none"}, "cannot be undone"),
+        ({"facing": True}, {"facing": False}, "cannot be undone"),
+    ],
+)
+def test_clips_prepared_for_another_encoder(
+    store: Path, stored: dict[str, Any], expected: dict[str, Any], message: str
+) -> None:
+    data, encoder = ClipStore(store), make()
+    data.info = {**data.info, "preprocessing": {"center": "none", "facing": False, **stored}}
+    encoder.config = encoder.config.replace(preprocessing=replace(ALL, **expected))
+    with pytest.raises(ConfigError, match=message):
+        add_readout(encoder, data, SETTINGS)
+
+
+@pytest.mark.parametrize("clips", [7, 17, 40])
+def test_it_is_fitted_to_as_many_crops_as_named(store: Path, clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+
+    def count(pooled: torch.Tensor, *rest: Any) -> Any:
+        fitted.append(len(pooled))
+        return fit_readout(pooled, *rest)
+
+    monkeypatch.setattr("mamp.train.readout.fit_readout", count)
+    add_readout(make(), ClipStore(store), replace(SETTINGS, clips=clips))
+    assert fitted == [clips]
 
 
 def test_other_joints_are_refused(store: Path) -> None:

@@ -361,6 +361,7 @@ def test_overrides_reach_the_configuration() -> None:
     assert (config.encoder.preprocessing.facing, config.encoder.preprocessing.max_people) == (False, 2)
     assert (config.data.weights, config.data.weight_by) == (("a=1", "b=2"), None)
     assert config.objective == get_recipe("openmocap").config.objective
+    assert override(config, {"data.weights": "none"}).data.weights == ()
     with pytest.raises(ConfigError, match=r"unknown field 'optim\.lrr'\. Did you mean 'optim\.lr'"):
         override(TrainConfig(), {"optim.lrr": "1"})
 
@@ -483,6 +484,12 @@ def test_training_refuses_clips_that_are_placed_otherwise(
     few = ("--data.samples_per_epoch", "3", "--optim.batch_size", "3", "--optim.epochs", "2")
     assert run(tmp_path / "store", tmp_path / "run", *few, "--augment.center", "false") == 1
     assert "prepared with center none, the encoder is to expect clip" in capsys.readouterr().err
+    for name, value, message in (
+        ("height", "1.7", "prepared with height none, the encoder is to expect 1.7"),
+        ("center_joint", "head", "prepared with center_joint spine_mid, the encoder is to expect head"),
+    ):
+        assert run(tmp_path / "store", tmp_path / "run", *few, f"--encoder.preprocessing.{name}", value) == 1
+        assert message in capsys.readouterr().err
     assert run(tmp_path / "store", tmp_path / "run", *few) == 0, "the crop is centred in training"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mamp.cli.command import add_weights_options, open_encoder
 from mamp.console import positive, say_result
@@ -81,8 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    if args.out_dir.is_file():
-        raise MAMPError(f"{args.out_dir}: expected a folder to write, found a file.")
+    _check_folder(args.out_dir)
     settings = ReadoutSettings(
         **{name: getattr(args, name) for name in ("dim", "pooling", "pose", "clips", "whitening", "weight_by", "seed")},
         window=tuple(args.window),
@@ -103,9 +103,32 @@ def run(args: argparse.Namespace) -> int:
         "weights": args.weights,
         "average": args.average,
         "like": args.like,
-        "settings": dataclasses.asdict(settings),
+        "settings": _used(settings, result, like),
         "fingerprint": describe(args.out_dir)["fingerprint"],
     }
     fitted = f"embeddings of {result.config.embedding_dim} numbers, fitted to {settings.clips} crops of {args.data}"
     say_result(args.json, facts, f"{args.out_dir}: {fitted}, fingerprint {facts['fingerprint']}")
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise :class:`MAMPError` for a folder that the weights cannot be written to, before they are fitted."""
+    if folder.is_file():
+        raise MAMPError(f"{folder}: expected a folder to write, found a file.")
+    if (folder / "run.json").exists() or (folder / "checkpoints").exists():
+        raise MAMPError(
+            f"{folder}: holds a training run, whose encoder weights in this folder would hide. Write them to "
+            f"{folder / 'readout'}, say."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise MAMPError(f"{folder}: cannot write here ({reason}). Choose another folder.") from None
+
+
+def _used(settings: ReadoutSettings, result: MAMPEncoder, like: MAMPEncoder | None) -> dict[str, Any]:
+    """The settings that were used: those of other weights replace some."""
+    used = dataclasses.asdict(settings)
+    if like is not None:
+        used |= {"dim": result.config.readout_dim, "pose": result.config.readout_pose, "whitening": None}
+    return used

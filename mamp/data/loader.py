@@ -7,6 +7,7 @@ depend on the number of processes or micro-batches, and is reproduced after a re
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,9 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mamp.config import suggest
 from mamp.data.augment import COLUMNS, Augmentation, PackedBatch, column
 from mamp.data.store import ClipStore
 from mamp.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
 
 # Draws shared by the two views of a clip: the crop, and mirroring, since left and right distinguish actions.
 SHARED = ("length", "start", "mirror")
@@ -56,12 +60,8 @@ def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Te
 
     Raises:
         DataError: There is no such column.
-        ConfigError: A pair is malformed.
+        ConfigError: A pair is malformed, or a weight is not a finite number of at least 0.
     """
-    if by is None:
-        return None
-    if by not in store.columns:
-        raise DataError(f"{store.path}: data.weight_by names the column {by!r}; it has {', '.join(store.columns)}.")
     wanted = {}
     for pair in weights:
         name, _, value = pair.partition("=")
@@ -69,8 +69,23 @@ def clip_weights(store: ClipStore, by: str | None, weights: Sequence[str]) -> Te
             wanted[name] = float(value)
         except ValueError:
             raise ConfigError(f"data.weights: expected group=weight, found {pair!r}.") from None
-    groups, frames = store.columns[by], store.columns["frames"].astype(np.float64)
-    return torch.from_numpy(frames * np.array([wanted.get(str(group), 1.0) for group in groups]))
+        if not 0 <= wanted[name] < np.inf:
+            raise ConfigError(f"data.weights: expected a weight of at least 0, found {pair!r}.")
+    if by is None:
+        return None
+    if by not in store.columns:
+        raise DataError(f"{store.path}: data.weight_by names the column {by!r}; it has {', '.join(store.columns)}.")
+    groups = [str(group) for group in store.columns[by]]
+    if unknown := sorted(wanted.keys() - set(groups)):
+        logger.warning(
+            "%s: no clip has the %s %s, which data.weights names.%s",
+            store.path,
+            by,
+            ", ".join(unknown),
+            suggest(unknown[0], sorted(set(groups))),
+        )
+    frames = store.columns["frames"].astype(np.float64)
+    return torch.from_numpy(frames * np.array([wanted.get(group, 1.0) for group in groups]))
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,8 @@ class TrainingBatches:
             rounds = range(0, count, max(len(clips), 1))
             drawn = torch.cat([torch.randperm(len(clips), generator=generator) for _ in rounds])[:count]
         else:
+            if not weights[clips].any():
+                raise ConfigError(f"{store.path}: all training clips have the weight 0 (data.weights).")
             drawn = torch.multinomial(weights[clips].double(), count, replacement=True, generator=generator)
         self.order = clips[drawn[: -(-count // views)]].repeat_interleave(views)
         self._frames = store.columns["frames"].astype(np.int64)

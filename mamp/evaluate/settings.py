@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from mamp.config import Preprocessing, from_dict
-from mamp.data import ClipStore
+from mamp.config import from_dict
 from mamp.data.augment import Augmentation
 from mamp.data.loader import generator_for
 from mamp.errors import ConfigError
@@ -108,36 +107,6 @@ def changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any], free: 
     """Names of the settings that differ; one that an older version did not have counts as ``None``."""
     here, there = ({name: x for name, x in flatten(one).items() if x is not None} for one in (wanted, found))
     return changed_fields(there, here, free)
-
-
-def training_augmentation(wanted: Augmentation, expected: Preprocessing, store: ClipStore) -> Augmentation:
-    """Add to an augmentation the preprocessing that the weights expect and the store has not applied.
-
-    Args:
-        wanted: The augmentation of the settings.
-        expected: The preprocessing that the weights expect.
-        store: The clips. ``meta.json`` states their preprocessing; without it, they are positions as recorded, in
-            metres with y up.
-
-    Raises:
-        ConfigError: The weights expect a preprocessing that cannot be applied to a crop.
-    """
-    stored = store.info.get("preprocessing", {})
-    found = {"unit": "m", "up": "y", "height": None, **stored}
-    for name in ("unit", "up", "height"):
-        if getattr(expected, name) != found[name]:
-            raise ConfigError(
-                f"{store.path}: the weights expect clips with {name} {getattr(expected, name)}, these have "
-                f"{found[name]}, and that cannot be changed while training. Prepare the data for these weights."
-            )
-    center = expected.center == "clip" and found.get("center") != "clip"
-    if center and store.layout.center_of(expected.center_joint) != store.layout.center:
-        raise ConfigError(
-            f"{store.path}: the weights expect clips centred on {expected.center_joint}; training can centre on "
-            f"{store.layout.center} only. Prepare the data for these weights."
-        )
-    facing = expected.facing and not found.get("facing", False)
-    return dataclasses.replace(wanted, center=wanted.center or center, facing=wanted.facing or facing)
 
 
 def seeded(*parts: int | str) -> None:

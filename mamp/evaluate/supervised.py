@@ -28,13 +28,14 @@ from mamp.evaluate.protocol import Job
 from mamp.evaluate.representation import Representation, preprocessing_of, with_preprocessing
 from mamp.evaluate.result import Result
 from mamp.evaluate.scores import classification_metrics
-from mamp.evaluate.settings import SupervisedConfig, changed_settings, seeded, training_augmentation
+from mamp.evaluate.settings import SupervisedConfig, changed_settings, seeded
 from mamp.heads import Classifier, set_norm_clips
 from mamp.hub import resize_encoder
 from mamp.hub.heads import save_classifier
 from mamp.outputs import claim, plain
 from mamp.train.checkpoint import list_checkpoints
 from mamp.train.loop import Loop, Mean, StoppedError
+from mamp.train.start import training_augmentation
 
 
 class Supervised(Loop):

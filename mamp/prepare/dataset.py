@@ -207,7 +207,8 @@ def normalized_clip(
 
 def store_preprocessing(expected: Preprocessing) -> dict[str, Any]:
     """Preprocessing as stated in ``meta.json``, for training to check."""
-    found = {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "center_joint", "facing")}
+    names = ("layout", "unit", "up", "center", "center_joint", "facing", "height")
+    found = {name: getattr(expected, name) for name in names}
     if expected.center != "none":
         found["center_joint"] = get_layout(expected.layout).center_of(expected.center_joint)
     return found

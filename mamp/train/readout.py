@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mamp.config import MAMPConfig
+from mamp.config import MAMPConfig, Preprocessing
 from mamp.data.augment import Augmentation, augment
 from mamp.data.loader import TrainingBatches, clip_weights, training_clips
 from mamp.data.store import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
 from mamp.train.recipes import OPENMOCAP
+from mamp.train.start import training_augmentation
 from mamp.transformer import reduce_present
 
 BATCH = 16
@@ -77,6 +78,9 @@ def add_readout(
 ) -> MAMPEncoder:
     """A new encoder with the same blocks and a readout fitted to crops of a store.
 
+    It is fitted to the first person of each clip, so the new encoder leaves absent people out of an embedding,
+    whatever was put in their place before.
+
     Args:
         encoder: The encoder; a readout that it has is replaced.
         store: Clips, without labels.
@@ -87,9 +91,15 @@ def add_readout(
 
     Raises:
         DataError: The store has a different layout, or too few clips.
-        ConfigError: A setting is invalid, or ``like`` does not fit the encoder.
+        ConfigError: A setting is invalid, ``like`` does not fit the encoder, or the clips were prepared otherwise than
+            the encoder expects them.
     """
-    config = encoder.config.replace(pooling=settings.pooling, readout_dim=settings.dim, readout_pose=settings.pose)
+    config = encoder.config.replace(
+        pooling=settings.pooling,
+        readout_dim=settings.dim,
+        readout_pose=settings.pose,
+        preprocessing=dataclasses.replace(encoder.config.preprocessing, absent_person="none"),
+    )
     if like is not None:
         config = _as_like(config, like.config)
     expected = config.preprocessing
@@ -123,8 +133,13 @@ def add_readout(
 
 def _as_like(config: MAMPConfig, like: MAMPConfig) -> MAMPConfig:
     """A configuration with the readout of another encoder, which must expect the same clips."""
-    same = {"num_frames": config.num_frames, "preprocessing": dataclasses.replace(config.preprocessing, apart=False)}
-    theirs = {"num_frames": like.num_frames, "preprocessing": dataclasses.replace(like.preprocessing, apart=False)}
+    same, theirs = (
+        {
+            "num_frames": one.num_frames,
+            "preprocessing": dataclasses.replace(one.preprocessing, apart=False, absent_person="none"),
+        }
+        for one in (config, like)
+    )
     if like.readout_dim is None or same != theirs:
         raise ConfigError(
             "like: expected an encoder with a readout, and with the num_frames and preprocessing of this one; found "
@@ -157,27 +172,41 @@ def pool(encoder: MAMPEncoder, x: Tensor, pooling: str) -> Tensor:
 def crops(config: MAMPConfig, store: ClipStore, settings: ReadoutSettings, progress: bool) -> Iterator[Tensor]:
     """Crops [n, 1, T, V, C] of the first person, as the encoder expects them, on the CPU."""
     expected = config.preprocessing
-    placed = dataclasses.replace(
-        DISTURBED if settings.disturbed else PLAIN,
-        window=settings.window,
-        center=expected.center == "clip",
-        facing=expected.facing,
-    )
+    placed = placing(expected, store, settings)
     weights = clip_weights(store, settings.weight_by, settings.weights)
+    left = settings.clips
     batches = TrainingBatches(
         store,
         placed,
-        min(BATCH, settings.clips),
+        BATCH,
         1,
         "none",
         settings.seed,
         0,
         weights=weights,
-        samples_per_epoch=settings.clips,
+        samples_per_epoch=-(-left // BATCH) * BATCH,
         clips=training_clips(store, settings.split, settings.protocol),
     )
     for batch in tqdm(batches.load(0), total=len(batches), unit="batch", disable=not progress):
-        yield augment(batch[0], placed, store.layout, config.num_frames, expected.stream).x.float()
+        x = augment(batch[0], placed, store.layout, config.num_frames, expected.stream).x.float()
+        yield x[:left]
+        left -= len(x)
+
+
+def placing(expected: Preprocessing, store: ClipStore, settings: ReadoutSettings) -> Augmentation:
+    """The augmentation of crops, which places each of them anew, as ``encode`` does with a recording.
+
+    Raises:
+        ConfigError: That cannot be done with these clips.
+    """
+    placed = dataclasses.replace(DISTURBED if settings.disturbed else PLAIN, window=settings.window)
+    placed = training_augmentation(dataclasses.replace(placed, center=False, facing=False), expected, store)
+    if expected.center == "clip" and store.layout.center_of(expected.center_joint) != store.layout.center:
+        raise ConfigError(
+            f"{store.path}: the weights expect clips centred on {expected.center_joint}; crops for a readout can be "
+            f"centred on {store.layout.center} only. Take weights that expect that."
+        )
+    return dataclasses.replace(placed, center=expected.center == "clip", facing=expected.facing)
 
 
 def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -187,9 +216,11 @@ def fit_readout(pooled: Tensor, dim: int, whitening: float = 1.0) -> tuple[Tenso
     each to the power of ``whitening``.
 
     Raises:
-        ConfigError: ``dim`` exceeds F, N - 1, or the rank of the features.
+        ConfigError: ``dim`` exceeds F, N - 1, or the rank of the features; or ``whitening`` is below 0.
     """
     count, width = pooled.shape
+    if not 0 <= whitening < float("inf"):
+        raise ConfigError(f"whitening: expected a number of at least 0, found {whitening:g}.")
     if not 1 <= dim <= min(width, count - 1):
         raise ConfigError(
             f"readout: expected a length from 1 to {min(width, count - 1)}, since there are {count} clips of {width} "

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mamp.config import Preprocessing
 from mamp.data import ClipStore
+from mamp.data.augment import Augmentation
 from mamp.data.loader import training_clips
 from mamp.errors import ConfigError
 from mamp.options import show
@@ -47,10 +49,16 @@ def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -
     """
     store = ClipStore(data)
     stored, expected = store.info.get("preprocessing", {}), config.encoder.preprocessing
-    for name in ("layout", "unit", "up", "center", "facing"):
-        wanted, found = getattr(expected, name, None), stored.get(name)
+    wanted_of = {name: getattr(expected, name) for name in ("layout", "unit", "up", "center", "facing", "height")}
+    found_of = {"height": None, **stored}
+    if expected.center == "clip" and store.layout.name == expected.layout:
+        wanted_of["center_joint"] = store.layout.center_of(expected.center_joint)
+        if config.augment.center:
+            found_of["center_joint"] = store.layout.center
+    for name, wanted in wanted_of.items():
+        found = found_of.get(name)
         done_later = getattr(config.augment, name, False)
-        if found is not None and found != wanted and not done_later:
+        if (found is not None or name == "height") and found != wanted and not done_later:
             raise ConfigError(
                 f"{data}: the clips were prepared with {name} {show(found)}, the encoder is to expect {show(wanted)}. "
                 f"Prepare the data again, or set encoder.preprocessing.{name} {show(found)}."
@@ -65,6 +73,41 @@ def check_store(config: TrainConfig, data: Path, recipe: Recipe | None = None) -
     for surprise in surprises(config, store, recipe):
         logger.warning("%s: %s", data, surprise)
     return store
+
+
+def training_augmentation(wanted: Augmentation, expected: Preprocessing, store: ClipStore) -> Augmentation:
+    """Add to an augmentation the preprocessing that the weights expect and the store has not applied.
+
+    Args:
+        wanted: The augmentation of the settings.
+        expected: The preprocessing that the weights expect.
+        store: The clips. ``meta.json`` states their preprocessing; without it, they are positions as recorded, in
+            metres with y up.
+
+    Raises:
+        ConfigError: The weights expect a preprocessing that cannot be applied to a crop.
+    """
+    stored = store.info.get("preprocessing", {})
+    found = {"unit": "m", "up": "y", "height": None, **stored}
+    for name in ("unit", "up", "height"):
+        if getattr(expected, name) != found[name]:
+            raise ConfigError(
+                f"{store.path}: the weights expect clips with {name} {getattr(expected, name)}, these have "
+                f"{found[name]}, and that cannot be changed while training. Prepare the data for these weights."
+            )
+    if (found.get("center") == "clip" and expected.center == "none") or (found.get("facing") and not expected.facing):
+        raise ConfigError(
+            f"{store.path}: the weights expect clips where they were recorded, these were centred or turned to the "
+            "camera, and that cannot be undone. Prepare the data for these weights."
+        )
+    center = expected.center == "clip" and found.get("center") != "clip"
+    if center and store.layout.center_of(expected.center_joint) != store.layout.center:
+        raise ConfigError(
+            f"{store.path}: the weights expect clips centred on {expected.center_joint}; training can centre on "
+            f"{store.layout.center} only. Prepare the data for these weights."
+        )
+    facing = expected.facing and not found.get("facing", False)
+    return replace(wanted, center=wanted.center or center, facing=wanted.facing or facing)
 
 
 def for_body(config: TrainConfig, recipe: TrainConfig, data: Path) -> TrainConfig:
