@@ -10,7 +10,7 @@ pose if ``Preprocessing.absent_person`` is ``"none"``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -156,7 +156,7 @@ def _find_bodies(recording: Skeleton, keep_gaps: bool, log: _Log) -> _Bodies:
 
 
 def _fill_gaps(bodies: _Bodies, layout: Layout) -> _Bodies:
-    """Interpolate missing joints over time; joints that are never tracked take the position of their parent."""
+    """Interpolate missing joints over time; those that are never tracked are placed by the joints around them."""
     return replace(bodies, positions=_each(lambda person, seen: _fill_joints(person, seen, layout), bodies))
 
 
@@ -280,15 +280,26 @@ def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) ->
             continue
         for axis in range(person.shape[-1]):
             person[gap, joint, axis] = np.interp(np.flatnonzero(gap), known, person[known, joint, axis])
-    for joint in never:
-        anchor = layout.parents[joint]
-        while anchor in never:
-            anchor = layout.parents[anchor]
-        if anchor >= 0:
-            person[:, joint] = person[:, anchor]
+    around = {joint: _joints_around(joint, set(never), layout.parents) for joint in never}
+    for joint, (above, below) in around.items():
+        sides = [person[:, side].mean(axis=1) for side in (above, below) if side]
+        if sides:
+            person[:, joint] = np.mean(sides, axis=0)
         else:
             person[seen, joint] = np.delete(person[seen], never, axis=1).mean(axis=1)
     return person
+
+
+def _joints_around(joint: int, never: set[int], parents: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The nearest joint towards the root that was tracked, if any, and the nearest ones away from it."""
+    above, below, waiting = parents[joint], [], [joint]
+    while above in never:
+        above = parents[above]
+    while waiting:
+        beyond = [child for child, parent in enumerate(parents) if parent in waiting]
+        below += [child for child in beyond if child not in never]
+        waiting = [child for child in beyond if child in never]
+    return [above] if above >= 0 else [], below
 
 
 def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:

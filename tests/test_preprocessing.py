@@ -238,7 +238,8 @@ def test_gaps_are_not_filled_where_the_person_is_away() -> None:
 
 def test_joints_that_are_never_tracked_hang_on_the_next() -> None:
     x = body()
-    x[:, [joint("wrist_left"), joint("hand_left"), joint("head")]] = np.nan
+    lost = ("wrist_left", "hand_left", "hand_tip_left", "thumb_left", "head")
+    x[:, [joint(name) for name in lost]] = np.nan
     x[3:5, joint("elbow_left")] = np.nan
     found = normalize(Skeleton(x, "ntu25"), AS_IS).positions[0]
     for name, anchor in {"hand_left": "elbow_left", "wrist_left": "elbow_left", "head": "neck"}.items():
@@ -246,11 +247,26 @@ def test_joints_that_are_never_tracked_hang_on_the_next() -> None:
     assert np.isfinite(found).all()
 
 
-def test_root_that_is_never_tracked_is_the_middle_of_the_rest() -> None:
+def test_joints_that_are_never_tracked_lie_between_those_around_them() -> None:
+    """A trunk that is placed at its parent would move the centre of the body."""
+    x = body()
+    x[:, [joint("spine_mid"), joint("knee_left"), joint("ankle_left")]] = np.nan
+    found = normalize(Skeleton(x, "ntu25"), AS_IS).positions[0]
+    for name, above, below in (
+        ("spine_mid", "spine_base", "spine_shoulder"),
+        ("knee_left", "hip_left", "foot_left"),
+        ("ankle_left", "hip_left", "foot_left"),
+    ):
+        expected = (x[:, joint(above)] + x[:, joint(below)]) / 2
+        np.testing.assert_allclose(found[:, joint(name)], expected, atol=1e-5)
+
+
+def test_root_that_is_never_tracked_is_the_middle_of_those_around_it() -> None:
     x = body()
     x[:, joint("spine_base")] = np.nan
     found = normalize(Skeleton(x, "ntu25"), AS_IS).positions[0]
-    np.testing.assert_allclose(found[:, joint("spine_base")], np.nanmean(x, axis=1), atol=1e-5)
+    around = [joint(name) for name in ("spine_mid", "hip_left", "hip_right")]
+    np.testing.assert_allclose(found[:, joint("spine_base")], x[:, around].mean(axis=1), atol=1e-5)
 
 
 def test_root_that_is_never_tracked_of_a_person_who_leaves() -> None:
@@ -259,7 +275,8 @@ def test_root_that_is_never_tracked_of_a_person_who_leaves() -> None:
     x[1, 3:6] = np.nan
     found = normalize(Skeleton(x, "ntu25"), dataclasses.replace(PUBLISHED, center="none")).positions[1]
     assert not found[3:6].any()
-    np.testing.assert_allclose(found[0, joint("spine_base")], np.nanmean(x[1, 0], axis=0), atol=1e-5)
+    around = [joint(name) for name in ("spine_mid", "hip_left", "hip_right")]
+    np.testing.assert_allclose(found[0, joint("spine_base")], x[1, 0, around].mean(axis=0), atol=1e-5)
 
 
 def test_joints_of_another_layout() -> None:
