@@ -103,7 +103,13 @@ def test_a_stopped_run_resumes_where_it_was(store: Path, tmp_path: Path, capsys:
     assert run(store, whole) == 0
     encoders = [MAMPEncoder.from_pretrained(folder / "readout").state_dict() for folder in (parts, whole)]
     assert all(torch.equal(value, encoders[1][name]) for name, value in encoders[0].items())
-    assert run(store, parts) == 0  # once more: nothing is trained again
+    written = (parts / "readout" / "config.json").stat().st_mtime_ns
+    assert run(store, parts) == 0  # once more: nothing is trained or fitted again
+    assert (parts / "readout" / "config.json").stat().st_mtime_ns == written
+    (parts / "readout" / "model.safetensors").write_bytes(b"damaged")
+    assert run(store, parts) == 0  # fitted again, to the same
+    again = MAMPEncoder.from_pretrained(parts / "readout").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in encoders[0].items())
     assert (parts / "note.txt").read_text() == "of the user"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,8 @@ import torch
 from mamp.config import MAMPConfig
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
-from mamp.errors import ConfigError
+from mamp.errors import ConfigError, WeightsError
+from mamp.hub import fingerprint
 from mamp.hub.resolve import resolve_files
 from mamp.hub.serialization import read_config
 from mamp.options import override
@@ -94,12 +96,22 @@ def train_stages(stages: Sequence[Stage], data: Path, output: Path) -> Stage:
             if not train(config, data, folder, recipe=stage.recipe.name):
                 break
             with here.together():
-                if here.is_main and stage.recipe.result != "encoder":
+                if here.is_main and stage.recipe.result != "encoder" and not _is_fitted(stage.recipe, folder):
                     RESULTS[stage.recipe.result](config, data, folder / "encoder").save_pretrained(
                         folder / stage.recipe.result, dtype=getattr(torch, config.run.storage)
                     )
             before = folder / stage.recipe.result
         return stage
+
+
+def _is_fitted(recipe: Recipe, folder: Path) -> bool:
+    """Whether the folder of a stage that results in a readout, which takes minutes to fit, has one of its encoder."""
+    if recipe.result != "readout" or not (folder / "readout").exists():
+        return False
+    with suppress(WeightsError):
+        blocks = [MAMPEncoder.from_pretrained(folder / name).without_readout() for name in ("readout", "encoder")]
+        return fingerprint(blocks[0]) == fingerprint(blocks[1])
+    return False
 
 
 def estimate_stages(stages: Sequence[Stage], store: ClipStore | None, devices: int = 1) -> list[Estimate]:
