@@ -199,6 +199,12 @@ def placing(expected: Preprocessing, store: ClipStore, settings: ReadoutSettings
     Raises:
         ConfigError: That cannot be done with these clips.
     """
+    found = store.info.get("preprocessing", {})
+    if (found.get("center") == "clip" and expected.center == "none") or (found.get("facing") and not expected.facing):
+        raise ConfigError(
+            f"{store.path}: the weights expect clips where they were recorded, these were centred or turned to the "
+            "camera, and that cannot be undone. Prepare the data for these weights."
+        )
     placed = dataclasses.replace(DISTURBED if settings.disturbed else PLAIN, window=settings.window)
     placed = training_augmentation(dataclasses.replace(placed, center=False, facing=False), expected, store)
     if expected.center == "clip" and store.layout.center_of(expected.center_joint) != store.layout.center:

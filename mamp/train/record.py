@@ -75,8 +75,9 @@ def _moved(found: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     for name in ("init", "teacher"):
         if "folder" not in found or not there.get(name) or not here[name]:
             continue
-        if os.path.relpath(there[name], found["folder"]) == os.path.relpath(here[name], record["folder"]):
-            there[name] = here[name]
+        with suppress(ValueError):  # on another drive
+            if os.path.relpath(there[name], found["folder"]) == os.path.relpath(here[name], record["folder"]):
+                there[name] = here[name]
     return there
 
 

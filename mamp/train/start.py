@@ -95,11 +95,6 @@ def training_augmentation(wanted: Augmentation, expected: Preprocessing, store: 
                 f"{store.path}: the weights expect clips with {name} {getattr(expected, name)}, these have "
                 f"{found[name]}, and that cannot be changed while training. Prepare the data for these weights."
             )
-    if (found.get("center") == "clip" and expected.center == "none") or (found.get("facing") and not expected.facing):
-        raise ConfigError(
-            f"{store.path}: the weights expect clips where they were recorded, these were centred or turned to the "
-            "camera, and that cannot be undone. Prepare the data for these weights."
-        )
     center = expected.center == "clip" and found.get("center") != "clip"
     if center and store.layout.center_of(expected.center_joint) != store.layout.center:
         raise ConfigError(
