@@ -281,25 +281,28 @@ def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) ->
         for axis in range(person.shape[-1]):
             person[gap, joint, axis] = np.interp(np.flatnonzero(gap), known, person[known, joint, axis])
     around = {joint: _joints_around(joint, set(never), layout.parents) for joint in never}
-    for joint, (above, below) in around.items():
-        sides = [person[:, side].mean(axis=1) for side in (above, below) if side]
-        if sides:
-            person[:, joint] = np.mean(sides, axis=0)
+    for joint, ((above, up), (below, down)) in around.items():
+        if above and below:
+            from_above, from_below = person[:, above].mean(axis=1), person[:, below].mean(axis=1)
+            person[:, joint] = (from_above * down + from_below * up) / (up + down)
+        elif above or below:
+            person[:, joint] = person[:, above or below].mean(axis=1)
         else:
             person[seen, joint] = np.delete(person[seen], never, axis=1).mean(axis=1)
     return person
 
 
-def _joints_around(joint: int, never: set[int], parents: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The nearest joint towards the root that was tracked, if any, and the nearest ones away from it."""
-    above, below, waiting = parents[joint], [], [joint]
-    while above in never:
-        above = parents[above]
-    while waiting:
-        beyond = [child for child, parent in enumerate(parents) if parent in waiting]
-        below += [child for child in beyond if child not in never]
-        waiting = [child for child in beyond if child in never]
-    return [above] if above >= 0 else [], below
+def _joints_around(
+    joint: int, never: set[int], parents: Sequence[int]
+) -> tuple[tuple[list[int], int], tuple[list[int], int]]:
+    """The nearest tracked joints towards the root and away from it, with how many bones away they are."""
+    up, above = 1, [parents[joint]]
+    while above[0] in never:
+        up, above = up + 1, [parents[above[0]]]
+    down, below = 1, [child for child, parent in enumerate(parents) if parent == joint]
+    while below and never.issuperset(below):
+        down, below = down + 1, [child for child, parent in enumerate(parents) if parent in below]
+    return ([one for one in above if one >= 0], up), ([one for one in below if one not in never], down)
 
 
 def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:

@@ -250,15 +250,24 @@ def test_joints_that_are_never_tracked_hang_on_the_next() -> None:
 def test_joints_that_are_never_tracked_lie_between_those_around_them() -> None:
     """A trunk that is placed at its parent would move the centre of the body."""
     x = body()
-    x[:, [joint("spine_mid"), joint("knee_left"), joint("ankle_left")]] = np.nan
+    x[:, [joint("spine_mid"), joint("knee_left"), joint("ankle_left"), joint("neck"), joint("shoulder_left")]] = np.nan
     found = normalize(Skeleton(x, "ntu25"), AS_IS).positions[0]
-    for name, above, below in (
-        ("spine_mid", "spine_base", "spine_shoulder"),
-        ("knee_left", "hip_left", "foot_left"),
-        ("ankle_left", "hip_left", "foot_left"),
+    for name, above, below, share in (
+        ("spine_mid", "spine_base", "spine_shoulder", 1 / 2),
+        ("knee_left", "hip_left", "foot_left", 1 / 3),
+        ("ankle_left", "hip_left", "foot_left", 2 / 3),
+        ("neck", "spine_shoulder", "head", 1 / 2),
     ):
-        expected = (x[:, joint(above)] + x[:, joint(below)]) / 2
+        expected = x[:, joint(above)] * (1 - share) + x[:, joint(below)] * share
         np.testing.assert_allclose(found[:, joint(name)], expected, atol=1e-5)
+
+
+def test_only_the_nearest_joints_place_one_that_is_never_tracked() -> None:
+    x = body()
+    x[:, [joint(name) for name in ("spine_shoulder", "shoulder_left", "elbow_left", "neck")]] = np.nan
+    found = normalize(Skeleton(x, "ntu25"), AS_IS).positions[0]
+    expected = (x[:, joint("spine_mid")] + x[:, joint("shoulder_right")]) / 2
+    np.testing.assert_allclose(found[:, joint("spine_shoulder")], expected, atol=1e-5)
 
 
 def test_root_that_is_never_tracked_is_the_middle_of_those_around_it() -> None:
