@@ -281,28 +281,31 @@ def _fill_joints(person: FloatArray, seen: NDArray[np.bool_], layout: Layout) ->
         for axis in range(person.shape[-1]):
             person[gap, joint, axis] = np.interp(np.flatnonzero(gap), known, person[known, joint, axis])
     around = {joint: _joints_around(joint, set(never), layout.parents) for joint in never}
-    for joint, ((above, up), (below, down)) in around.items():
-        if above and below:
-            from_above, from_below = person[:, above].mean(axis=1), person[:, below].mean(axis=1)
-            person[:, joint] = (from_above * down + from_below * up) / (up + down)
-        elif above or below:
-            person[:, joint] = person[:, above or below].mean(axis=1)
+    for joint, sides in around.items():
+        if sides:
+            weights = [1 / bones for _, bones in sides]
+            person[:, joint] = np.average([person[:, near].mean(axis=1) for near, _ in sides], axis=0, weights=weights)
         else:
             person[seen, joint] = np.delete(person[seen], never, axis=1).mean(axis=1)
     return person
 
 
-def _joints_around(
-    joint: int, never: set[int], parents: Sequence[int]
-) -> tuple[tuple[list[int], int], tuple[list[int], int]]:
-    """The nearest tracked joints towards the root and away from it, with how many bones away they are."""
-    up, above = 1, [parents[joint]]
-    while above[0] in never:
-        up, above = up + 1, [parents[above[0]]]
-    down, below = 1, [child for child, parent in enumerate(parents) if parent == joint]
-    while below and never.issuperset(below):
-        down, below = down + 1, [child for child, parent in enumerate(parents) if parent in below]
-    return ([one for one in above if one >= 0], up), ([one for one in below if one not in never], down)
+def _joints_around(joint: int, never: set[int], parents: Sequence[int]) -> list[tuple[list[int], int]]:
+    """The nearest tracked joints in each direction of the tree, and how many bones away they are."""
+    beside: list[set[int]] = [set() for _ in parents]
+    for child, parent in enumerate(parents):
+        if parent >= 0:
+            beside[child].add(parent)
+            beside[parent].add(child)
+    found = []
+    for first in sorted(beside[joint]):
+        passed, edge, bones = {joint, first}, {first}, 1
+        while edge and edge <= never:
+            edge = set().union(*(beside[one] for one in edge)) - passed
+            passed, bones = passed | edge, bones + 1
+        if edge:
+            found.append((sorted(edge - never), bones))
+    return found
 
 
 def _hold_pose(person: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
