@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     head = "" if result.num_classes is None else f" and head of {result.num_classes} classes"
     text = (
         f"{result.directory}: encoder{head} of a {result.kind} checkpoint{epoch}; {facts['parameters']:,} parameters, "
-        f"preprocessing of {result.preset}, fingerprint {facts['fingerprint']}"
+        f"preprocessing of {result.preset or 'the run'}, fingerprint {facts['fingerprint']}"
     )
     say_result(args.json, facts, text)
     return 0

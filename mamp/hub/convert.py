@@ -47,7 +47,7 @@ class Conversion:
         directory: Output folder, for ``from_pretrained``.
         kind: ``"pretraining"``, ``"linear probe"``, ``"fine-tuned"`` or ``"encoder"``.
         config: Architecture and preprocessing.
-        preset: Name whose preprocessing was used; ``None`` if the preprocessing was given.
+        preset: Name whose preprocessing was used; ``None`` if the preprocessing was given, or is that of the run.
         epoch: Epoch index stated in the checkpoint.
         sha256: Hash of the checkpoint.
         dropped: Tensors of the checkpoint that were not kept.
@@ -113,6 +113,7 @@ def convert_checkpoint(
     of_head = {name: tensors.pop(name) for name in kept if name in dropped}
     kind = _kind(dropped)
     args = content.get("args")
+    source = "the run" if preprocessing is None else "the caller"
     if own is None or preset is not None or preprocessing is not None:
         preset, preprocessing = _preprocessing(preset, preprocessing, args)
     else:
@@ -147,7 +148,7 @@ def convert_checkpoint(
         + ("the published code" if own is None else "python -m mamp.train"),
         "sha256 of that file": f"`{result.sha256}`",
         "Epoch index in that file": "not stated" if result.epoch is None else str(result.epoch),
-        "Preprocessing taken from": preset or "the caller",
+        "Preprocessing taken from": preset or source,
     }
     if head is None:
         save_encoder(encoder, target, dtype=dtype, facts=facts)
