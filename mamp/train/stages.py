@@ -30,6 +30,8 @@ from mamp.train.recipes import Recipe, get_recipe
 
 logger = logging.getLogger(__name__)
 
+NOTHING = "there are none"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -64,7 +66,12 @@ def plan_stages(recipe: Recipe, changes: dict[str, Any]) -> list[Stage]:
             "own, found none. Give both, or neither."
         )
     if recipes[0].result == "mean" and (reason := _why_no_mean(override(recipes[0].config, changes))):
-        logger.info("%s: no mean with the weights that it starts from, since %s", recipes[0].name, reason)
+        logger.log(
+            logging.INFO if reason == NOTHING else logging.WARNING,
+            "%s: no mean with the weights that it starts from, since %s; its result is its encoder",
+            recipes[0].name,
+            reason,
+        )
         recipes[0] = replace(recipes[0], result="encoder")
     folders = [*(Path("stages", one.name) for one in recipes[:-1]), Path()]
     return [Stage(one, override(one.config, changes), folder) for one, folder in zip(recipes, folders, strict=True)]
@@ -73,7 +80,7 @@ def plan_stages(recipe: Recipe, changes: dict[str, Any]) -> list[Stage]:
 def _why_no_mean(config: TrainConfig) -> str | None:
     """Why the encoder of a run cannot be averaged with the weights that it starts from, if so."""
     if config.init is None:
-        return "there are none"
+        return NOTHING
     different = differences(config.encoder, read_config(resolve_files(config.init).config))
     return f"they have another {'; '.join(different)}" if different else None
 
