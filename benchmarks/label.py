@@ -31,7 +31,7 @@ from einops import rearrange
 from sklearn.metrics import roc_auc_score
 
 from mamp import MAMPEncoder, Skeleton
-from mamp.classes import Classes, fit_classes
+from mamp.classes import HEADS, Classes, fit_classes
 from mamp.posture import body_centred, one_person
 from mamp.prepare.packed import read_packed
 
@@ -108,7 +108,7 @@ def score(model: Classes, x: np.ndarray, y: np.ndarray, other: np.ndarray) -> di
         "kept": (inside >= 0.5).mean(),
         "found": (outside < 0.5).mean(),
         "right": ((right & (inside >= 0.5)).mean() + (outside < 0.5).mean()) / 2,
-        "logistic": model.head == "logistic",
+        "discriminant": model.head == "discriminant",
         "temperature": model.temperature / 100,
     }
     return {name: 100 * float(value) for name, value in numbers.items()}
@@ -121,13 +121,13 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--seeds", type=int, default=20, help="draws [%(default)s]")
-    parser.add_argument("--head", choices=("auto", "means", "logistic"), default="auto")
+    parser.add_argument("--head", choices=("auto", *HEADS), default="auto")
     parser.add_argument("--poses", action="store_true", help="joint positions in place of embeddings")
     parser.add_argument("--weights", default="openmocap")
     parser.add_argument("--cache", type=Path, help="folder in which features are kept")
     args = parser.parse_args()
     encoder = None if args.poses else MAMPEncoder.from_pretrained(args.weights)
-    shown = ("accuracy", "ECE", "ECE without", "AUROC", "kept", "found", "right", "logistic", "temperature")
+    shown = ("accuracy", "ECE", "ECE without", "AUROC", "kept", "found", "right", "discriminant", "temperature")
     print("| set | examples |", " | ".join(shown), "|")
     print("|---|---:|" + "---:|" * len(shown))
     for name in args.sets:

@@ -1,4 +1,4 @@
-"""Classes of vectors from a few examples each: nearest means or logistic regression, calibrated, and what is unknown.
+"""Classes of vectors from a few examples each: nearest means or a discriminant, calibrated, and what is unknown.
 
 Vectors are centred and brought to unit length first. The centre is the mean of the class means, drawn towards zero
 where classes are few: K of them count against two at zero, since the mean of two opposite classes would take away what
@@ -12,6 +12,7 @@ with one example a class there is nothing, typical values take the place (``Prio
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -23,9 +24,10 @@ from mamp.errors import ConfigError, MissingExtraError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Head = Literal["means", "logistic"]
+Head = Literal["means", "discriminant", "logistic"]
 
 FOLDS = 50  # more examples than this are left out in so many groups
+SHRINKAGE = 1.0  # of the covariance within classes, relative to its mean over directions
 STRENGTH = 10.0  # of the logistic regression: scikit-learn's C
 FACTORS = np.geomspace(0.1, 10, 81)  # of the typical temperature
 
@@ -41,7 +43,7 @@ class Prior:
         examples: Examples that the typical similarities count for.
     """
 
-    temperature: tuple[tuple[Head, float], ...] = (("means", 0.1), ("logistic", 0.5))
+    temperature: tuple[tuple[Head, float], ...] = (("means", 0.1), ("discriminant", 0.08), ("logistic", 0.5))
     spread: float = 0.5
     deviation: float = 0.16
     examples: int = 4
@@ -99,21 +101,22 @@ def fit_classes(x: NDArray[Any], y: IntArray, head: Head | Literal["auto"] = "au
     Args:
         x: [n, D] examples.
         y: [n] their classes, 0 to K - 1, each at least once.
-        head: ``"means"``, ``"logistic"``, or whichever is right more often about examples that were left out.
+        head: ``"means"``, ``"discriminant"``, ``"logistic"``, or ``"auto"``: of the first two the one that makes
+            examples that were left out more likely.
         prior: What to assume for want of examples.
 
     Raises:
         ConfigError: The head is unknown, or there is one class and the head is logistic regression.
         MissingExtraError: Logistic regression needs scikit-learn, which is not installed.
     """
-    if head not in ("auto", "means", "logistic"):
-        raise ConfigError(f"head: expected 'auto', 'means' or 'logistic', found {head!r}.")
+    if head != "auto" and head not in HEADS:
+        raise ConfigError(f"head: expected 'auto', {', '.join(map(repr, HEADS))}, found {head!r}.")
     x, num = np.asarray(x, np.float64), int(y.max()) + 1
     if num == 1 and head == "logistic":
         raise ConfigError("head: logistic regression needs at least two classes, found one; take 'means'.")
     counts = np.bincount(y)
     scored = np.flatnonzero(counts[y] > 1) if num > 1 else np.zeros(0, np.int64)
-    tried: tuple[Head, ...] = ("means", "logistic") if head == "auto" else (head,)
+    tried: tuple[Head, ...] = ("means", "discriminant") if head == "auto" else (head,)
     if head == "auto" and not len(scored):
         tried = ("means",)
     scores = {name: _left_out(x, y, scored, HEADS[name]) for name in tried}
@@ -145,9 +148,38 @@ def centre_and_means(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray
     return centre, unit(np.stack([z[y == k].mean(axis=0) for k in classes]))
 
 
+def class_scaling(x: FloatArray, y: NDArray[Any] | Sequence[str], shrinkage: float) -> FloatArray | None:
+    """The symmetric matrix [D, D] that scales down what vectors [n, D] of a class differ in.
+
+    It is (S + shrinkage)^(-1/2), where S is the covariance within classes relative to its mean over directions, times a
+    number that keeps the mean variance of the vectors. ``None`` where no class has two that differ.
+    """
+    names, group, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)
+    means = np.zeros((len(names), x.shape[1]))
+    np.add.at(means, group, x)
+    within = x - (means / counts[:, None])[group]
+    covariance = within.T @ within
+    spread = covariance.trace() / len(covariance)
+    if not spread > 1e-12 * np.square(x).sum():
+        return None
+    variance, directions = np.linalg.eigh(covariance / spread)
+    scaling = (directions / np.sqrt(variance.clip(0) + shrinkage)) @ directions.T
+    around = x - x.mean(axis=0)
+    return np.asarray(scaling * np.linalg.norm(around) / np.linalg.norm(around @ scaling))
+
+
 def _means_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
     means = unit(np.stack([z[y == k].mean(axis=0) for k in np.unique(y)]))
     return means, np.zeros(len(means))
+
+
+def _discriminant_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Linear discriminant analysis with a covariance that is drawn towards the identity, and classes equally likely."""
+    scaling = class_scaling(z, y, SHRINKAGE)
+    if scaling is None:
+        return _means_head(z, y)
+    means = np.stack([z[y == k].mean(axis=0) for k in np.unique(y)]) @ scaling
+    return means @ scaling, -np.square(means).sum(axis=1) / 2
 
 
 def _logistic_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -157,7 +189,9 @@ def _logistic_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
         raise MissingExtraError(
             "logistic regression needs scikit-learn: pip install 'mamp[sklearn]'. Nearest means (head 'means') do not."
         ) from None
-    model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(z, y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few examples are expected here
+        model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(z, y)
     if len(model.coef_) > 1:
         return model.coef_, model.intercept_
     return np.concatenate([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
@@ -165,6 +199,7 @@ def _logistic_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
 
 HEADS: dict[Head, Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]] = {
     "means": _means_head,
+    "discriminant": _discriminant_head,
     "logistic": _logistic_head,
 }
 

@@ -57,12 +57,13 @@ class FewShotClassifier:
     >>> classifier.predict(["a.bvh", "b.bvh"])
     ['run', 'unknown']
 
-    One example a class is enough, and so is one class. Whether nearest class means or logistic regression decides, how
-    sure it is, and what is unknown is all learnt from the examples, by leaving some out (:mod:`mamp.classes`).
+    One example a class is enough, and so is one class. Whether nearest class means or a linear discriminant decides,
+    how sure it is, and what is unknown is all learnt from the examples, by leaving some out (:mod:`mamp.classes`).
 
     Args:
         encoder: The encoder, or the name of its weights.
-        head: ``"means"``, ``"logistic"`` (extra ``sklearn``), or ``"auto"``, the better one on examples left out.
+        head: ``"means"``, ``"discriminant"``, or ``"auto"``, the better of these on examples left out; or
+            ``"logistic"`` (extra ``sklearn``).
         unknown: Call it unknown below this probability of being one of the classes at all, which supposes that as many
             recordings are of other classes as of these. 0 never does.
         batch_size: Recordings in memory at a time.

@@ -84,15 +84,33 @@ def test_logistic_regression_is_that_of_scikit_learn() -> None:
         np.testing.assert_allclose(plain.probabilities(query), theirs.predict_proba(unit(query - centre)), atol=1e-9)
 
 
+def test_discriminant_is_that_of_scikit_learn() -> None:
+    """With a covariance that is shrunk towards the identity; both treat classes as equally likely."""
+    from sklearn.covariance import ShrunkCovariance
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    query, _ = clouds(5, seed=1)
+    x, y = clouds(6, num=4)
+    model = fit_classes(x, y, "discriminant")
+    centre, _ = centre_and_means(x, y)
+    # Covariance plus its mean variance is twice the covariance shrunk by half.
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=ShrunkCovariance(shrinkage=0.5))
+    theirs.fit(unit(x - centre), y)
+    scores = unit(query - centre) @ model.weight.T + model.bias
+    expected = theirs.decision_function(unit(query - centre))
+    scores, expected = (s - s.mean(axis=1, keepdims=True) for s in (scores, expected))
+    np.testing.assert_allclose(scores / np.abs(scores).max(), expected / np.abs(expected).max(), atol=1e-6)
+
+
 def test_the_head_is_chosen_on_examples_left_out() -> None:
-    """Where vectors differ most in what says nothing of the class, logistic regression looks past it."""
+    """Where vectors differ most in what says nothing of the class, the discriminant looks past it."""
     rng, y = np.random.default_rng(0), np.repeat([0, 1], 30)
     x = rng.normal(size=(60, 32)) * 0.3
     x[:, 0] *= 20
     x[:, 1] += np.where(y == 0, 1, -1)
     model = fit_classes(x, y)
-    assert model.head == "logistic" and model.left_out["logistic"] > model.left_out["means"] + 0.2
-    assert set(fit_classes(*clouds(2)).left_out) == {"means", "logistic"}
+    assert model.head == "discriminant" and model.left_out["discriminant"] > model.left_out["means"] + 0.2
+    assert set(fit_classes(*clouds(2)).left_out) == {"means", "discriminant"}
     assert fit_classes(*clouds(1)).left_out == {} and fit_classes(*clouds(1)).head == "means"
 
 
@@ -131,12 +149,12 @@ def test_unknown_classes_are_told_from_known_ones() -> None:
 def test_logistic_regression_needs_an_extra_and_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="needs at least two classes, found one"):
         fit_classes(*clouds(num=1), "logistic")
-    with pytest.raises(ConfigError, match="head: expected 'auto', 'means' or 'logistic', found 'svm'"):
+    with pytest.raises(ConfigError, match="head: expected 'auto', 'means', 'discriminant', 'logistic', found 'svm'"):
         fit_classes(*clouds(), "svm")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mamp\[sklearn\]'"):
-        fit_classes(*clouds())
-    assert fit_classes(*clouds(), "means").head == "means" and fit_classes(*clouds(1)).head == "means"
+        fit_classes(*clouds(), "logistic")
+    assert fit_classes(*clouds()).head != "logistic" and fit_classes(*clouds(1)).head == "means"
 
 
 # Recordings

@@ -6,21 +6,22 @@ import argparse
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mamp.classes import HEADS
 from mamp.cli.command import add_weights_options, find_device, open_encoder, read_recording
-from mamp.console import complain, positive, say, say_result
-from mamp.errors import DataError, MAMPError
+from mamp.cli.examples import embed_examples, report_failure
+from mamp.console import positive, say, say_result
+from mamp.errors import MAMPError
 from mamp.label import FewShotClassifier, Label
 from mamp.outputs import write_whole
 from mamp.readers.options import add_recording_options
-from mamp.rows import cut_seconds, embed_each
-from mamp.skeleton import Skeleton
+from mamp.rows import embed_each
 
 DESCRIPTION = """\
 Name what recordings show, by a few examples of each class. Examples are a CSV
@@ -35,19 +36,6 @@ out; the exit status is then 1."""
 EXAMPLE = "mamp label --examples examples.csv takes/*.bvh -o labels.csv"
 
 
-@dataclass(frozen=True)
-class Example:
-    """A row of the examples."""
-
-    file: str
-    label: str
-    start: float | None
-    end: float | None
-
-    def __str__(self) -> str:
-        return self.file
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings to label: .bvh .skeleton .npz .csv ...")
@@ -60,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stride", type=_seconds, metavar="S", help="seconds from one window to the next [the window]")
     parser.add_argument("--people", action="store_true", help="a label for each person")
     parser.add_argument("--unknown", type=float, metavar="P", help="call it unknown below this probability [0.5]")
-    parser.add_argument("--head", choices=("auto", "means", "logistic"), default="auto", help="[%(default)s]")
+    parser.add_argument("--head", choices=("auto", *HEADS), default="auto", help="[%(default)s]")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="recordings at a time [32]")
     add_weights_options(parser)
     add_recording_options(parser)
@@ -131,62 +119,8 @@ def _check(args: argparse.Namespace) -> None:
 
 def _learn(classifier: FewShotClassifier, args: argparse.Namespace, failed: list[dict[str, str]]) -> None:
     """Fit to the examples that can be read."""
-    examples = read_examples(args.examples)
-
-    def read(example: Example) -> Skeleton:
-        path = Path(example.file)
-        beside = args.examples.parent / path
-        chosen = beside if not path.exists() and beside.exists() else path
-        return cut_seconds(read_recording(str(chosen), args), example.start, example.end)
-
-    rows, names = [], []
-    found = embed_each(classifier.encoder, examples, reader=read, batch_size=args.batch_size)
-    for example, (file, result) in zip(examples, found, strict=True):
-        if isinstance(result, Exception):
-            _fail(file, result, failed)
-        else:
-            rows.append(result[1])
-            names.append(example.label)
-    if lost := {example.label for example in examples} - set(names):
-        raise DataError(f"{args.examples}: no example of {', '.join(sorted(lost))} can be read.")
+    rows, names = embed_examples(classifier.encoder, args, failed)
     classifier.fit_embeddings(np.concatenate(rows), names)
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Rows of a CSV file of examples.
-
-    Raises:
-        DataError: It cannot be read, has no columns ``file`` and ``label``, a cell is empty, or no number.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = reader.fieldnames or []
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file of examples, found: {error}.") from None
-    if not {"file", "label"} <= set(columns):
-        raise DataError(
-            f"{path}: expected the columns file and label (and start, end), found "
-            f"{', '.join(map(str, columns)) or 'none'}."
-        )
-    if not rows:
-        raise DataError(f"{path}: expected examples, found no row below the names of the columns.")
-    return [_example(row, f"{path}, row {number}") for number, row in enumerate(rows, 2)]
-
-
-def _example(row: dict[str, Any], where: str) -> Example:
-    file, label = ((row.get(name) or "").strip() for name in ("file", "label"))
-    if not file or not label:
-        raise DataError(f"{where}: expected a file and a label, found {file!r} and {label!r}.")
-    ends: list[float | None] = []
-    for name in ("start", "end"):
-        text = (row.get(name) or "").strip()
-        try:
-            ends.append(float(text) if text else None)
-        except ValueError:
-            raise DataError(f"{where}: {name}: expected seconds, found {text!r}.") from None
-    return Example(file, label, *ends)
 
 
 def _label(classifier: FewShotClassifier, args: argparse.Namespace, failed: list[dict[str, str]]) -> list[Label]:
@@ -195,7 +129,7 @@ def _label(classifier: FewShotClassifier, args: argparse.Namespace, failed: list
     reader = partial(read_recording, args=args)
     for file, found in embed_each(classifier.encoder, args.files, reader=reader, **options):
         if isinstance(found, Exception):
-            _fail(file, found, failed)
+            report_failure(args, file, found, failed)
             continue
         labels += classifier.label_embeddings(*found)
         if not args.json and args.output is None:
@@ -208,12 +142,6 @@ def _line(one: Label, timed: bool) -> str:
     person = "" if one.person is None else f", person {one.person}"
     time = f", {one.start:.2f}-{one.end:.2f} s" if timed else ""
     return f"{one.file}{person}{time}: {one.label} {100 * one.confidence:.0f} %"
-
-
-def _fail(file: str, error: Exception, failed: list[dict[str, str]]) -> None:
-    line = str(error).partition("\n")[0].rstrip(":")
-    complain("mamp label", line if file in line else f"{file}: {line}")
-    failed.append({"file": file, "error": str(error)})
 
 
 def _table(labels: Sequence[Label], args: argparse.Namespace) -> str:

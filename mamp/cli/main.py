@@ -28,6 +28,7 @@ COMMANDS = {
     "export": ("export", "write an encoder as ONNX, OpenVINO or a torch program"),
     "predict": ("predict", "name the actions in recordings with a classifier"),
     "label": ("label", "name what recordings show, by a few examples of each class"),
+    "adapt": ("adapt", "make embeddings tell apart what labelled examples do"),
     "segment": ("segment", "say what untrimmed recordings show, and when"),
     "readout": ("readout", "fit the map from tokens to embeddings to unlabelled clips"),
     "report": ("report", "put the results of many evaluations into one table"),

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    _check_folder(args.out_dir)
+    check_folder(args.out_dir)
     settings = ReadoutSettings(
         **{name: getattr(args, name) for name in ("dim", "pooling", "pose", "clips", "whitening", "weight_by", "seed")},
         window=tuple(args.window),
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raise :class:`MAMPError` for a folder that the weights cannot be written to, before they are fitted."""
     if folder.is_file():
         raise MAMPError(f"{folder}: expected a folder to write, found a file.")

@@ -1,0 +1,107 @@
+"""Embeddings adapted to what somebody tells apart, from labelled examples, by a change of the readout.
+
+What examples of one class differ in does not matter to their labels. Directions of embeddings in which they differ are
+scaled down, and others up (within-class covariance normalization; Hatch, Kajarekar and Stolcke, Interspeech 2006), so
+that examples of a class come nearer to each other than to others. Search, nearest neighbours, segmentation and
+classifiers then work with the weights that result as with any others. Not part of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mamp.classes import class_scaling
+from mamp.encoder import MAMPEncoder
+from mamp.errors import ConfigError, DataError
+from mamp.rows import Source, embed_each
+
+
+def adapt(
+    encoder: MAMPEncoder,
+    recordings: Iterable[Source],
+    labels: Iterable[str],
+    *,
+    shrinkage: float = 1.0,
+    batch_size: int = 32,
+) -> MAMPEncoder:
+    """A new encoder whose embeddings tell apart what the labels do.
+
+    >>> mine = adapt(MAMPEncoder.from_pretrained(), ["walk-1.bvh", "walk-2.bvh", "run-1.bvh"], ["walk", "walk", "run"])
+    >>> mine.save_pretrained("my-weights")
+
+    Blocks and tokens stay as they are. A class with one example says nothing; two to ten of each are a start.
+    Embeddings of the new encoder cannot be compared with those of the old one.
+
+    Args:
+        encoder: The encoder, with a readout.
+        recordings: Examples: recordings or paths; any layouts and lengths. Each person of one is an example.
+        labels: Name of the class of each.
+        shrinkage: Variance, relative to the mean of what examples of a class differ by, that is added to each direction
+            before it is scaled; the larger, the less is scaled.
+        batch_size: Recordings in memory at a time.
+
+    Raises:
+        ConfigError: The encoder has no readout, or ``shrinkage`` is not above zero.
+        DataError: There are not as many labels as examples, or no class has two.
+        MAMPError: An example cannot be read or embedded; the message names it.
+    """
+    _check(encoder, shrinkage)
+    sources, names = list(recordings), [str(label) for label in labels]
+    if len(sources) != len(names):
+        raise DataError(f"expected as many labels as recordings, found {len(names)} and {len(sources)}.")
+    rows, classes = [], []
+    found = embed_each(encoder, sources, batch_size=batch_size, people=True)
+    for label, (_, result) in zip(names, found, strict=True):
+        if isinstance(result, Exception):
+            raise result
+        rows.append(result[1])
+        classes += [label] * len(result[1])
+    empty = np.zeros((0, encoder.config.embedding_dim), np.float32)
+    return adapt_to_embeddings(encoder, np.concatenate([empty, *rows]), classes, shrinkage=shrinkage)
+
+
+def adapt_to_embeddings(
+    encoder: MAMPEncoder, x: NDArray[Any], labels: Sequence[str], *, shrinkage: float = 1.0
+) -> MAMPEncoder:
+    """The same from embeddings [n, D] of the encoder, each of one person.
+
+    Raises:
+        ConfigError: As in :func:`adapt`.
+        DataError: As in :func:`adapt`; or the embeddings are not of that width, or not finite.
+    """
+    _check(encoder, shrinkage)
+    x, width = np.asarray(x, np.float64), encoder.config.embedding_dim
+    if x.ndim != 2 or x.shape[1] != width or len(x) != len(labels) or not np.isfinite(x).all():
+        raise DataError(
+            f"expected finite embeddings [n, {width}] of these weights and n labels; found shape {list(x.shape)} and "
+            f"{len(labels)} labels."
+        )
+    scaling = class_scaling(x, labels, shrinkage)
+    if scaling is None:
+        raise DataError(
+            f"expected at least two different examples of a class, found {len(x)} examples of {len(set(labels))} "
+            "classes. One example says nothing of what may differ; give more of each."
+        )
+    change = torch.from_numpy(scaling)
+    state = encoder.state_dict()
+    for name in ("readout.weight", "readout.bias", "pose.weight"):
+        if name in state:
+            state[name] = (change @ state[name].cpu().double()).to(state[name])
+    with torch.random.fork_rng(devices=[]):
+        adapted = type(encoder)(encoder.config).to(encoder.device, encoder.dtype)
+    adapted.load_state_dict(state)
+    return adapted.eval()
+
+
+def _check(encoder: MAMPEncoder, shrinkage: float) -> None:
+    if encoder.config.readout_dim is None:
+        raise ConfigError(
+            "adapt: expected weights with a readout, as openmocap has; these have none. Fit one first: mamp readout."
+        )
+    if not 0 < shrinkage < float("inf"):
+        raise ConfigError(f"shrinkage: expected a number above zero, found {shrinkage:g}.")
