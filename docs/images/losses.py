@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 WEIGHTS = HERE.parents[1] / "weights"
 CHAIN = ("openmocap-v1", "openmocap-v2", "openmocap-v3", "openmocap-v4")
 STAGES = ("openmocap-prediction", "openmocap-agreement")
-DISTILLED = ("openmocap-v5", "openmocap-small")
+DISTILLED = ("openmocap-v5", "openmocap-once", "openmocap-small")
 
 
 def read(name: str) -> list[dict[str, float]]:
