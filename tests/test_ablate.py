@@ -24,6 +24,8 @@ from mamp.ablate.run import check_folders, is_finished
 from mamp.cli.ablation import parse_arguments
 from mamp.cli.main import main
 from mamp.errors import ConfigError, TrainingError
+from mamp.evaluate.comparison import comparison_table
+from mamp.evaluate.page import pictures
 from mamp.evaluate.predictions import Predictions
 from mamp.evaluate.scores import bootstrap_difference
 from mamp.options import override
@@ -455,3 +457,11 @@ def test_dry_run_estimates_a_small_run(store: Path, tmp_path: Path, capsys: pyte
     assert main(command(store, tmp_path / "out", grid=grid)) == 0
     taken = time.perf_counter() - began
     assert taken / 5 < told["seconds"] < 5 * taken
+
+
+def test_the_page_tells_evaluations_of_one_protocol_apart() -> None:
+    arm = {"arm": "base", "mean": 50.0, "std": None, "interval": None, "seeds": [0]}
+    base = {"protocol": "knn", "metric": "top1", "data": {"name": "set", "protocol": None}, "arms": [arm]}
+    (header, *_) = comparison_table([base | {"name": name} for name in ("knn", "raw")], 1)
+    assert header == "| arm | knn top1, set | difference | raw: knn top1, set | difference |"
+    assert pictures(["ablation-set raw.png"]) == ["\n![ablation-set raw](ablation-set%20raw.png)"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mamp.errors import DataError
-from mamp.evaluate.page import markdown_table, show
+from mamp.evaluate.page import markdown_table, pictures, show
 from mamp.evaluate.result import LEVEL, read_results
 from mamp.evaluate.results_table import Cell
 from mamp.evaluate.scores import bootstrap_difference
@@ -76,7 +76,7 @@ def ablation_page(found: dict[str, Any]) -> str:
         f"how much seeds differ. Differences are to {arms[0]}, in percentage points, paired by clip."
     )
     lines += ["", *(f"- {note}" for note in found["notes"])] if found["notes"] else []
-    lines += [f"\n![{name.removesuffix('.png')}]({name})" for name in found["pictures"]]
+    lines += pictures(found["pictures"])
     header = ["arm", "seed", "state", "last loss of pre-training"]
     rows = [[run["arm"], run["seed"], run["state"], show(run["loss"], 4)] for run in found["runs"]]
     lines += ["", "## Runs", "", *markdown_table(header, rows)]
@@ -102,7 +102,8 @@ def comparison_table(evaluations: Sequence[Mapping[str, Any]], seeds: int) -> li
     header, rows = ["arm"], [[cell["arm"]] for cell in evaluations[0]["arms"]]
     for one in evaluations:
         split = f", {one['data']['protocol']}" if one["data"]["protocol"] else ""
-        header += [f"{one['protocol']} {one['metric']}, {one['data']['name']}{split}", "difference"]
+        name = "" if one["name"] == one["protocol"] else f"{one['name']}: "
+        header += [f"{name}{one['protocol']} {one['metric']}, {one['data']['name']}{split}", "difference"]
         for number, (row, cell) in enumerate(zip(rows, one["arms"], strict=True)):
             row += [_value(cell, seeds), "" if number == 0 and cell["mean"] is not None else _difference(cell)]
     return markdown_table(header, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mamp.outputs import flatten
 
@@ -47,9 +48,14 @@ def result_page(found: dict[str, Any]) -> str:
         rows = [[row["class"], row["predicted"], row["clips"], show(row["share"])] for row in found["worst_confusions"]]
         header = ["class", "taken for", "clips", "% of the class"]
         lines += ["", "## Most frequent confusions", "", *markdown_table(header, rows, text=2)]
-    lines += [f"\n![{name.removesuffix('.png')}]({name})" for name in found["pictures"]]
+    lines += pictures(found["pictures"])
     lines += ["", "## How it was made", "", *_provenance(found)]
     return "\n".join(lines) + "\n"
+
+
+def pictures(names: Sequence[str]) -> list[str]:
+    """Lines that show pictures beside the page."""
+    return [f"\n![{name.removesuffix('.png')}]({quote(name)})" for name in names]
 
 
 def _headline_notes(found: dict[str, Any]) -> list[str]:
