@@ -9,6 +9,7 @@ classifiers then work with the weights that result as with any others. Not part 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from mamp.classes import class_scaling
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
+from mamp.learnt import open_encoder
 from mamp.rows import Source, embed_each
 
 
 def adapt(
-    encoder: MAMPEncoder,
+    encoder: MAMPEncoder | str | PathLike[str],
     recordings: Iterable[Source],
     labels: Iterable[str],
     *,
@@ -31,15 +33,16 @@ def adapt(
 ) -> MAMPEncoder:
     """A new encoder whose embeddings tell apart what the labels do.
 
-    >>> mine = adapt(MAMPEncoder.from_pretrained(), ["walk-1.bvh", "walk-2.bvh", "run-1.bvh"], ["walk", "walk", "run"])
+    >>> mine = adapt("openmocap", ["walk-1.bvh", "walk-2.bvh", "run-1.bvh"], ["walk", "walk", "run"])
     >>> mine.save_pretrained("my-weights")
 
     Blocks and tokens stay as they are. A class with one example says nothing; two to ten of each are a start.
-    Embeddings of the new encoder cannot be compared with those of the old one.
+    Embeddings of the new encoder cannot be compared with those of the old one. Each person of a recording is an example
+    of its own; how people stand to each other is added to the embedding of a clip as before, and is not adapted.
 
     Args:
-        encoder: The encoder, with a readout.
-        recordings: Examples: recordings or paths; any layouts and lengths. Each person of one is an example.
+        encoder: The encoder, with a readout, or the name of its weights.
+        recordings: Examples: recordings or paths; any layouts and lengths.
         labels: Name of the class of each.
         shrinkage: Variance, relative to the mean of what examples of a class differ by, that is added to each direction
             before it is scaled; the larger, the less is scaled.
@@ -47,11 +50,12 @@ def adapt(
 
     Raises:
         ConfigError: The encoder has no readout, or ``shrinkage`` is not above zero.
-        DataError: There are not as many labels as examples, or no class has two.
+        DataError: There are not as many labels as examples, one is empty, or no class has two.
         MAMPError: An example cannot be read or embedded; the message names it.
     """
+    encoder = open_encoder(encoder, "cpu")
     _check(encoder, shrinkage)
-    sources, names = list(recordings), [str(label) for label in labels]
+    sources, names = list(recordings), list(labels)
     if len(sources) != len(names):
         raise DataError(f"expected as many labels as recordings, found {len(names)} and {len(sources)}.")
     rows, classes = [], []
@@ -81,13 +85,17 @@ def adapt_to_embeddings(
             f"expected finite embeddings [n, {width}] of these weights and n labels; found shape {list(x.shape)} and "
             f"{len(labels)} labels."
         )
-    scaling = class_scaling(x, labels, shrinkage)
+    if blank := [label for label in labels if label is None or not str(label).strip()]:
+        raise DataError(f"expected the name of a class for each example, found {blank[0]!r}.")
+    names = [str(label) for label in labels]
+    scaling = class_scaling(x, names, shrinkage)
     if scaling is None:
         raise DataError(
-            f"expected at least two different examples of a class, found {len(x)} examples of {len(set(labels))} "
-            "classes. One example says nothing of what may differ; give more of each."
+            f"expected at least two different examples of a class, found {len(x)} examples and {len(set(names))} "
+            "names. One example says nothing of what may differ; give more of each."
         )
-    change = torch.from_numpy(scaling)
+    # What is white, as embeddings about are, keeps its variance: the examples alone may not say how embeddings vary.
+    change = torch.from_numpy(scaling * np.sqrt(len(scaling)) / np.linalg.norm(scaling))
     state = encoder.state_dict()
     for name in ("readout.weight", "readout.bias", "pose.weight"):
         if name in state:
@@ -103,5 +111,5 @@ def _check(encoder: MAMPEncoder, shrinkage: float) -> None:
         raise ConfigError(
             "adapt: expected weights with a readout, as openmocap has; these have none. Fit one first: mamp readout."
         )
-    if not 0 < shrinkage < float("inf"):
-        raise ConfigError(f"shrinkage: expected a number above zero, found {shrinkage:g}.")
+    if not 1e-9 <= shrinkage < float("inf"):
+        raise ConfigError(f"shrinkage: expected a number above zero (1e-9 at least), found {shrinkage:g}.")

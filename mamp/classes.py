@@ -117,8 +117,8 @@ def fit_classes(x: NDArray[Any], y: IntArray, head: Head | Literal["auto"] = "au
     counts = np.bincount(y)
     scored = np.flatnonzero(counts[y] > 1) if num > 1 else np.zeros(0, np.int64)
     tried: tuple[Head, ...] = ("means", "discriminant") if head == "auto" else (head,)
-    if head == "auto" and not len(scored):
-        tried = ("means",)
+    if head == "auto" and (num == 1 or counts.min() == 1):
+        tried = ("means",)  # a discriminant would weigh a class of one example as if it were as well known as others
     scores = {name: _left_out(x, y, scored, HEADS[name]) for name in tried}
     fits = {
         name: fit_temperature(scores[name], y[scored], dict(prior.temperature)[name], prior.spread) for name in tried
@@ -151,8 +151,8 @@ def centre_and_means(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray
 def class_scaling(x: FloatArray, y: NDArray[Any] | Sequence[str], shrinkage: float) -> FloatArray | None:
     """The symmetric matrix [D, D] that scales down what vectors [n, D] of a class differ in.
 
-    It is (S + shrinkage)^(-1/2), where S is the covariance within classes relative to its mean over directions, times a
-    number that keeps the mean variance of the vectors. ``None`` where no class has two that differ.
+    It is (S + shrinkage)^(-1/2), where S is the covariance within classes relative to its mean over directions; it is
+    ``None`` where no class has two vectors that differ.
     """
     names, group, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)
     means = np.zeros((len(names), x.shape[1]))
@@ -163,9 +163,7 @@ def class_scaling(x: FloatArray, y: NDArray[Any] | Sequence[str], shrinkage: flo
     if not spread > 1e-12 * np.square(x).sum():
         return None
     variance, directions = np.linalg.eigh(covariance / spread)
-    scaling = (directions / np.sqrt(variance.clip(0) + shrinkage)) @ directions.T
-    around = x - x.mean(axis=0)
-    return np.asarray(scaling * np.linalg.norm(around) / np.linalg.norm(around @ scaling))
+    return np.asarray((directions / np.sqrt(variance.clip(0) + shrinkage)) @ directions.T)
 
 
 def _means_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -178,6 +176,8 @@ def _discriminant_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArr
     scaling = class_scaling(z, y, SHRINKAGE)
     if scaling is None:
         return _means_head(z, y)
+    around = z - z.mean(axis=0)
+    scaling *= np.linalg.norm(around) / np.linalg.norm(around @ scaling)  # for scores of about the same size
     means = np.stack([z[y == k].mean(axis=0) for k in np.unique(y)]) @ scaling
     return means @ scaling, -np.square(means).sum(axis=1) / 2
 

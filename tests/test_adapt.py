@@ -65,6 +65,7 @@ def test_only_the_readout_changes(
     scaling = class_scaling(x, [action_of(path) for path in known], 1.0)
     assert scaling is not None
     np.testing.assert_allclose(scaling, scaling.T, atol=1e-12)
+    scaling *= 16 / np.linalg.norm(scaling)  # keeps the size of embeddings whose 256 numbers are white
     take = load(files[-1])
     for pool in ("clip", "person", "frame"):
         expected = np.asarray(encoder.encode(take, pool=pool)) @ scaling
@@ -85,6 +86,13 @@ def test_a_readout_that_takes_no_pose(files: list[Path]) -> None:
     assert within(after, labels) < within(before, labels)
 
 
+def test_examples_of_one_class_do_not_blow_embeddings_up(encoder: MAMPEncoder, files: list[Path]) -> None:
+    takes = [load(path) for path in files]
+    before = np.linalg.norm(encoder.encode(takes), axis=1).mean()
+    after = np.linalg.norm(adapt(encoder, takes[:2], ["bow", "bow"]).encode(takes), axis=1).mean()
+    assert 0.5 * before < after < 2 * before
+
+
 def test_each_person_is_an_example(encoder: MAMPEncoder, files: list[Path]) -> None:
     one, two, three = (load(path) for path in files[:3])
     both = Skeleton(np.concatenate([one.positions, two.positions]), one.layout, one.fps)
@@ -103,27 +111,27 @@ def test_scaling() -> None:
     around = np.concatenate([x[y == k] - x[y == k].mean(axis=0) for k in range(10)]) @ white
     covariance = around.T @ around
     np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(8), atol=1e-6)
-    np.testing.assert_allclose(same, np.eye(8), atol=1e-6)
-    for change in (white, same):
-        spread = np.square((x - x.mean(axis=0)) @ change).sum()
-        assert spread == pytest.approx(np.square(x - x.mean(axis=0)).sum())
+    np.testing.assert_allclose(same * np.sqrt(1e9), np.eye(8), atol=1e-6)
     alone = np.concatenate([x, np.full((1, 8), 9.0)])
     with_one = class_scaling(alone, [*map(str, y), "alone"], 1.0)
     without = class_scaling(x, y, 1.0)
     assert with_one is not None and without is not None
-    np.testing.assert_allclose(with_one / np.linalg.norm(with_one), without / np.linalg.norm(without), atol=1e-9)
+    np.testing.assert_allclose(with_one, without, atol=1e-9)
     assert class_scaling(x[:10], y[:10], 1.0) is None and class_scaling(x[:0], [], 1.0) is None
 
 
 def test_refused(encoder: MAMPEncoder, files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="weights with a readout, as openmocap has; these have none"):
         adapt(encoder.without_readout(), files, ["a"] * len(files))
-    for shrinkage in (0.0, -1.0, float("nan"), float("inf")):
+    for label in ("", " ", None):
+        with pytest.raises(DataError, match="expected the name of a class for each example, found"):
+            adapt(encoder, files[:2], ["a", label])  # type: ignore[list-item]
+    for shrinkage in (0.0, 1e-320, -1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="shrinkage: expected a number above zero"):
             adapt(encoder, files[:2], ["a", "a"], shrinkage=shrinkage)
     with pytest.raises(DataError, match="as many labels as recordings, found 1 and 2"):
         adapt(encoder, files[:2], ["a"])
-    with pytest.raises(DataError, match="two different examples of a class, found 2 examples of 2 classes"):
+    with pytest.raises(DataError, match="two different examples of a class, found 2 examples and 2 names"):
         adapt(encoder, files[:2], ["a", "b"])
     with pytest.raises(DataError, match="two different examples of a class, found 0 examples"):
         adapt(encoder, [], [])
@@ -157,12 +165,35 @@ def test_command_with_examples(
     (tmp_path / "file").touch()
     assert main(["adapt", str(tmp_path / "file"), *command[2:]]) == 1
     assert "expected a folder to write, found a file" in capsys.readouterr().err
-    assert main([*command, "--shrinkage", "0"]) == 1
+    other = ["adapt", str(tmp_path / "other"), *command[2:]]
+    assert main([*other, "--shrinkage", "0"]) == 1
     assert "shrinkage: expected a number above zero" in capsys.readouterr().err
+    assert main([*other, "--split", "test"]) == 1
+    assert "--by and --split are of a store (--data)" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists(), "nothing is left of what failed"
+
+
+def test_nothing_that_is_there_is_lost(
+    encoder: MAMPEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder.save_pretrained(tmp_path / "mine")
+    command = ["--examples", str(tmp_path / "none.csv"), "--weights"]
+    assert main(["adapt", str(tmp_path / "mine"), *command, str(tmp_path / "mine")]) == 1
+    assert "holds the weights to start from, which would be replaced" in capsys.readouterr().err
+    (tmp_path / "mine" / "head.json").write_text("{}")
+    assert main(["adapt", str(tmp_path / "mine"), *command, "openmocap"]) == 1
+    assert "holds a classifier, whose encoder would be replaced" in capsys.readouterr().err
+    assert main(["readout", str(tmp_path / "mine"), "--data", str(tmp_path)]) == 1
+    assert "holds a classifier, whose encoder would be replaced" in capsys.readouterr().err
 
 
 def test_command_with_a_store(encoder: MAMPEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = {"action": ["swing", "sway", ""] * 4, "split": ["train"] * 9 + ["test"] * 3}
+    columns = {
+        "action": ["swing", "sway", ""] * 4,
+        "split": ["train"] * 9 + ["test"] * 3,
+        "label": [3, 0, -1] * 4,
+        "score": [0.5, 1.5, 2.5] * 4,
+    }
     path = make_store(tmp_path / "store", clips=12, **columns)
     command = ["adapt", str(tmp_path / "mine"), "--data", str(path), "--by", "action"]
     assert main([*command, "--split", "train", "--json"]) == 0
@@ -172,11 +203,15 @@ def test_command_with_a_store(encoder: MAMPEncoder, tmp_path: Path, capsys: pyte
     expected = adapt(encoder, [data.recording(clip) for clip in clips], [columns["action"][clip] for clip in clips])
     assert fingerprint(MAMPEncoder.from_pretrained(tmp_path / "mine")) == fingerprint(expected)
     for options, message in (
-        (["--by", "verb"], "--by names the column 'verb'; it has name, "),
+        (["--by", "verb"], "expected labels in the column 'verb'; it has name, "),
+        (["--by", "score"], "scores: expected whole numbers or names, found float64"),
         (["--split", "validation"], "validation"),
     ):
         assert main([*command, *options]) == 1
         assert message in capsys.readouterr().err
+    assert main([*command[:4], "--split", "train", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == {"0": 3, "3": 3}
+    assert fingerprint(MAMPEncoder.from_pretrained(tmp_path / "mine")) == fingerprint(expected)
     empty = make_store(tmp_path / "empty", clips=2, action=["", ""])
     assert main(["adapt", str(tmp_path / "mine"), "--data", str(empty), "--by", "action"]) == 1
     assert "no clip has a value in the column 'action'" in capsys.readouterr().err

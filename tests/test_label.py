@@ -114,6 +114,15 @@ def test_the_head_is_chosen_on_examples_left_out() -> None:
     assert fit_classes(*clouds(1)).left_out == {} and fit_classes(*clouds(1)).head == "means"
 
 
+def test_classes_of_one_example_are_left_to_nearest_means() -> None:
+    """They would count as well known as the others; and without its pair, a class says nothing of what may differ."""
+    x, y = clouds(5)
+    for counts in ([2, 1, 1, 1], [5, 1, 1, 1], [5, 5, 5, 1]):
+        rows = np.concatenate([np.flatnonzero(y == k)[:count] for k, count in enumerate(counts)])
+        model = fit_classes(x[rows], y[rows])
+        assert model.head == "means" and set(model.left_out) == {"means"}
+
+
 def test_each_example_is_left_out_once_and_its_class_is_never_lost() -> None:
     for counts in ([3, 3], [40, 40, 2], [300, 200, 100], [2] * 60):
         y = np.repeat(np.arange(len(counts)), counts)

@@ -16,9 +16,10 @@ from mamp.cli.examples import embed_examples, report_failure
 from mamp.cli.readout import check_folder
 from mamp.console import positive, say_result
 from mamp.data import ClipStore
+from mamp.data.labels import has_label
 from mamp.data.loader import training_clips
 from mamp.encoder import MAMPEncoder
-from mamp.errors import DataError
+from mamp.errors import DataError, MAMPError
 from mamp.hub import describe
 from mamp.readers.options import add_recording_options
 from mamp.rows import embed_each
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--examples", type=Path, metavar="CSV", help="file, label[, start, end] of each example")
     source.add_argument("--data", type=Path, metavar="STORE", help="a store of clips with labels")
-    parser.add_argument("--by", default="label", metavar="COLUMN", help="column of the store [%(default)s]")
+    parser.add_argument("--by", metavar="COLUMN", help="column of the store [label]")
     parser.add_argument("--split", help="split of the store; keep what you test on out of it [all clips]")
     parser.add_argument("--split-protocol", metavar="NAME", help="the split to use, if the set has several")
     parser.add_argument(
@@ -57,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    check_folder(args.out_dir)
+    check_folder(args.out_dir, args.weights)
+    if args.data is None and (args.by or args.split or args.split_protocol):
+        raise MAMPError("--by and --split are of a store (--data); --examples has a row for each example.")
     encoder = open_encoder(args)
     failed: list[dict[str, str]] = []
     read = embed_examples if args.data is None else _embed_store
@@ -83,14 +86,12 @@ def _embed_store(
     encoder: MAMPEncoder, args: argparse.Namespace, failed: list[dict[str, str]], people: bool
 ) -> tuple[list[NDArray[np.float32]], list[str]]:
     """Embeddings of each labelled clip of a store, and their labels."""
-    store = ClipStore(args.data)
-    if args.by not in store.columns:
-        raise DataError(f"{store.path}: --by names the column {args.by!r}; it has {', '.join(store.columns)}.")
-    values = store.columns[args.by].astype(str)
+    store, column = ClipStore(args.data), args.by or "label"
+    labelled, values = has_label(store, column), store.columns[column].astype(str)
     split = args.split or ("train" if args.split_protocol else None)
-    clips = [clip for clip in training_clips(store, split, args.split_protocol).tolist() if values[clip]]
+    clips = [clip for clip in training_clips(store, split, args.split_protocol).tolist() if labelled[clip]]
     if not clips:
-        raise DataError(f"{store.path}: no clip has a value in the column {args.by!r}; they are not labelled.")
+        raise DataError(f"{store.path}: no clip has a value in the column {column!r}; they are not labelled.")
     shown: Iterable[int] = tqdm(clips, unit="clip", disable=None)
     rows, names = [], []
     found = embed_each(encoder, shown, reader=store.recording, batch_size=args.batch_size, people=people)
@@ -99,7 +100,7 @@ def _embed_store(
             report_failure(args, str(store.columns["name"][clip]), result, failed)
         else:
             rows.append(result[1])
-            names.append(str(values[clip]))
+            names.append(str(values[clip]).strip())
     if not rows:
         raise DataError(f"{store.path}: none of {len(clips)} clips could be embedded.")
     return rows, names

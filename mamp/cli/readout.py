@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
 from mamp.errors import MAMPError
 from mamp.hub import describe
+from mamp.hub.heads import HEAD_NAME
 from mamp.train.average import average_encoders
 from mamp.train.readout import ReadoutSettings, add_readout
 
@@ -82,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    check_folder(args.out_dir)
+    check_folder(args.out_dir, args.weights)
     settings = ReadoutSettings(
         **{name: getattr(args, name) for name in ("dim", "pooling", "pose", "clips", "whitening", "weight_by", "seed")},
         window=tuple(args.window),
@@ -111,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_folder(folder: Path) -> None:
-    """Raise :class:`MAMPError` for a folder that the weights cannot be written to, before they are fitted."""
+def check_folder(folder: Path, weights: str) -> None:
+    """Raise :class:`MAMPError` for a folder that weights cannot be written to, or that something would be lost in."""
     if folder.is_file():
         raise MAMPError(f"{folder}: expected a folder to write, found a file.")
     if (folder / "run.json").exists() or (folder / "checkpoints").exists():
@@ -120,10 +122,13 @@ def check_folder(folder: Path) -> None:
             f"{folder}: holds a training run, whose encoder weights in this folder would hide. Write them to "
             f"{folder / 'readout'}, say."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        raise MAMPError(f"{folder}: cannot write here ({reason}). Choose another folder.") from None
+    if (folder / HEAD_NAME).exists():
+        raise MAMPError(f"{folder}: holds a classifier, whose encoder would be replaced. Choose another folder.")
+    if folder.is_dir() and Path(weights).is_dir() and folder.samefile(weights):
+        raise MAMPError(f"{folder}: holds the weights to start from, which would be replaced. Choose another folder.")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise MAMPError(f"{folder}: cannot write here. Choose another folder.")
 
 
 def _used(settings: ReadoutSettings, result: MAMPEncoder, like: MAMPEncoder | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamp.data import ClipStore
+from mamp.data.labels import has_label
 from mamp.data.store import sha256_of
 from mamp.errors import DataError
 
@@ -137,10 +138,7 @@ def _open_store(path: str | os.PathLike[str], layout: str) -> ClipStore:
 
 def _classes(store: ClipStore, used: IntArray) -> tuple[IntArray, tuple[str, ...]]:
     """Labels as 0 to K - 1, in the order of the store's labels, and the names of the classes."""
-    found = store.columns["label"]
-    if found.dtype.kind not in "iuU":
-        raise DataError(f"{store.path}: labels: expected whole numbers or names, found {found.dtype}.")
-    missing = (found == "") if found.dtype.kind == "U" else (found < 0)
+    found, missing = store.columns["label"], ~has_label(store)
     if missing[used].any():
         first = store.columns["name"][used[missing[used]][0]]
         raise DataError(f"{store.path}: {int(missing[used].sum())} clips have no label, {first} for one.")
