@@ -187,7 +187,7 @@ def _logistic_head(z: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray]:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise MissingExtraError(
-            "logistic regression needs scikit-learn: pip install 'mamp[sklearn]'. Nearest means (head 'means') do not."
+            "logistic regression needs scikit-learn: pip install 'mamp[sklearn]'. The other heads do not."
         ) from None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # few examples are expected here
