@@ -26,7 +26,7 @@ from mamp.rows import embed_each
 
 DESCRIPTION = """\
 Adapt weights to what you tell apart: scale down what labelled examples of one
-class differ in. Two to ten examples of each class are enough to gain from it.
+class differ in. Five to ten examples of each class gain most, two a little.
 Examples are a CSV file as for mamp label, with the columns file and label, or
 the clips of a store made by python -m mamp.prepare. OUT_DIR gets weights for
 --weights of other commands, such as mamp index and mamp label. A file that
