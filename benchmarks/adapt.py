@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from label import SETS, Columns, features
+from label import SETS, Columns, choose, features
 
 from mamp import MAMPEncoder
 from mamp.classes import SHRINKAGE, class_scaling, unit
@@ -33,12 +33,8 @@ def nearest_right(x: np.ndarray, y: np.ndarray, among: np.ndarray, names: np.nda
 
 def draw(data: Columns, examples: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """[2, 3] the numbers of a row, before and after."""
-    rng = np.random.default_rng([seed, shots])
     x, y = data["x"].astype(np.float64), data["y"]
-    usable = [k for k in np.unique(y) if (examples & (y == k)).sum() >= shots and (~examples & (y == k)).sum() > 1]
-    classes = rng.permutation(usable)
-    unknown, known = classes[: len(classes) // 3], classes[len(classes) // 3 :]
-    chosen = np.concatenate([rng.permutation(np.flatnonzero(examples & (y == k)))[:shots] for k in known])
+    known, unknown, chosen = choose(y, examples, shots, seed)
     scaling = class_scaling(x[chosen], y[chosen], SHRINKAGE)
     assert scaling is not None
     inside, outside = (~examples & np.isin(y, some) for some in (known, unknown))

@@ -79,15 +79,21 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray, bins: int = 
     return sum(gaps) / len(right)
 
 
-def draw(data: Columns, examples: np.ndarray, shots: int, seed: int, head: Any = "auto") -> dict[str, float]:
-    """One draw of known classes and their examples: all numbers of a row."""
+def choose(y: np.ndarray, examples: np.ndarray, shots: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Known and unknown classes of a draw, and the rows of the examples, ``shots`` of each known class in its order."""
     rng = np.random.default_rng([seed, shots])
-    x, y = data["x"], data["y"]
     usable = [k for k in np.unique(y) if (examples & (y == k)).sum() >= shots and (~examples & (y == k)).any()]
     classes = rng.permutation(usable)
     unknown, known = classes[: len(classes) // 3], classes[len(classes) // 3 :]
     chosen = [rng.permutation(np.flatnonzero(examples & (y == k)))[:shots] for k in known]
-    model = fit_classes(x[np.concatenate(chosen)], np.repeat(np.arange(len(known)), shots), head)
+    return known, unknown, np.concatenate(chosen)
+
+
+def draw(data: Columns, examples: np.ndarray, shots: int, seed: int, head: Any = "auto") -> dict[str, float]:
+    """One draw of known classes and their examples: all numbers of a row."""
+    x, y = data["x"], data["y"]
+    known, unknown, chosen = choose(y, examples, shots, seed)
+    model = fit_classes(x[chosen], np.repeat(np.arange(len(known)), shots), head)
     place = {k: i for i, k in enumerate(known)}
     inside, outside = ~examples & np.isin(y, known), ~examples & np.isin(y, unknown)
     return score(model, x[inside], np.array([place[k] for k in y[inside]]), x[outside])

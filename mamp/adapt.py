@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mamp.classes import class_scaling
+from mamp.classes import SHRINKAGE, class_scaling
 from mamp.encoder import MAMPEncoder
 from mamp.errors import ConfigError, DataError
 from mamp.learnt import open_encoder
@@ -28,7 +28,7 @@ def adapt(
     recordings: Iterable[Source],
     labels: Iterable[str],
     *,
-    shrinkage: float = 1.0,
+    shrinkage: float = SHRINKAGE,
     batch_size: int = 32,
 ) -> MAMPEncoder:
     """A new encoder whose embeddings tell apart what the labels do.
@@ -36,7 +36,7 @@ def adapt(
     >>> mine = adapt("openmocap", ["walk-1.bvh", "walk-2.bvh", "run-1.bvh"], ["walk", "walk", "run"])
     >>> mine.save_pretrained("my-weights")
 
-    Blocks and tokens stay as they are. A class with one example says nothing; two to ten of each are a start.
+    Blocks and tokens stay as they are. A class with one example says nothing; five to ten of each gain most.
     Embeddings of the new encoder cannot be compared with those of the old one. Each person of a recording is an example
     of its own; how people stand to each other is added to the embedding of a clip as before, and is not adapted.
 
@@ -54,7 +54,7 @@ def adapt(
         MAMPError: An example cannot be read or embedded; the message names it.
     """
     encoder = open_encoder(encoder, "cpu")
-    _check(encoder, shrinkage)
+    check_adaptable(encoder, shrinkage)
     sources, names = list(recordings), list(labels)
     if len(sources) != len(names):
         raise DataError(f"expected as many labels as recordings, found {len(names)} and {len(sources)}.")
@@ -70,7 +70,7 @@ def adapt(
 
 
 def adapt_to_embeddings(
-    encoder: MAMPEncoder, x: NDArray[Any], labels: Sequence[str], *, shrinkage: float = 1.0
+    encoder: MAMPEncoder, x: NDArray[Any], labels: Sequence[str], *, shrinkage: float = SHRINKAGE
 ) -> MAMPEncoder:
     """The same from embeddings [n, D] of the encoder, each of one person.
 
@@ -78,7 +78,7 @@ def adapt_to_embeddings(
         ConfigError: As in :func:`adapt`.
         DataError: As in :func:`adapt`; or the embeddings are not of that width, or not finite.
     """
-    _check(encoder, shrinkage)
+    check_adaptable(encoder, shrinkage)
     x, width = np.asarray(x, np.float64), encoder.config.embedding_dim
     if x.ndim != 2 or x.shape[1] != width or len(x) != len(labels) or not np.isfinite(x).all():
         raise DataError(
@@ -106,7 +106,8 @@ def adapt_to_embeddings(
     return adapted.eval()
 
 
-def _check(encoder: MAMPEncoder, shrinkage: float) -> None:
+def check_adaptable(encoder: MAMPEncoder, shrinkage: float) -> None:
+    """Raise :class:`ConfigError` for what :func:`adapt` refuses before it reads examples."""
     if encoder.config.readout_dim is None:
         raise ConfigError(
             "adapt: expected weights with a readout, as openmocap has; these have none. Fit one first: mamp readout."

@@ -102,7 +102,7 @@ def fit_classes(x: NDArray[Any], y: IntArray, head: Head | Literal["auto"] = "au
         x: [n, D] examples.
         y: [n] their classes, 0 to K - 1, each at least once.
         head: ``"means"``, ``"discriminant"``, ``"logistic"``, or ``"auto"``: of the first two the one that makes
-            examples that were left out more likely.
+            examples that were left out more likely, or ``"means"`` where a class has one example.
         prior: What to assume for want of examples.
 
     Raises:

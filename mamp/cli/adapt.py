@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mamp.adapt import adapt_to_embeddings
-from mamp.cli.command import add_weights_options, open_encoder
-from mamp.cli.examples import embed_examples, report_failure
-from mamp.cli.readout import check_folder
+from mamp.adapt import adapt_to_embeddings, check_adaptable
+from mamp.classes import SHRINKAGE
+from mamp.cli.command import add_weights_options, check_folder, open_encoder
+from mamp.cli.examples import embed_examples, labelled_rows
 from mamp.console import positive, say_result
 from mamp.data import ClipStore
 from mamp.data.labels import has_label
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shrinkage",
         type=float,
-        default=1.0,
+        default=SHRINKAGE,
         metavar="VARIANCE",
         help="the larger, the less is changed [%(default)g]",
     )
@@ -62,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None and (args.by or args.split or args.split_protocol):
         raise MAMPError("--by and --split are of a store (--data); --examples has a row for each example.")
     encoder = open_encoder(args)
+    check_adaptable(encoder, args.shrinkage)
     failed: list[dict[str, str]] = []
     read = embed_examples if args.data is None else _embed_store
     rows, names = read(encoder, args, failed, people=True)
@@ -92,15 +92,9 @@ def _embed_store(
     clips = [clip for clip in training_clips(store, split, args.split_protocol).tolist() if labelled[clip]]
     if not clips:
         raise DataError(f"{store.path}: no clip has a value in the column {column!r}; they are not labelled.")
-    shown: Iterable[int] = tqdm(clips, unit="clip", disable=None)
-    rows, names = [], []
-    found = embed_each(encoder, shown, reader=store.recording, batch_size=args.batch_size, people=people)
-    for clip, (_, result) in zip(clips, found, strict=True):
-        if isinstance(result, Exception):
-            report_failure(args, str(store.columns["name"][clip]), result, failed)
-        else:
-            rows.append(result[1])
-            names.append(str(values[clip]).strip())
+    recordings = map(store.recording, tqdm(clips, unit="clip", disable=None))
+    found = embed_each(encoder, recordings, batch_size=args.batch_size, people=people)
+    rows, names = labelled_rows(found, [str(values[clip]).strip() for clip in clips], args, failed)
     if not rows:
         raise DataError(f"{store.path}: none of {len(clips)} clips could be embedded.")
     return rows, names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from mamp.cli.command import read_recording
 from mamp.console import complain
 from mamp.encoder import MAMPEncoder
 from mamp.errors import DataError
-from mamp.rows import cut_seconds, embed_each
+from mamp.rows import Part, cut_seconds, embed_each
 from mamp.skeleton import Skeleton
+
+Embedded = tuple[str, tuple[list[Part], NDArray[np.float32]] | Exception]
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,25 @@ def embed_examples(
         chosen = beside if not path.exists() and beside.exists() else path
         return cut_seconds(read_recording(str(chosen), args), example.start, example.end)
 
-    rows, names = [], []
+    labels = [example.label for example in examples]
     found = embed_each(encoder, examples, reader=read, batch_size=args.batch_size, people=people)
-    for example, (file, result) in zip(examples, found, strict=True):
+    rows, names = labelled_rows(found, labels, args, failed)
+    if lost := set(labels) - set(names):
+        raise DataError(f"{args.examples}: no example of {', '.join(sorted(lost))} can be read.")
+    return rows, names
+
+
+def labelled_rows(
+    found: Iterable[Embedded], labels: Sequence[str], args: argparse.Namespace, failed: list[dict[str, str]]
+) -> tuple[list[NDArray[np.float32]], list[str]]:
+    """Of what :func:`mamp.rows.embed_each` found, the embeddings [n, D] of each, and their labels."""
+    rows, names = [], []
+    for label, (file, result) in zip(labels, found, strict=True):
         if isinstance(result, Exception):
             report_failure(args, file, result, failed)
         else:
             rows.append(result[1])
-            names.append(example.label)
-    if lost := {example.label for example in examples} - set(names):
-        raise DataError(f"{args.examples}: no example of {', '.join(sorted(lost))} can be read.")
+            names.append(label)
     return rows, names
 
 

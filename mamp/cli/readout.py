@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
-from mamp.cli.command import add_weights_options, open_encoder
+from mamp.cli.command import add_weights_options, check_folder, open_encoder
 from mamp.console import positive, say_result
 from mamp.data import ClipStore
 from mamp.encoder import MAMPEncoder
-from mamp.errors import MAMPError
 from mamp.hub import describe
-from mamp.hub.heads import HEAD_NAME
 from mamp.train.average import average_encoders
 from mamp.train.readout import ReadoutSettings, add_readout
 
@@ -111,24 +108,6 @@ def run(args: argparse.Namespace) -> int:
     fitted = f"embeddings of {result.config.embedding_dim} numbers, fitted to {settings.clips} crops of {args.data}"
     say_result(args.json, facts, f"{args.out_dir}: {fitted}, fingerprint {facts['fingerprint']}")
     return 0
-
-
-def check_folder(folder: Path, weights: str) -> None:
-    """Raise :class:`MAMPError` for a folder that weights cannot be written to, or that something would be lost in."""
-    if folder.is_file():
-        raise MAMPError(f"{folder}: expected a folder to write, found a file.")
-    if (folder / "run.json").exists() or (folder / "checkpoints").exists():
-        raise MAMPError(
-            f"{folder}: holds a training run, whose encoder weights in this folder would hide. Write them to "
-            f"{folder / 'readout'}, say."
-        )
-    if (folder / HEAD_NAME).exists():
-        raise MAMPError(f"{folder}: holds a classifier, whose encoder would be replaced. Choose another folder.")
-    if folder.is_dir() and Path(weights).is_dir() and folder.samefile(weights):
-        raise MAMPError(f"{folder}: holds the weights to start from, which would be replaced. Choose another folder.")
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise MAMPError(f"{folder}: cannot write here. Choose another folder.")
 
 
 def _used(settings: ReadoutSettings, result: MAMPEncoder, like: MAMPEncoder | None) -> dict[str, Any]:
